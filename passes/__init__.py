@@ -1,0 +1,54 @@
+"""The passes of edgec, one per file, and the table that finds them by name.
+
+Nothing is imported until a pass is asked for: `from edgec.passes import FuseX` and
+`get_pass("fuse-x")` both import one file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from xdsl.passes import ModulePass
+
+if __name__ == "passes":
+    raise ImportError("import this package as 'edgec.passes'")
+
+PASSES: dict[str, str] = {}
+"""Pass name → `module:Class`, sorted by name."""
+
+_CLASSES = {target.partition(":")[2]: name for name, target in PASSES.items()}
+
+
+def get_pass(name: str) -> type[ModulePass]:
+    """The class of the pass `name`, imported now.
+
+    Raises `InvalidInput` when no pass has that name.
+    """
+    if name not in PASSES:
+        from edgec.errors import InvalidInput
+
+        raise InvalidInput(f"no pass named '{name}'; known are {', '.join(PASSES)}")
+    module, _, class_name = PASSES[name].partition(":")
+    return getattr(import_module(module), class_name)
+
+
+def get_factories() -> dict[str, Callable[[], type[ModulePass]]]:
+    """Pass name → function that imports and returns the class, as xDSL wants them."""
+
+    def factory(name: str) -> Callable[[], type[ModulePass]]:
+        return lambda: get_pass(name)
+
+    return {name: factory(name) for name in PASSES}
+
+
+def __getattr__(name: str) -> type[ModulePass]:
+    if name in _CLASSES:
+        return get_pass(_CLASSES[name])
+    raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_CLASSES])
