@@ -1,0 +1,1 @@
+"""Command lines: `edgec` and `edgec-opt`. Only here is the environment read."""
