@@ -268,6 +268,18 @@ def pad(data: Sequence[int], low: Sequence[int], high: Sequence[int]) -> Shape:
     return result
 
 
+def check_reflection(
+    data: Sequence[int], low: Sequence[int], high: Sequence[int]
+) -> None:
+    """A reflection does not need positions that the input does not have."""
+    for size, before, after in zip(data, low, high, strict=True):
+        if max(before, after) >= max(size, 1):
+            raise ShapeError(
+                f"reflected pads must be smaller than the size {size}, "
+                f"got {before} and {after}"
+            )
+
+
 def reshape(data: Sequence[int], result: Sequence[int]) -> Shape:
     """`result`, after a check that the number of elements is kept."""
     if math.prod(data) != math.prod(result):

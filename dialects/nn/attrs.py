@@ -93,6 +93,8 @@ class BinaryKind(StrEnum):
 
 
 class PoolKind(StrEnum):
+    """What a pooling window gives: its largest element or its mean."""
+
     MAX = "max"
     AVG = "avg"
 
@@ -110,41 +112,57 @@ class ReduceKind(StrEnum):
 
 
 class PadKind(StrEnum):
+    """What stands in added positions: a value, a mirror image, the edge."""
+
     CONSTANT = "constant"
     REFLECT = "reflect"
     REPLICATE = "replicate"
 
 
 class ResizeKind(StrEnum):
+    """How positions between elements are read."""
+
     NEAREST = "nearest"
     BILINEAR = "bilinear"
 
 
 @irdl_attr_definition
 class UnaryKindAttr(EnumAttribute[UnaryKind], SpacedOpaqueSyntaxAttribute):
+    """`relu` in `nn.unary relu`."""
+
     name = "nn.unary_kind"
 
 
 @irdl_attr_definition
 class BinaryKindAttr(EnumAttribute[BinaryKind], SpacedOpaqueSyntaxAttribute):
+    """`add` in `nn.binary add`."""
+
     name = "nn.binary_kind"
 
 
 @irdl_attr_definition
 class PoolKindAttr(EnumAttribute[PoolKind], SpacedOpaqueSyntaxAttribute):
+    """`max` in `nn.pool max`."""
+
     name = "nn.pool_kind"
 
 
 @irdl_attr_definition
 class ReduceKindAttr(EnumAttribute[ReduceKind], SpacedOpaqueSyntaxAttribute):
+    """`mean` in `nn.reduce mean`."""
+
     name = "nn.reduce_kind"
 
 
 @irdl_attr_definition
 class PadKindAttr(EnumAttribute[PadKind], SpacedOpaqueSyntaxAttribute):
+    """`reflect` in `nn.pad reflect`."""
+
     name = "nn.pad_kind"
 
 
 @irdl_attr_definition
 class ResizeKindAttr(EnumAttribute[ResizeKind], SpacedOpaqueSyntaxAttribute):
+    """`nearest` in `nn.resize nearest`."""
+
     name = "nn.resize_kind"

@@ -185,7 +185,10 @@ class ConvTransposeOp(NNOperation):
 
 @irdl_op_definition
 class LinearOp(NNOperation):
-    """`%y = nn.linear %x, %w, %b : (…) -> …`: `y[..., n] = sum(k) x[..., k] w[n, k] + b[n]`."""
+    """`%y = nn.linear %x, %w, %b : (…) -> …`.
+
+    `y[..., n] = sum(k) x[..., k] w[n, k] + b[n]`.
+    """
 
     name = "nn.linear"
 
@@ -215,7 +218,10 @@ class LinearOp(NNOperation):
 
 @irdl_op_definition
 class MatmulOp(NNOperation):
-    """`%y = nn.matmul %a, %b : (…) -> …`: matrix product, batch dimensions broadcast."""
+    """`%y = nn.matmul %a, %b : (…) -> …`: product of matrices.
+
+    The last two dimensions are multiplied, those before them broadcast.
+    """
 
     name = "nn.matmul"
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from xdsl.dialects.builtin import (
+    AnyDenseElement,
     DenseIntOrFPElementsAttr,
     StringAttr,
     TensorType,
@@ -22,7 +22,11 @@ from xdsl.irdl import (
     result_def,
     traits_def,
 )
+from xdsl.parser import Parser
+from xdsl.printer import Printer
 from xdsl.traits import Pure
+from xdsl.utils.exceptions import VerifyException
+from xdsl.utils.hints import isa
 
 from edgec.dialects import shapes
 from edgec.dialects.nn.attrs import (
@@ -35,16 +39,17 @@ from edgec.dialects.nn.attrs import (
 )
 from edgec.dialects.nn.base import (
     NNOperation,
-    ints,
+    floats,
     like,
     shape_of,
     tensor,
+    tensor_type,
 )
 
 
 @irdl_op_definition
 class ConstantOp(IRDLOperation):
-    """`%w = nn.constant "conv1.weight" : tensor<…>` or `nn.constant dense<…> : tensor<…>`.
+    """`%w = nn.constant "conv1.weight" : tensor<…>` or `%w = nn.constant dense<…> : …`.
 
     A string names an array in the weight store; small constants stand in the IR.
     """
@@ -63,28 +68,39 @@ class ConstantOp(IRDLOperation):
         super().__init__(properties={"value": value}, result_types=[type_])
 
     @classmethod
-    def parse(cls, parser: Any) -> ConstantOp:
+    def parse(cls, parser: Parser) -> ConstantOp:
         """Parse `"name" : type` or `dense<…> : type`."""
         attributes = parser.parse_optional_attr_dict()
         handle = parser.parse_optional_str_literal()
         if handle is None:
             value = parser.parse_attribute()
-            if not isinstance(value, DenseIntOrFPElementsAttr):
+            if not isa(value, DenseIntOrFPElementsAttr[AnyDenseElement]):
                 parser.raise_error("nn.constant takes a string or dense<…>")
-            op = cls(value, value.type)
+            op = cls(value, value.get_type())
         else:
             parser.parse_punctuation(":")
             op = cls(handle, parser.parse_type())
         op.attributes.update(attributes)
         return op
 
-    def print(self, printer: Any) -> None:
+    def print(self, printer: Printer) -> None:
+        """Print what `parse` reads."""
         printer.print_op_attributes(self.attributes)
         printer.print_string(" ")
         printer.print_attribute(self.value)
         if isinstance(self.value, StringAttr):
             printer.print_string(" : ")
             printer.print_attribute(self.result.type)
+
+    def verify_(self) -> None:
+        """A constant that stands in the IR has the type of its value."""
+        if isinstance(self.value, StringAttr):
+            return
+        if self.value.get_type() != self.result.type:
+            raise VerifyException(
+                f"'{self.name}' op result must have the type of its value, "
+                f"{self.value.get_type()}, got {self.result.type}"
+            )
 
 
 @irdl_op_definition
@@ -95,7 +111,7 @@ class UnaryOp(NNOperation):
 
     kind = prop_def(UnaryKindAttr)
     input = operand_def(tensor)
-    params = opt_prop_def(ints)
+    params = opt_prop_def(floats)
     result = result_def(tensor)
 
     traits = traits_def(Pure())
@@ -124,7 +140,7 @@ class UnaryOp(NNOperation):
         wanted = UNARY_PARAMS.get(kind, 0)
         if len(self.parameters) != wanted:
             raise shapes.ShapeError(
-                f"{kind} takes {wanted} params, got {self.parameters}"
+                f"params of {kind} must have {wanted} entries, got {self.parameters}"
             )
         return shape_of(self.input)
 
@@ -176,3 +192,6 @@ class CastOp(NNOperation):
 
     def result_shape(self) -> shapes.Shape:
         return shape_of(self.input)
+
+    def result_element(self) -> Attribute:
+        return tensor_type(self.result).element_type

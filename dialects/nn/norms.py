@@ -26,6 +26,7 @@ from edgec.dialects.nn.attrs import (
 from edgec.dialects.nn.base import (
     NNOperation,
     check_bias,
+    check_rank,
     like,
     shape_of,
     tensor,
@@ -72,9 +73,12 @@ class BatchNormOp(NNOperation):
         )
 
     def result_shape(self) -> shapes.Shape:
+        check_rank(self.input, 2, 5)
         channels = shape_of(self.input)[1]
-        for value in (self.scale, self.shift, self.mean, self.variance):
-            check_bias(value, channels)
+        check_bias(self.scale, channels, "scale")
+        check_bias(self.shift, channels, "shift")
+        check_bias(self.mean, channels, "mean")
+        check_bias(self.variance, channels, "variance")
         return shape_of(self.input)
 
 
@@ -159,13 +163,14 @@ class GroupNormOp(NNOperation):
         )
 
     def result_shape(self) -> shapes.Shape:
+        check_rank(self.input, 2, 5)
         shape, groups = shape_of(self.input), self.groups.value.data
         if groups < 1 or shape[1] % groups:
             raise shapes.ShapeError(
                 f"channels must divide by groups, got {shape[1]} and {groups}"
             )
-        check_bias(self.scale, shape[1])
-        check_bias(self.shift, shape[1])
+        check_bias(self.scale, shape[1], "scale")
+        check_bias(self.shift, shape[1], "shift")
         return shape
 
 

@@ -10,7 +10,7 @@ from xdsl.dialects.builtin import (
     TensorType,
     i64,
 )
-from xdsl.ir import SSAValue
+from xdsl.ir import Attribute, SSAValue
 from xdsl.irdl import (
     ParsePropInAttrDict,
     irdl_op_definition,
@@ -35,10 +35,13 @@ from edgec.dialects.nn.attrs import (
 )
 from edgec.dialects.nn.base import (
     NNOperation,
+    check_rank,
+    floats,
     ints,
     like,
     shape_of,
     tensor,
+    tensor_type,
 )
 
 
@@ -123,8 +126,10 @@ class PoolOp(NNOperation):
 
 @irdl_op_definition
 class AdaptivePoolOp(NNOperation):
-    """`%y = nn.adaptive_pool avg %x : …`: window `i` of `O` over size `S` is
-    `floor(i S / O) .. ceil((i + 1) S / O)`."""
+    """`%y = nn.adaptive_pool avg %x : (…) -> …`, 1-D to 3-D.
+
+    Window `i` of `O` over size `S` is `floor(i S / O) .. ceil((i + 1) S / O)`.
+    """
 
     name = "nn.adaptive_pool"
 
@@ -145,12 +150,8 @@ class AdaptivePoolOp(NNOperation):
         )
 
     def result_shape(self) -> shapes.Shape:
-        data, found = shape_of(self.input), shape_of(self.result)
-        if len(data) != len(found) or min(found[2:]) < 1:
-            raise shapes.ShapeError(
-                f"result must have rank {len(data)} and positive sizes, got {found}"
-            )
-        return (*data[:2], *found[2:])
+        check_rank(self.input, 3, 5)
+        return spatial_result(self.input, self.result)
 
 
 @irdl_op_definition
@@ -179,7 +180,7 @@ class ReduceOp(NNOperation):
     ) -> None:
         shape = shapes.reduce(shape_of(input), axes, keep_dims=keep_dims)
         kind = ReduceKind(kind)
-        is_position = kind in (ReduceKind.ARGMAX, ReduceKind.ARGMIN)
+        type_ = TensorType(i64, shape) if is_position_kind(kind) else like(input, shape)
         super().__init__(
             operands=[input],
             properties={
@@ -187,33 +188,57 @@ class ReduceOp(NNOperation):
                 "axes": int_array(axes),
                 "keep_dims": BoolAttr.from_bool(keep_dims),
             },
-            result_types=[
-                TensorType(i64, shape) if is_position else like(input, shape)
-            ],
+            result_types=[type_],
         )
 
+    @property
+    def is_position(self) -> bool:
+        """Whether the result holds positions, not values."""
+        return is_position_kind(self.kind.data)
+
     def result_shape(self) -> shapes.Shape:
-        return shapes.reduce(
-            shape_of(self.input),
-            self.axes.get_values(),
-            keep_dims=bool(self.keep_dims),
+        axes = self.axes.get_values()
+        if self.is_position and len(axes) != 1:
+            raise shapes.ShapeError(
+                f"{self.kind.data.value} must have one axis, got {axes}"
+            )
+        return shapes.reduce(shape_of(self.input), axes, keep_dims=bool(self.keep_dims))
+
+    def result_element(self) -> Attribute:
+        return i64 if self.is_position else tensor_type(self.input).element_type
+
+
+def is_position_kind(kind: ReduceKind) -> bool:
+    """Whether a reduction of this kind gives i64 positions."""
+    return kind in (ReduceKind.ARGMAX, ReduceKind.ARGMIN)
+
+
+def spatial_result(data: SSAValue, result: SSAValue) -> shapes.Shape:
+    """The shape of `result` after a check that it may differ in `*S` only."""
+    rank, found = len(shape_of(data)), shape_of(result)
+    if len(found) != rank or min(found[2:]) < 1:
+        raise shapes.ShapeError(
+            f"result must have rank {rank} and positive sizes, got {found}"
         )
+    return (*shape_of(data)[:2], *found[2:])
 
 
 @irdl_op_definition
 class ResizeOp(NNOperation):
-    """`%y = nn.resize bilinear %x {align_corners, scales} : …`, spatial dimensions only.
+    """`%y = nn.resize bilinear %x {align_corners, scales} : …`.
 
     `scales[i]` is the step in the input per step in the output along spatial dimension
     `i`. Nearest reads `min(floor(o * scale), S - 1)`. Bilinear (2-D) reads at
     `o * scale` with `align_corners`, else at `max((o + 0.5) * scale - 0.5, 0)`.
+    Positions are computed in float32, as torch does: which element is nearest depends
+    on it.
     """
 
     name = "nn.resize"
 
     kind = prop_def(ResizeKindAttr)
     input = operand_def(tensor)
-    scales = prop_def(ints)
+    scales = prop_def(floats)
     align_corners = prop_def(BoolAttr)
     result = result_def(tensor)
 
@@ -241,10 +266,12 @@ class ResizeOp(NNOperation):
         )
 
     def result_shape(self) -> shapes.Shape:
-        data, found = shape_of(self.input), shape_of(self.result)
-        scales = self.scales.get_values()
-        if len(data) != len(found) or len(scales) != len(data) - 2:
+        check_rank(self.input, 3, 5)
+        rank, scales = len(shape_of(self.input)), self.scales.get_values()
+        if self.kind.data is ResizeKind.BILINEAR and rank != 4:
+            raise shapes.ShapeError(f"input of bilinear must have rank 4, got {rank}")
+        if len(scales) != rank - 2 or min(scales) < 0:
             raise shapes.ShapeError(
-                f"resize needs one scale per spatial dimension, got {tuple(scales)}"
+                f"scales must be {rank - 2} numbers of at least 0, got {scales}"
             )
-        return (*data[:2], *found[2:])
+        return spatial_result(self.input, self.result)

@@ -58,8 +58,10 @@ class ReshapeOp(NNOperation):
 
 @irdl_op_definition
 class TransposeOp(NNOperation):
-    """`%y = nn.transpose %x {permutation = …} : …`: `y` dimension `i` is `x`'s
-    `permutation[i]`."""
+    """`%y = nn.transpose %x {permutation = array<i64: 1, 0>} : (…) -> …`.
+
+    Dimension `i` of the result is dimension `permutation[i]` of the input.
+    """
 
     name = "nn.transpose"
 
@@ -153,7 +155,11 @@ class SliceOp(NNOperation):
 
 @irdl_op_definition
 class PadOp(NNOperation):
-    """`%y = nn.pad constant %x {low, high, value} : …`; negative entries crop."""
+    """`%y = nn.pad constant %x {low, high, value} : (…) -> …`.
+
+    Adds `low` positions before and `high` after each dimension: `value`, or the input
+    mirrored without its edge, or its edge repeated. Negative entries crop.
+    """
 
     name = "nn.pad"
 
@@ -189,9 +195,10 @@ class PadOp(NNOperation):
         )
 
     def result_shape(self) -> shapes.Shape:
-        return shapes.pad(
-            shape_of(self.input), self.low.get_values(), self.high.get_values()
-        )
+        low, high = self.low.get_values(), self.high.get_values()
+        if self.kind.data is PadKind.REFLECT:
+            shapes.check_reflection(shape_of(self.input), low, high)
+        return shapes.pad(shape_of(self.input), low, high)
 
 
 @irdl_op_definition
