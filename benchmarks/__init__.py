@@ -1,0 +1,1 @@
+"""Measurements of edgec next to its peers; see `python -m benchmarks --help`."""
