@@ -44,9 +44,9 @@ class ModelSpec:
 
     def build(self, seed: int = 0) -> nn.Module:
         """Return the network in eval mode with random weights drawn from `seed`."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with torch.device("meta"):
             model = self.structure()
+        model.to_empty(device="cpu")
         randomize(model, seed)
         return model.eval().requires_grad_(requires_grad=False)
 

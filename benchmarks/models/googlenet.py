@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from torch import nn
 
-from benchmarks.models.layers import Concat, conv_norm_act
+from benchmarks.models.layers import Concat, conv_norm_act, set_norm_eps
 
 EPS = 1e-3
 """Batch-norm epsilon of this family."""
 
 
 def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Sequential:
-    return conv_norm_act(inputs, outputs, kernel, stride=stride, eps=EPS)
+    return conv_norm_act(inputs, outputs, kernel, stride=stride)
 
 
 def _inception(
@@ -36,7 +36,7 @@ def _inception(
 
 def googlenet() -> nn.Sequential:
     """Return GoogLeNet: `(N, 3, H, W)` to `(N, 1000)`."""
-    return nn.Sequential(
+    model = nn.Sequential(
         _conv(3, 64, 7, 2),
         nn.MaxPool2d(3, stride=2, ceil_mode=True),
         _conv(64, 64, 1),
@@ -58,3 +58,5 @@ def googlenet() -> nn.Sequential:
         nn.Dropout(0.2),
         nn.Linear(1024, 1000),
     )
+    set_norm_eps(model, EPS)
+    return model

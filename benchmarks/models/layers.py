@@ -11,6 +11,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from edgec.errors import InvalidInput
+
 Activation = Callable[[], nn.Module]
 """Makes one activation module."""
 
@@ -48,7 +50,6 @@ def conv_norm_act(
     padding: int | tuple[int, int] | None = None,
     groups: int = 1,
     activation: Activation | None = relu,
-    eps: float = 1e-5,
 ) -> nn.Sequential:
     """Return convolution (no bias), batch norm and, unless None, an activation.
 
@@ -60,7 +61,7 @@ def conv_norm_act(
     conv = nn.Conv2d(
         inputs, outputs, kernel_hw, stride, padding, groups=groups, bias=False
     )
-    modules: list[nn.Module] = [conv, nn.BatchNorm2d(outputs, eps=eps)]
+    modules: list[nn.Module] = [conv, nn.BatchNorm2d(outputs)]
     if activation is not None:
         modules.append(activation())
     return nn.Sequential(*modules)
@@ -95,9 +96,19 @@ def round_channels(channels: float, multiple: int = 8) -> int:
     return rounded + multiple if rounded < 0.9 * channels else rounded
 
 
+def set_norm_eps(model: nn.Module, eps: float) -> None:
+    """Set the epsilon of every batch norm; some families train with a larger one."""
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eps = eps
+
+
 @torch.no_grad()
 def randomize(model: nn.Module, seed: int) -> None:
     """Fill every parameter and running statistic with reproducible random values.
+
+    Nothing is read, so the memory may be uninitialised. A module with parameters of its
+    own that is none of the kinds below is an error.
 
     Convolutions and linear layers get He-normal weights. Batch norms get variances and
     scales in [0.5, 1.5], means and shifts in [-0.1, 0.1], so that folding them changes
@@ -110,6 +121,8 @@ def randomize(model: nn.Module, seed: int) -> None:
             _randomize_weights(module, generator)
         elif isinstance(module, nn.BatchNorm2d):
             _randomize_norm(module, generator)
+        elif any(module.parameters(recurse=False)):
+            raise InvalidInput(f"no random weights for a {type(module).__name__}")
     for module in model.modules():
         if isinstance(module, ResidualBranch):
             norms = [m for m in module.modules() if isinstance(m, nn.BatchNorm2d)]
@@ -130,6 +143,8 @@ def _randomize_weights(
 def _randomize_norm(module: nn.BatchNorm2d, generator: torch.Generator) -> None:
     assert module.running_mean is not None
     assert module.running_var is not None
+    assert module.num_batches_tracked is not None
+    module.num_batches_tracked.zero_()
     module.running_mean.uniform_(-0.1, 0.1, generator=generator)
     module.running_var.uniform_(0.5, 1.5, generator=generator)
     module.weight.uniform_(0.5, 1.5, generator=generator)

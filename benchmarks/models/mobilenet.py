@@ -11,6 +11,7 @@ from benchmarks.models.layers import (
     conv_norm_act,
     relu,
     round_channels,
+    set_norm_eps,
 )
 
 V2_STAGES = (
@@ -75,14 +76,11 @@ class InvertedResidual(nn.Module):
         stride: int = 1,
         activation: Activation,
         gate: nn.Module | None = None,
-        eps: float = 1e-5,
     ) -> None:
         super().__init__()
         modules: list[nn.Module] = []
         if expanded != inputs:
-            modules.append(
-                conv_norm_act(inputs, expanded, 1, activation=activation, eps=eps)
-            )
+            modules.append(conv_norm_act(inputs, expanded, 1, activation=activation))
         modules.append(
             conv_norm_act(
                 expanded,
@@ -91,12 +89,11 @@ class InvertedResidual(nn.Module):
                 stride=stride,
                 groups=expanded,
                 activation=activation,
-                eps=eps,
             )
         )
         if gate is not None:
             modules.append(gate)
-        modules.append(conv_norm_act(expanded, outputs, 1, activation=None, eps=eps))
+        modules.append(conv_norm_act(expanded, outputs, 1, activation=None))
         self.is_residual = stride == 1 and inputs == outputs
         chain = ResidualBranch if self.is_residual else nn.Sequential
         self.branch = chain(*modules)
@@ -142,7 +139,7 @@ def mobilenet_v2() -> nn.Sequential:
 def _mobilenet_v3(
     table: tuple[tuple[int, int, int, bool, str, int], ...], hidden: int
 ) -> nn.Sequential:
-    stem = conv_norm_act(3, 16, 3, stride=2, activation=_hardswish, eps=V3_EPS)
+    stem = conv_norm_act(3, 16, 3, stride=2, activation=_hardswish)
     modules: list[nn.Module] = [stem]
     inputs = 16
     for kernel, expanded, channels, has_gate, nonlinearity, stride in table:
@@ -158,14 +155,13 @@ def _mobilenet_v3(
             stride=stride,
             activation=_hardswish if nonlinearity == "HS" else relu,
             gate=gate,
-            eps=V3_EPS,
         )
         modules.append(block)
         inputs = channels
     last = 6 * inputs
-    return nn.Sequential(
+    model = nn.Sequential(
         *modules,
-        conv_norm_act(inputs, last, 1, activation=_hardswish, eps=V3_EPS),
+        conv_norm_act(inputs, last, 1, activation=_hardswish),
         nn.AdaptiveAvgPool2d(1),
         nn.Flatten(),
         nn.Linear(last, hidden),
@@ -173,6 +169,8 @@ def _mobilenet_v3(
         nn.Dropout(0.2),
         nn.Linear(hidden, 1000),
     )
+    set_norm_eps(model, V3_EPS)
+    return model
 
 
 def mobilenet_v3_large() -> nn.Sequential:

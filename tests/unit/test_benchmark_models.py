@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from benchmarks.models import MODELS, ModelSpec, model_spec
-from benchmarks.models.layers import ResidualBranch, round_channels
+from benchmarks.models.layers import ResidualBranch, randomize, round_channels
 from benchmarks.models.shufflenet import shuffle_channels
 from edgec.errors import InvalidInput
 
@@ -99,11 +99,14 @@ def test_same_seed_gives_same_bits() -> None:
 
 
 def test_build_leaves_torch_random_state_alone() -> None:
-    torch.manual_seed(0)
-    expected = torch.rand(4)
-    torch.manual_seed(0)
+    before = torch.get_rng_state()
     MODELS["squeezenet1_1"].build(7)
-    assert torch.equal(torch.rand(4), expected)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_weights_of_an_unknown_module_are_refused() -> None:
+    with pytest.raises(InvalidInput, match="PReLU"):
+        randomize(nn.PReLU(), 0)
 
 
 def test_batch_norm_is_worth_folding() -> None:
@@ -131,7 +134,8 @@ def test_residual_branches_are_scaled_down() -> None:
 
 def test_shuffle_interleaves_the_halves() -> None:
     x = torch.arange(6.0).reshape(1, 6, 1, 1)
-    assert shuffle_channels(x).flatten().tolist() == [0, 3, 1, 4, 2, 5]
+    expected = torch.tensor([0.0, 3.0, 1.0, 4.0, 2.0, 5.0])
+    assert torch.equal(shuffle_channels(x).flatten(), expected)
 
 
 @pytest.mark.parametrize(
