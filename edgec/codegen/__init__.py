@@ -1,0 +1,1 @@
+"""Code generation: lane IR to LLVM IR text to machine code. Uses llvmlite."""
