@@ -1,0 +1,1 @@
+"""Running compiled models: threads, buffers, the call itself. Only numpy is needed."""
