@@ -7,10 +7,12 @@ and no random numbers, so that the same input gives the same bytes.
 
 from __future__ import annotations
 
+import inspect
+import re
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from xdsl.context import Context
 from xdsl.dialects.builtin import ModuleOp
@@ -49,3 +51,33 @@ def run_pass(pass_: ModulePass, ctx: Context, op: ModuleOp) -> Mapping[str, int]
         return pass_.run(ctx, op)
     pass_.apply(ctx, op)
     return {}
+
+
+class Example(NamedTuple):
+    """One rewrite from a pass's docstring, as MLIR text."""
+
+    before: str
+    after: str
+
+
+_BLOCK = re.compile(
+    r"\*\*(?P<side>Before|After)\*\*:?\s*\n\s*```mlir\n(?P<text>.*?)\n\s*```", re.DOTALL
+)
+
+
+def examples_of(pass_class: type[ModulePass]) -> tuple[Example, ...]:
+    """The examples in the docstring of a pass, in order.
+
+    Each is a block headed **Before** followed by one headed **After**, both fenced as
+    `mlir`. Raises `ValueError` when the blocks do not come in such pairs.
+    """
+    doc = inspect.cleandoc(pass_class.__doc__ or "")
+    blocks = [(match["side"], match["text"]) for match in _BLOCK.finditer(doc)]
+    sides = [side for side, _ in blocks]
+    if sides != ["Before", "After"] * (len(sides) // 2):
+        raise ValueError(
+            f"the examples of pass '{pass_class.name}' must be pairs of Before and "
+            f"After, got {sides}"
+        )
+    texts = [text for _, text in blocks]
+    return tuple(map(Example, texts[::2], texts[1::2]))

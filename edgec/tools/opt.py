@@ -130,10 +130,10 @@ class EdgecOpt(xDSLOptMain):
 
     def setup_pipeline(self) -> None:
         """Parse the pass names and options; a mistake there is wrong usage."""
-        names = [m.strip() for m in re.findall(r"(?:^|,)\s*([\w-]+)", _bare(self))]
+        names = re.findall(r"(?:^|,)\s*([\w-]+)", _bare(self.args.passes))
         unknown = [name for name in names if name not in self.available_passes]
         if unknown:
-            close = difflib.get_close_matches(unknown[0], self.available_passes, n=1)
+            close = difflib.get_close_matches(unknown[0], list(self.available_passes))
             hint = f"; did you mean '{close[0]}'?" if close else ""
             self._arg_parser.error(f"argument -p: no pass named '{unknown[0]}'{hint}")
         try:
@@ -146,11 +146,11 @@ class EdgecOpt(xDSLOptMain):
         return self.ctx
 
     def _load_weights(self, path: Path) -> None:
-        from safetensors import SafetensorError
-        from safetensors.numpy import load_file
+        from safetensors import SafetensorError, numpy
 
         try:
-            arrays = load_file(path)
+            # Its path type, PathLike, is generic and given without a parameter.
+            arrays = numpy.load_file(path)  # pyright: ignore[reportUnknownMemberType]
         except (OSError, SafetensorError) as error:
             raise InvalidInput(f"--weights {path}: {error}") from error
         for name, array in sorted(arrays.items()):
@@ -216,17 +216,20 @@ class EdgecOpt(xDSLOptMain):
         rest = ",".join(str(pass_.spec()) for pass_ in passes)
         command = ["edgec-opt", str(path), "-p", rest]
         if self.weights:
-            from safetensors.numpy import save_file
+            from safetensors import numpy
 
             arrays = path.with_suffix(".safetensors")
-            save_file(dict(self.weights), arrays)
+            # Its path type, PathLike, is generic and given without a parameter.
+            numpy.save_file(  # pyright: ignore[reportUnknownMemberType]
+                dict(self.weights), arrays
+            )
             command += ["--weights", str(arrays)]
         return shlex.join(command)
 
 
-def _bare(tool: EdgecOpt) -> str:
+def _bare(pipeline: str) -> str:
     """The pipeline text without the options in braces."""
-    return re.sub(r"\{[^}]*\}", "", tool.args.passes)
+    return re.sub(r"\{[^}]*\}", "", pipeline)
 
 
 def _text(module: ModuleOp) -> str:
