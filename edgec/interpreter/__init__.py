@@ -1,0 +1,85 @@
+"""Run IR: the numpy meaning of every op, on xDSL's interpreter.
+
+Slow and obvious on purpose. It is what passes are tested against: the module before
+and after a pass must give the same numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from xdsl.context import Context
+from xdsl.dialects.builtin import ModuleOp
+from xdsl.dialects.func import FuncOp
+from xdsl.interpreter import Interpreter, InterpreterFunctions
+from xdsl.interpreters.arith import ArithFunctions
+from xdsl.interpreters.builtin import BuiltinFunctions
+from xdsl.interpreters.func import FuncFunctions
+from xdsl.interpreters.scf import ScfFunctions
+from xdsl.ir import Attribute
+from xdsl.traits import SymbolTable
+from xdsl.utils.hints import isa
+
+from edgec.context import WeightStore, weights_of
+from edgec.dialects.nn import AnyTensor
+from edgec.errors import InvalidInput
+from edgec.interpreter.arrays import AnyArray, dtype_of
+from edgec.interpreter.nn import NnFunctions
+
+UPSTREAM: tuple[Callable[[], InterpreterFunctions], ...] = (
+    ArithFunctions,
+    BuiltinFunctions,
+    FuncFunctions,
+    ScfFunctions,
+)
+"""Implementations that xDSL brings."""
+
+FUNCTIONS: tuple[Callable[[WeightStore], InterpreterFunctions], ...] = (NnFunctions,)
+"""Implementations of edgec's dialects, one per dialect."""
+
+
+def make_interpreter(module: ModuleOp, ctx: Context) -> Interpreter:
+    """An interpreter of `module` that knows the dialects and weights of edgec."""
+    interpreter = Interpreter(module)
+    for make_upstream in UPSTREAM:
+        interpreter.register_implementations(make_upstream())
+    for make in FUNCTIONS:
+        interpreter.register_implementations(make(weights_of(ctx)))
+    return interpreter
+
+
+def interpret(
+    module: ModuleOp,
+    inputs: Sequence[AnyArray],
+    ctx: Context,
+    function: str = "main",
+) -> tuple[AnyArray, ...]:
+    """Run a function of `module` on arrays and return its results.
+
+    Shapes and element types of `inputs` must be those of the function's arguments;
+    raises `InvalidInput` otherwise, and when a weight is missing. The inputs are not
+    written to; results may share memory with inputs and weights.
+    """
+    op = SymbolTable.lookup_symbol(module, function)
+    if not isinstance(op, FuncOp):
+        raise InvalidInput(f"the module has no function named '{function}'")
+    types = op.function_type.inputs.data
+    if len(inputs) != len(types):
+        raise InvalidInput(f"'{function}' takes {len(types)} inputs, got {len(inputs)}")
+    for index, (array, type_) in enumerate(zip(inputs, types, strict=True)):
+        _check_input(f"input {index} of '{function}'", array, type_)
+    return tuple(make_interpreter(module, ctx).call_op(op, tuple(inputs)))
+
+
+def _check_input(name: str, array: AnyArray, type_: Attribute) -> None:
+    """`array` fits `type_`, if that is a tensor type."""
+    if not isa(type_, AnyTensor):
+        return
+    dtype, shape = dtype_of(type_.element_type), type_.get_shape()
+    if array.shape != shape or array.dtype != dtype:
+        raise InvalidInput(
+            f"{name} must be {dtype}{list(shape)}, got {array.dtype}{list(array.shape)}"
+        )
+
+
+__all__ = ["FUNCTIONS", "UPSTREAM", "interpret", "make_interpreter"]
