@@ -1,0 +1,46 @@
+"""Compression schemes: projections, masks and one-shot pruning.
+
+Knows nothing of compiling: what comes out is an ordinary torch model with zeros in the
+right places, and the compiler finds the scheme from the zeros alone. Exports are loaded
+on first use, so that importing this package does not load torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from edgec.compress.masks import MaskedGradients, apply_masks, masks_of
+    from edgec.compress.pruning import prune
+    from edgec.compress.report import LayerReport, PruneReport
+
+__all__ = [
+    "LayerReport",
+    "MaskedGradients",
+    "PruneReport",
+    "apply_masks",
+    "masks_of",
+    "prune",
+]
+
+_HOMES = {
+    "LayerReport": "report",
+    "MaskedGradients": "masks",
+    "PruneReport": "report",
+    "apply_masks": "masks",
+    "masks_of": "masks",
+    "prune": "pruning",
+}
+
+
+def __getattr__(name: str) -> Any:  # Any: one function serves every export
+    """Load an export from its module on first use."""
+    if name not in _HOMES:
+        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    """The exports, loaded or not."""
+    return sorted(__all__)

@@ -1,0 +1,134 @@
+"""Masks of a pruned model, and how to train without losing them.
+
+    prune(model, "pattern", density=0.125)
+    with MaskedGradients(model) as masked:
+        for x, y in batches:
+            optimizer.zero_grad()
+            loss(model(x), y).backward()
+            optimizer.step()
+            masked.apply()
+
+The gradient of a pruned weight is multiplied by zero, so a fresh optimizer never moves
+it. `apply` puts the zeros back and is needed only for an optimizer that was in use
+before the model was pruned: its momentum would go on moving pruned weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Self, cast
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from edgec.compress.layers import weighted_layers
+from edgec.errors import InvalidInput
+
+
+def masks_of(model: nn.Module) -> dict[str, Tensor]:
+    """Parameter name to bool tensor: true where a weight is not zero.
+
+    Only the weights of convolutions and linear layers that hold a zero appear.
+    """
+    masks: dict[str, Tensor] = {}
+    for prefix, module in weighted_layers(model).items():
+        mask = module.weight.detach() != 0
+        if not bool(mask.all()):
+            masks[f"{prefix}.weight" if prefix else "weight"] = mask
+    return masks
+
+
+def apply_masks(model: nn.Module, masks: Mapping[str, Tensor]) -> None:
+    """Set every weight to zero, in place, where its mask is false.
+
+    Raises `InvalidInput` if a mask names no parameter or has another shape.
+    """
+    for parameter, mask in _match(model, masks):
+        with torch.no_grad():
+            parameter.masked_fill_(~mask.to(parameter.device), 0)
+
+
+class MaskedGradients:
+    """Multiplies gradients by the masks of a model, from construction to `remove`.
+
+    Usable in any training loop, also under DistributedDataParallel (every replica has
+    the same masks, so averaging keeps the zeros). A context manager that removes its
+    hooks at the end.
+    """
+
+    def __init__(
+        self, model: nn.Module, masks: Mapping[str, Tensor] | None = None
+    ) -> None:
+        """Hook the parameters named in `masks` (default: `masks_of(model)`)."""
+        self._model = model
+        self.masks = dict(masks_of(model) if masks is None else masks)
+        self._handles: list[RemovableHandle] = [
+            _hook(parameter, _Multiply(mask.to(parameter.device)))
+            for parameter, mask in _match(model, self.masks)
+        ]
+
+    def apply(self) -> None:
+        """Set pruned weights to zero again."""
+        apply_masks(self._model, self.masks)
+
+    def remove(self) -> None:
+        """Take the hooks off; calling it twice does nothing."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+
+    def __enter__(self) -> Self:
+        """Itself: the hooks stand since construction."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Take the hooks off."""
+        self.remove()
+
+
+class _Multiply:
+    """A gradient hook: zero where the mask is false, even for an infinite gradient."""
+
+    def __init__(self, mask: Tensor) -> None:
+        self._dropped = ~mask
+
+    def __call__(self, gradient: Tensor) -> Tensor:
+        return gradient.masked_fill(self._dropped, 0)
+
+
+def _hook(parameter: nn.Parameter, hook: _Multiply) -> RemovableHandle:
+    # torch leaves the type of `register_hook` half open.
+    register = cast(
+        Callable[[_Multiply], RemovableHandle],
+        parameter.register_hook,  # pyright: ignore[reportUnknownMemberType]
+    )
+    return register(hook)
+
+
+def _match(
+    model: nn.Module, masks: Mapping[str, Tensor]
+) -> list[tuple[nn.Parameter, Tensor]]:
+    """Each mask with its parameter; both fit each other."""
+    parameters = dict(model.named_parameters())
+    pairs: list[tuple[nn.Parameter, Tensor]] = []
+    for name, mask in masks.items():
+        if name not in parameters:
+            raise InvalidInput(
+                f"mask '{name}' must name a parameter of the model; "
+                f"known are {sorted(parameters)[:8]}"
+            )
+        if mask.dtype != torch.bool or mask.shape != parameters[name].shape:
+            raise InvalidInput(
+                f"mask '{name}' must be bool and of shape "
+                f"{tuple(parameters[name].shape)}, got {mask.dtype} and "
+                f"{tuple(mask.shape)}"
+            )
+        pairs.append((parameters[name], mask))
+    return pairs

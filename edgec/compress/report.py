@@ -1,0 +1,90 @@
+"""What pruning did to a model, layer by layer and in total.
+
+Bytes are those of the stored parameters, indices included: the number to compare with
+the size of the file, never the number of nonzeros.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from edgec.compress.patterns import Pattern
+
+
+@dataclass(frozen=True)
+class LayerReport:
+    """What pruning did to one layer."""
+
+    name: str
+    """Dotted path of the module."""
+    shape: tuple[int, ...]
+    """Shape of its weight."""
+    scheme: str
+    """`pattern`, or `dense` if the layer was left alone."""
+    density: float
+    """Kept weights / all weights."""
+    dense_bytes: int
+    """Bytes of the weight as torch stores it."""
+    stored_bytes: int
+    """Bytes of the compressed weight, indices included."""
+    retained_energy: float
+    """Sum of squares after / before; 1 for a layer that held only zeros."""
+    note: str
+    """Why the layer was left dense; empty otherwise."""
+
+
+@dataclass(frozen=True)
+class PruneReport:
+    """What `prune` did, layer by layer and in total."""
+
+    layers: tuple[LayerReport, ...]
+    """Every convolution and linear layer, in the order of the model."""
+    patterns: tuple[Pattern, ...]
+    """The set of patterns; flat positions in a 3x3 kernel."""
+    other_bytes: int
+    """Bytes of all other parameters (biases, norms), which stay as they are."""
+
+    @property
+    def pruned(self) -> tuple[LayerReport, ...]:
+        """The layers that were pruned."""
+        return tuple(layer for layer in self.layers if layer.scheme != "dense")
+
+    @property
+    def density(self) -> float:
+        """Kept weights / all weights over the pruned layers."""
+        sizes = [math.prod(layer.shape) for layer in self.pruned]
+        kept = [s * row.density for s, row in zip(sizes, self.pruned, strict=True)]
+        return sum(kept) / sum(sizes)
+
+    @property
+    def dense_bytes(self) -> int:
+        """Bytes of all parameters of the model before."""
+        return self.other_bytes + sum(layer.dense_bytes for layer in self.layers)
+
+    @property
+    def stored_bytes(self) -> int:
+        """Bytes of all parameters of the model after, indices included."""
+        return self.other_bytes + sum(layer.stored_bytes for layer in self.layers)
+
+    def __str__(self) -> str:
+        """A table: one line per layer, then totals."""
+        width = max(len("layer"), *(len(layer.name) for layer in self.layers))
+        lines = [
+            f"{'layer':{width}}  {'shape':>16}  {'scheme':7}  {'density':>7}  "
+            f"{'dense B':>11}  {'stored B':>11}  {'energy':>6}  note"
+        ]
+        for row in self.layers:
+            shape = "x".join(map(str, row.shape))
+            lines.append(
+                f"{row.name:{width}}  {shape:>16}  {row.scheme:7}  "
+                f"{row.density:7.3f}  {row.dense_bytes:11,}  {row.stored_bytes:11,}  "
+                f"{row.retained_energy:6.3f}  {row.note}".rstrip()
+            )
+        lines.append(
+            f"{len(self.pruned)} of {len(self.layers)} layers pruned to density "
+            f"{self.density:.3f} with {len(self.patterns)} patterns; model "
+            f"{self.dense_bytes:,} -> {self.stored_bytes:,} bytes "
+            f"({self.dense_bytes / self.stored_bytes:.2f}x smaller, indices included)"
+        )
+        return "\n".join(lines)
