@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from safetensors.numpy import load_file, save_file
+from safetensors import numpy as tensors
 from xdsl.context import Context
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.utils.exceptions import VerifyException
 
-from edgec.context import EdgecContext
+from edgec.context import Array, EdgecContext
 from edgec.errors import InvalidInput, PassFailed
 from edgec.passes.base import ReportingPass, examples_of
 from edgec.tools.opt import EdgecOpt, main
@@ -22,6 +22,12 @@ from edgec.tools.opt import EdgecOpt, main
 MODULE = (
     "func.func @main() -> i32 {\n  %a = arith.constant 1 : i32\n  return %a : i32\n}"
 )
+
+
+def save(path: Path, **arrays: Array) -> Path:
+    # Its path type, PathLike, is generic and given without a parameter.
+    tensors.save_file(dict(arrays), path)  # pyright: ignore[reportUnknownMemberType]
+    return path
 
 
 @dataclass(frozen=True)
@@ -76,8 +82,8 @@ def source(tmp_path: Path) -> Path:
 
 
 def test_weights_are_loaded(source: Path, tmp_path: Path) -> None:
-    save_file({"w": np.arange(3, dtype=np.float32)}, tmp_path / "w.safetensors")
-    tool = EdgecOpt([str(source), "--weights", str(tmp_path / "w.safetensors")])
+    path = save(tmp_path / "w.safetensors", w=np.arange(3, dtype=np.float32))
+    tool = EdgecOpt([str(source), "--weights", str(path)])
     assert isinstance(tool.ctx, EdgecContext)
     assert tool.ctx.weights["w"].tolist() == [0, 1, 2]
 
@@ -94,8 +100,7 @@ def test_bad_weights(source: Path, tmp_path: Path, content: bytes | None) -> Non
 def test_failure_leaves_a_reproducer(
     source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    weights = tmp_path / "w.safetensors"
-    save_file({"w": np.zeros(2, dtype=np.int8)}, weights)
+    weights = save(tmp_path / "w.safetensors", w=np.zeros(2, dtype=np.int8))
     saved = tmp_path / "saved.mlir"
     arguments = [str(source), "-p", "dce,fails{kind=input after=3},cse"]
     arguments += ["--weights", str(weights), "--reproducer", str(saved)]
@@ -105,7 +110,8 @@ def test_failure_leaves_a_reproducer(
     command = shlex.split(message.partition("reproduce with: ")[2])
     assert command[0] == "edgec-opt"
     assert "func.func @main" in saved.read_text()
-    assert load_file(saved.with_suffix(".safetensors"))["w"].shape == (2,)
+    arrays = tensors.load(saved.with_suffix(".safetensors").read_bytes())
+    assert arrays["w"].shape == (2,)
     assert main([*command[1:], "--reproducer", str(tmp_path / "again.mlir")]) == 1
     assert "pass 'fails' failed: no filters left" in capsys.readouterr().err
 
