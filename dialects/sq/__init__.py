@@ -1,0 +1,56 @@
+"""`sq`: compressed weights, memory layouts and fused ops.
+
+Made by `encode-sparsity` (weights), `fuse` (ops with an epilogue) and `layout-tuning`
+(layouts); left by `convert-to-lane`. Encodings are attributes of a tensor type, so
+every op of `nn` works on encoded tensors as it is: an encoding says how values are
+stored, never what they are. A weight encoding (`#sq.pattern`, and later block granules or
+codebooks) is a subclass of `WeightEncoding`; `#sq.lane` is the layout of an activation.
+
+    %w = sq.weight {reorder = "w.reorder", …} : tensor<8x4x3x3xf32, #sq.pattern<…>>
+    %y = sq.conv %x, %w bias(%b : …) extras(%r : …) {stride = …, epilogue =
+      [#sq.step<"add", operand = 0>, #sq.step<"relu">]}
+      : …, … -> tensor<1x8x8x8xf32, #sq.lane<pitch = 9, …>>
+"""
+
+from __future__ import annotations
+
+from xdsl.ir import Dialect
+
+from edgec.dialects.sq.attrs import (
+    KernelAttr,
+    LaneAttr,
+    PatternAttr,
+    Step,
+    StepAttr,
+    WeightEncoding,
+)
+from edgec.dialects.sq.ops import (
+    ConvertLayoutOp,
+    ConvOp,
+    ElementwiseOp,
+    LinearOp,
+    WeightOp,
+    layout_of,
+)
+
+__all__ = [
+    "SQ",
+    "ConvOp",
+    "ConvertLayoutOp",
+    "ElementwiseOp",
+    "KernelAttr",
+    "LaneAttr",
+    "LinearOp",
+    "PatternAttr",
+    "Step",
+    "StepAttr",
+    "WeightEncoding",
+    "WeightOp",
+    "layout_of",
+]
+
+SQ = Dialect(
+    "sq",
+    [WeightOp, ConvOp, LinearOp, ElementwiseOp, ConvertLayoutOp],
+    [PatternAttr, LaneAttr, StepAttr, KernelAttr],
+)

@@ -1,0 +1,317 @@
+"""Ops of `sq`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from xdsl.dialects.builtin import (
+    ArrayAttr,
+    DenseArrayBase,
+    DictionaryAttr,
+    IntegerAttr,
+    NoneAttr,
+    StringAttr,
+    TensorType,
+)
+from xdsl.ir import Attribute, SSAValue
+from xdsl.irdl import (
+    AttrSizedOperandSegments,
+    IRDLOperation,
+    ParsePropInAttrDict,
+    base,
+    irdl_op_definition,
+    operand_def,
+    opt_operand_def,
+    opt_prop_def,
+    prop_def,
+    result_def,
+    traits_def,
+    var_operand_def,
+)
+from xdsl.traits import Pure
+from xdsl.utils.exceptions import VerifyException
+
+from edgec.dialects import shapes
+from edgec.dialects.nn import (
+    NNOperation,
+    check_bias,
+    shape_of,
+    tensor,
+    tensor_type,
+)
+from edgec.dialects.sq.attrs import (
+    KernelAttr,
+    LaneAttr,
+    StepAttr,
+    WeightEncoding,
+)
+
+
+@irdl_op_definition
+class WeightOp(IRDLOperation):
+    """`%w = sq.weight {reorder = "w.reorder", …} : tensor<…, #sq.pattern<…>>`.
+
+    An encoded weight tensor; each array of its encoding is named in the weight store.
+    """
+
+    name = "sq.weight"
+
+    arrays = prop_def(DictionaryAttr)
+    result = result_def(tensor)
+
+    traits = traits_def(Pure())
+    assembly_format = "$arrays attr-dict `:` type($result)"
+
+    def __init__(self, arrays: Mapping[str, str], type_: Attribute) -> None:
+        names = {key: StringAttr(name) for key, name in sorted(arrays.items())}
+        super().__init__(
+            properties={"arrays": DictionaryAttr(names)}, result_types=[type_]
+        )
+
+    @property
+    def encoding(self) -> WeightEncoding:
+        """How the weights are stored."""
+        encoding = tensor_type(self.result).encoding
+        assert isinstance(encoding, WeightEncoding)
+        return encoding
+
+    def resource_names(self) -> dict[str, str]:
+        """Array name of the encoding to name in the weight store."""
+        result: dict[str, str] = {}
+        for key, value in self.arrays.data.items():
+            assert isinstance(value, StringAttr)
+            result[key] = value.data
+        return result
+
+    def verify_(self) -> None:
+        encoding = tensor_type(self.result).encoding
+        if not isinstance(encoding, WeightEncoding):
+            raise VerifyException(
+                "'sq.weight' op result must carry a weight encoding such as "
+                f"#sq.pattern, got {self.result.type}"
+            )
+        wanted, found = sorted(encoding.array_names()), sorted(self.arrays.data)
+        if wanted != found:
+            raise VerifyException(
+                f"'sq.weight' op arrays must be {wanted}, got {found}"
+            )
+
+
+def check_epilogue(op: ConvOp | LinearOp | ElementwiseOp) -> None:
+    """Every step is a `#sq.step` and names an extra operand that broadcasts."""
+    result, used = shape_of(op.result), set[int]()
+    for attribute in op.epilogue:
+        if not isinstance(attribute, StepAttr):
+            raise VerifyException(
+                f"'{op.name}' op epilogue must hold #sq.step, got {attribute}"
+            )
+        operand = attribute.step.operand
+        if operand < 0:
+            continue
+        if operand >= len(op.extras):
+            raise VerifyException(
+                f"'{op.name}' op epilogue names extra operand {operand}, "
+                f"but there are {len(op.extras)}"
+            )
+        used.add(operand)
+    for index, extra in enumerate(op.extras):
+        if index not in used:
+            raise VerifyException(
+                f"'{op.name}' op extra operand {index} is used by no step"
+            )
+        if shapes.broadcast(shape_of(extra), result) != result:
+            raise VerifyException(
+                f"'{op.name}' op extra operand {index} must broadcast to {result}, "
+                f"got {shape_of(extra)}"
+            )
+
+
+@irdl_op_definition
+class ConvOp(NNOperation):
+    """`%y = sq.conv %x, %w bias(%b : …) extras(%r : …) {…} : …`: `nn.conv`, then
+    the steps of `epilogue`.
+    """
+
+    name = "sq.conv"
+
+    input = operand_def(tensor)
+    weight = operand_def(tensor)
+    bias = opt_operand_def(tensor)
+    extras = var_operand_def(tensor)
+    stride = prop_def(base(DenseArrayBase))
+    padding_low = prop_def(base(DenseArrayBase))
+    padding_high = prop_def(base(DenseArrayBase))
+    dilation = prop_def(base(DenseArrayBase))
+    groups = prop_def(IntegerAttr)
+    epilogue = prop_def(base(ArrayAttr))
+    kernel = opt_prop_def(KernelAttr)
+    result = result_def(tensor)
+
+    traits = traits_def(Pure())
+    irdl_options = (AttrSizedOperandSegments(as_property=True), ParsePropInAttrDict())
+    assembly_format = (
+        "$input `,` $weight (`bias` `(` $bias^ `:` type($bias) `)`)? "
+        "(`extras` `(` $extras^ `:` type($extras) `)`)? attr-dict `:` "
+        "type($input) `,` type($weight) `->` type($result)"
+    )
+
+    def __init__(
+        self,
+        input: SSAValue,
+        weight: SSAValue,
+        bias: SSAValue | None,
+        extras: Sequence[SSAValue],
+        properties: Mapping[str, Attribute],
+        epilogue: Sequence[StepAttr],
+        result_type: Attribute,
+        kernel: KernelAttr | None = None,
+    ) -> None:
+        names = ("stride", "padding_low", "padding_high", "dilation", "groups")
+        super().__init__(
+            operands=[input, weight, bias, extras],
+            properties={
+                **{name: properties[name] for name in names},
+                "epilogue": ArrayAttr(epilogue),
+                "kernel": kernel,
+            },
+            result_types=[result_type],
+        )
+
+    def result_shape(self) -> shapes.Shape:
+        check_bias(self.bias, shape_of(self.weight)[0])
+        return shapes.convolution(
+            shape_of(self.input),
+            shape_of(self.weight),
+            stride=self.stride.get_values(),
+            low=self.padding_low.get_values(),
+            high=self.padding_high.get_values(),
+            dilation=self.dilation.get_values(),
+            groups=self.groups.value.data,
+        )
+
+    def verify_(self) -> None:
+        super().verify_()
+        check_epilogue(self)
+
+
+@irdl_op_definition
+class LinearOp(NNOperation):
+    """`%y = sq.linear %x, %w bias(%b : …) extras(%r : …) {…} : …`: `nn.linear`,
+    then the steps of `epilogue`.
+    """
+
+    name = "sq.linear"
+
+    input = operand_def(tensor)
+    weight = operand_def(tensor)
+    bias = opt_operand_def(tensor)
+    extras = var_operand_def(tensor)
+    epilogue = prop_def(base(ArrayAttr))
+    kernel = opt_prop_def(KernelAttr)
+    result = result_def(tensor)
+
+    traits = traits_def(Pure())
+    irdl_options = (AttrSizedOperandSegments(as_property=True), ParsePropInAttrDict())
+    assembly_format = (
+        "$input `,` $weight (`bias` `(` $bias^ `:` type($bias) `)`)? "
+        "(`extras` `(` $extras^ `:` type($extras) `)`)? attr-dict `:` "
+        "type($input) `,` type($weight) `->` type($result)"
+    )
+
+    def __init__(
+        self,
+        input: SSAValue,
+        weight: SSAValue,
+        bias: SSAValue | None,
+        extras: Sequence[SSAValue],
+        epilogue: Sequence[StepAttr],
+        result_type: Attribute,
+        kernel: KernelAttr | None = None,
+    ) -> None:
+        super().__init__(
+            operands=[input, weight, bias, extras],
+            properties={"epilogue": ArrayAttr(epilogue), "kernel": kernel},
+            result_types=[result_type],
+        )
+
+    def result_shape(self) -> shapes.Shape:
+        check_bias(self.bias, shape_of(self.weight)[0])
+        return shapes.linear(shape_of(self.input), shape_of(self.weight))
+
+    def verify_(self) -> None:
+        super().verify_()
+        check_epilogue(self)
+
+
+@irdl_op_definition
+class ElementwiseOp(NNOperation):
+    """`%y = sq.elementwise %x extras(%r : …) {…} : …`: a chain of steps.
+
+    `%x` is broadcast to the shape of the result first.
+    """
+
+    name = "sq.elementwise"
+
+    input = operand_def(tensor)
+    extras = var_operand_def(tensor)
+    epilogue = prop_def(base(ArrayAttr))
+    result = result_def(tensor)
+
+    traits = traits_def(Pure())
+    irdl_options = (ParsePropInAttrDict(),)
+    assembly_format = (
+        "$input (`extras` `(` $extras^ `:` type($extras) `)`)? attr-dict `:` "
+        "type($input) `->` type($result)"
+    )
+
+    def __init__(
+        self,
+        input: SSAValue,
+        extras: Sequence[SSAValue],
+        epilogue: Sequence[StepAttr],
+        result_type: Attribute,
+    ) -> None:
+        super().__init__(
+            operands=[input, extras],
+            properties={"epilogue": ArrayAttr(epilogue)},
+            result_types=[result_type],
+        )
+
+    def result_shape(self) -> shapes.Shape:
+        return shapes.broadcast(shape_of(self.input), shape_of(self.result))
+
+    def verify_(self) -> None:
+        super().verify_()
+        check_epilogue(self)
+
+
+@irdl_op_definition
+class ConvertLayoutOp(NNOperation):
+    """`%y = sq.convert_layout %x : (tensor<…>) -> tensor<…, #sq.lane<…>>`: a copy."""
+
+    name = "sq.convert_layout"
+
+    input = operand_def(tensor)
+    result = result_def(tensor)
+
+    traits = traits_def(Pure())
+    assembly_format = "$input attr-dict `:` functional-type(operands, results)"
+
+    def __init__(self, input: SSAValue, encoding: Attribute) -> None:
+        old = tensor_type(input)
+        super().__init__(
+            operands=[input],
+            result_types=[TensorType(old.element_type, old.get_shape(), encoding)],
+        )
+
+    def result_shape(self) -> shapes.Shape:
+        return shape_of(self.input)
+
+
+def layout_of(value: SSAValue) -> LaneAttr | None:
+    """The layout of an activation; None for row-major without gaps."""
+    encoding = tensor_type(value).encoding
+    if isinstance(encoding, NoneAttr):
+        return None
+    assert isinstance(encoding, LaneAttr)
+    return encoding
