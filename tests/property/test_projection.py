@@ -66,14 +66,12 @@ def test_pattern_projection_is_nearest(weight: Floats) -> None:
 
 @given(weights(2, 3))
 def test_projections_are_idempotent_and_keep_values(weight: Floats) -> None:
-    for once, again in (
-        (pattern_projection(weight), pattern_projection),
-        (
-            connectivity_projection(weight, 0.5),
-            lambda w: connectivity_projection(w, 0.5),
-        ),
-    ):
-        assert np.array_equal(again(once), once)
+    def connect(source: Floats) -> Floats:
+        return connectivity_projection(source, 0.5)
+
+    for project in (pattern_projection, connect):
+        once = project(weight)
+        assert np.array_equal(project(once), once)
         assert ((once == weight) | (once == 0)).all()
         assert once.dtype == weight.dtype
 
