@@ -12,7 +12,7 @@ MODULE = "func.func @main() -> i32 {\n %a = arith.constant 1 : i32\n return %a :
 
 def main(wheel: Path) -> None:
     """Import every module of the wheel and run `edgec-opt` from it."""
-    top = {path.name for path in wheel.iterdir() if not path.suffix == ".dist-info"}
+    top = {path.name for path in wheel.iterdir() if path.suffix != ".dist-info"}
     if top - {"bin"} != {"edgec"}:
         sys.exit(f"the wheel installs {sorted(top)}, expected edgec only")
     for source in sorted(wheel.rglob("*.py")):

@@ -161,7 +161,7 @@ class EdgecOpt(xDSLOptMain):
             raise InvalidInput("a .pt2 model is read whole, from a file given by name")
         from edgec.importer import import_model
 
-        return import_model(Path(self.args.input_file), self._context())
+        return import_model(Path(self.args.input_file), ctx=self._context()).module
 
     # Running
 

@@ -3,18 +3,22 @@
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
-import lit.formats
+import lit.formats as formats
 
-config.name = "edgec"  # noqa: F821 - lit defines `config`
-config.test_format = lit.formats.ShTest(execute_external=False)  # noqa: F821
-config.suffixes = [".mlir"]  # noqa: F821
-config.test_source_root = str(Path(__file__).parent)  # noqa: F821
-config.test_exec_root = os.environ["EDGEC_LIT_OUTPUT"]  # noqa: F821
+# Any: lit runs this file with `config` among the globals, and publishes no types.
+config: Any = globals()["config"]
+untyped_formats: Any = formats
+
+config.name = "edgec"
+config.test_format = untyped_formats.ShTest(execute_external=False)
+config.suffixes = [".mlir"]
+config.test_source_root = str(Path(__file__).parent)
+config.test_exec_root = os.environ["EDGEC_LIT_OUTPUT"]
 
 bin_folder = Path(sys.executable).parent
-environment = config.environment  # noqa: F821
-environment["PATH"] = os.pathsep.join([str(bin_folder), os.environ["PATH"]])
+config.environment["PATH"] = os.pathsep.join([str(bin_folder), os.environ["PATH"]])
 for name in ("PYTHONPATH", "COVERAGE_PROCESS_CONFIG"):
     if name in os.environ:
-        environment[name] = os.environ[name]
+        config.environment[name] = os.environ[name]

@@ -221,3 +221,15 @@ def test_examples_are_read() -> None:
 
     assert examples_of(Shown) == (("a\n  b", "c"),)
     assert examples_of(Fails) == ()
+
+
+def test_a_model_is_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import torch
+
+    path = tmp_path / "model.pt2"
+    model = torch.nn.Linear(3, 2)
+    torch.export.save(torch.export.export(model, (torch.ones(1, 3),)), path)
+    assert main([str(path), "-p", "cse"]) == 0
+    text = capsys.readouterr().out
+    assert "nn.linear" in text
+    assert "nn.constant" in text
