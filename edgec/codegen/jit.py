@@ -14,6 +14,8 @@ from __future__ import annotations
 import ctypes
 import functools
 import weakref
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Any
 
 from edgec.codegen.host import host_architecture, host_features
@@ -39,7 +41,8 @@ def compile_object(llvm_text: str, target: Target, opt: int = 3) -> bytes:
     parse or verify, and if it calls a function that `load_object` does not provide.
     """
     machine = _target_machine(target, opt)
-    object_bytes: bytes = machine.emit_object(_parse(llvm_text, target))
+    with _parsed(llvm_text, target) as module:
+        object_bytes: bytes = machine.emit_object(module)
     return object_bytes
 
 
@@ -47,7 +50,8 @@ def emit_assembly(llvm_text: str, target: Target, opt: int = 3) -> str:
     """The assembly of what `compile_object` makes. Raises as it does."""
     machine = _target_machine(target, opt)
     machine.set_asm_verbosity(False)
-    assembly: str = machine.emit_assembly(_parse(llvm_text, target))
+    with _parsed(llvm_text, target) as module:
+        assembly: str = machine.emit_assembly(module)
     return assembly
 
 
@@ -115,10 +119,27 @@ def check_runnable(target: Target) -> None:
         )
 
 
-def _parse(llvm_text: str, target: Target) -> Any:  # Any: llvmlite's module
-    """Parse and verify, in a context of its own."""
+@contextmanager
+def _parsed(llvm_text: str, target: Target) -> Generator[Any]:  # Any: llvmlite's module
+    """Parse and verify, in a context of its own.
+
+    Both are freed here, the module first: left to the garbage collector, the order is
+    open after an exception, and freeing a module after its context is a crash.
+    """
+    with llvm.create_context() as context:
+        try:
+            module = llvm.parse_assembly(llvm_text, context)
+        except RuntimeError as error:
+            raise CodegenFailed(f"LLVM cannot parse the program: {error}") from error
+        with module:
+            _check_module(module)
+            module.triple = target.triple
+            yield module
+
+
+def _check_module(module: Any) -> None:  # Any: llvmlite's module
+    """Raise `CodegenFailed` unless `module` verifies and calls only what is known."""
     try:
-        module = llvm.parse_assembly(llvm_text, llvm.create_context())
         module.verify()
     except RuntimeError as error:
         raise CodegenFailed(f"LLVM refused the emitted program: {error}") from error
@@ -126,8 +147,6 @@ def _parse(llvm_text: str, target: Target) -> Any:  # Any: llvmlite's module
         name: str = function.name
         if function.is_declaration and not name.startswith("llvm."):
             _check_external(name)
-    module.triple = target.triple
-    return module
 
 
 def _check_external(name: str) -> None:
