@@ -61,7 +61,7 @@ class ConvOp(NNOperation):
         "functional-type(operands, results)"
     )
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one argument per property
         self,
         input: SSAValue,
         weight: SSAValue,
@@ -98,6 +98,7 @@ class ConvOp(NNOperation):
         )
 
     def result_shape(self) -> shapes.Shape:
+        """`[N, F, *S']`, if the bias fits."""
         check_bias(self.bias, shape_of(self.weight)[0])
         return shapes.convolution(
             shape_of(self.input),
@@ -136,7 +137,7 @@ class ConvTransposeOp(NNOperation):
         "functional-type(operands, results)"
     )
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one argument per property
         self,
         input: SSAValue,
         weight: SSAValue,
@@ -170,6 +171,7 @@ class ConvTransposeOp(NNOperation):
         )
 
     def result_shape(self) -> shapes.Shape:
+        """`[N, F, *S']`, if the bias fits."""
         groups = self.groups.value.data
         check_bias(self.bias, shape_of(self.weight)[1] * groups)
         return shapes.transposed_convolution(
@@ -212,6 +214,7 @@ class LinearOp(NNOperation):
         )
 
     def result_shape(self) -> shapes.Shape:
+        """`[..., N]`, if the bias fits."""
         check_bias(self.bias, shape_of(self.weight)[0])
         return shapes.linear(shape_of(self.input), shape_of(self.weight))
 
@@ -237,4 +240,5 @@ class MatmulOp(NNOperation):
         super().__init__(operands=[lhs, rhs], result_types=[like(lhs, shape)])
 
     def result_shape(self) -> shapes.Shape:
+        """`[..., M, N]`."""
         return shapes.matmul(shape_of(self.lhs), shape_of(self.rhs))

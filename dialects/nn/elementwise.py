@@ -136,6 +136,7 @@ class UnaryOp(NNOperation):
         return () if self.params is None else tuple(self.params.get_values())
 
     def result_shape(self) -> shapes.Shape:
+        """That of the input, if there are as many params as the kind takes."""
         kind = self.kind.data.value
         wanted = UNARY_PARAMS.get(kind, 0)
         if len(self.parameters) != wanted:
@@ -170,6 +171,7 @@ class BinaryOp(NNOperation):
         )
 
     def result_shape(self) -> shapes.Shape:
+        """What both operands broadcast to."""
         return shapes.broadcast(shape_of(self.lhs), shape_of(self.rhs))
 
 
@@ -191,7 +193,9 @@ class CastOp(NNOperation):
         )
 
     def result_shape(self) -> shapes.Shape:
+        """That of the input."""
         return shape_of(self.input)
 
     def result_element(self) -> Attribute:
+        """Any."""
         return tensor_type(self.result).element_type

@@ -73,6 +73,7 @@ class BatchNormOp(NNOperation):
         )
 
     def result_shape(self) -> shapes.Shape:
+        """That of the input, if all else has one entry per channel."""
         check_rank(self.input, 2, 5)
         channels = shape_of(self.input)[1]
         check_bias(self.scale, channels, "scale")
@@ -115,6 +116,7 @@ class LayerNormOp(NNOperation):
         )
 
     def result_shape(self) -> shapes.Shape:
+        """That of the input, if scale and shift have its last dimensions."""
         shape = shape_of(self.input)
         rank = self.normalized_rank.value.data
         if not 1 <= rank <= len(shape):
@@ -163,6 +165,7 @@ class GroupNormOp(NNOperation):
         )
 
     def result_shape(self) -> shapes.Shape:
+        """That of the input, if its channels divide by the groups."""
         check_rank(self.input, 2, 5)
         shape, groups = shape_of(self.input), self.groups.value.data
         if groups < 1 or shape[1] % groups:
@@ -197,5 +200,6 @@ class SoftmaxOp(NNOperation):
         )
 
     def result_shape(self) -> shapes.Shape:
+        """That of the input, if it has the axis."""
         shapes.check_axes(shape_of(self.input), (self.axis.value.data,))
         return shape_of(self.input)

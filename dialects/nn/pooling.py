@@ -74,7 +74,7 @@ class PoolOp(NNOperation):
     irdl_options = (ParsePropInAttrDict(),)
     assembly_format = "$kind $input attr-dict `:` functional-type(operands, results)"
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one argument per property
         self,
         kind: PoolKind | str,
         input: SSAValue,
@@ -111,6 +111,7 @@ class PoolOp(NNOperation):
         )
 
     def result_shape(self) -> shapes.Shape:
+        """`[N, C, *S']`, with torch's rules for the last window."""
         dilation = self.dilation.get_values()
         if self.kind.data is PoolKind.AVG and set(dilation) - {1}:
             raise shapes.ShapeError(f"dilation of avg must be 1, got {dilation}")
@@ -150,6 +151,7 @@ class AdaptivePoolOp(NNOperation):
         )
 
     def result_shape(self) -> shapes.Shape:
+        """Any `[N, C, *S']`."""
         check_rank(self.input, 3, 5)
         return spatial_result(self.input, self.result)
 
@@ -197,6 +199,7 @@ class ReduceOp(NNOperation):
         return is_position_kind(self.kind.data)
 
     def result_shape(self) -> shapes.Shape:
+        """That of the input without the axes, or with 1 in their place."""
         axes = self.axes.get_values()
         if self.is_position and len(axes) != 1:
             raise shapes.ShapeError(
@@ -205,6 +208,7 @@ class ReduceOp(NNOperation):
         return shapes.reduce(shape_of(self.input), axes, keep_dims=bool(self.keep_dims))
 
     def result_element(self) -> Attribute:
+        """i64 for positions, else that of the input."""
         return i64 if self.is_position else tensor_type(self.input).element_type
 
 
@@ -266,6 +270,7 @@ class ResizeOp(NNOperation):
         )
 
     def result_shape(self) -> shapes.Shape:
+        """Any `[N, C, *S']`."""
         check_rank(self.input, 3, 5)
         rank, scales = len(shape_of(self.input)), self.scales.get_values()
         if self.kind.data is ResizeKind.BILINEAR and rank != 4:

@@ -53,6 +53,7 @@ class ReshapeOp(NNOperation):
         super().__init__(operands=[input], result_types=[like(input, shape)])
 
     def result_shape(self) -> shapes.Shape:
+        """Any with the same number of elements."""
         return shapes.reshape(shape_of(self.input), shape_of(self.result))
 
 
@@ -82,6 +83,7 @@ class TransposeOp(NNOperation):
         )
 
     def result_shape(self) -> shapes.Shape:
+        """The input's sizes, permuted."""
         return shapes.transpose(shape_of(self.input), self.permutation.get_values())
 
 
@@ -108,6 +110,7 @@ class ConcatOp(NNOperation):
         )
 
     def result_shape(self) -> shapes.Shape:
+        """The inputs' shape with the sum of their sizes along the axis."""
         if not self.inputs:
             raise shapes.ShapeError("inputs must not be empty")
         return shapes.concat(
@@ -145,6 +148,7 @@ class SliceOp(NNOperation):
         )
 
     def result_shape(self) -> shapes.Shape:
+        """Any that stays inside the input."""
         return shapes.slice_(
             shape_of(self.input),
             self.starts.get_values(),
@@ -195,6 +199,7 @@ class PadOp(NNOperation):
         )
 
     def result_shape(self) -> shapes.Shape:
+        """The input's sizes plus `low` and `high`."""
         low, high = self.low.get_values(), self.high.get_values()
         if self.kind.data is PadKind.REFLECT:
             shapes.check_reflection(shape_of(self.input), low, high)
@@ -217,4 +222,5 @@ class BroadcastOp(NNOperation):
         super().__init__(operands=[input], result_types=[like(input, shape)])
 
     def result_shape(self) -> shapes.Shape:
+        """Any that the input broadcasts to."""
         return shapes.broadcast(shape_of(self.input), shape_of(self.result))

@@ -65,7 +65,9 @@ def interpret(
         raise InvalidInput(f"the module has no function named '{function}'")
     types = op.function_type.inputs.data
     if len(inputs) != len(types):
-        raise InvalidInput(f"'{function}' takes {len(types)} inputs, got {len(inputs)}")
+        raise InvalidInput(
+            f"number of inputs of '{function}' must be {len(types)}, got {len(inputs)}"
+        )
     for index, (array, type_) in enumerate(zip(inputs, types, strict=True)):
         _check_input(f"input {index} of '{function}'", array, type_)
     return tuple(make_interpreter(module, ctx).call_op(op, tuple(inputs)))
