@@ -1,0 +1,119 @@
+"""Any kind of model to one flat, functional graph of ATen calls on static shapes."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.ao.quantization.fx._decomposed  # noqa: F401  registers quantized_decomposed ops, which files may hold
+import torch.utils._pytree as pytree
+from torch import nn
+from torch.export import ExportedProgram
+
+from edgec.errors import ImportFailed, InvalidInput
+
+
+def exported(model: object, example_inputs: object) -> ExportedProgram:
+    """The model as an `ExportedProgram`, not decomposed.
+
+    A module in training mode is exported in eval mode; its own flags are as before
+    when this returns. Weights are shared, not copied.
+    """
+    if isinstance(model, ExportedProgram):
+        return model
+    if isinstance(model, str | Path):
+        return _load(Path(model))
+    if not isinstance(model, nn.Module):
+        raise InvalidInput(
+            "model must be an nn.Module, a GraphModule, an ExportedProgram or the "
+            f"path of a .pt2 file, got {type(model).__name__}"
+        )
+    args, kwargs = _arguments(example_inputs)
+    _check_inputs(args, kwargs)
+    return _trace(model, args, kwargs)
+
+
+def decomposed(program: ExportedProgram, keep: Collection[str]) -> ExportedProgram:
+    """`program` functionalized, with ops outside of `keep` split into smaller ones."""
+    table = torch.export.default_decompositions()
+    for overload in [o for o in table if str(o) in keep]:
+        del table[overload]
+    try:
+        return program.run_decompositions(table)
+    # torch raises many unrelated types here; each of them means the same to the user.
+    except Exception as error:
+        raise ImportFailed(
+            f"torch could not decompose the exported program: {_first_lines(error)}"
+        ) from error
+
+
+def _load(path: Path) -> ExportedProgram:
+    if not path.is_file():
+        raise ImportFailed(f"'{path}' is not a file; give the path of a .pt2 file")
+    try:
+        return torch.export.load(path)
+    # A damaged archive can fail in the zip, JSON or tensor reader, each in its own way.
+    except Exception as error:
+        raise ImportFailed(
+            f"'{path}' cannot be read as a torch.export file (.pt2): "
+            f"{_first_lines(error)}; save it again with torch.export.save"
+        ) from error
+
+
+def _arguments(example_inputs: object) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    if example_inputs is None:
+        raise InvalidInput("example_inputs must be given for a module, got None")
+    if isinstance(example_inputs, Mapping):
+        return (), dict(example_inputs)
+    if isinstance(example_inputs, Sequence) and not isinstance(example_inputs, str):
+        return tuple(example_inputs), {}
+    return (example_inputs,), {}
+
+
+def _check_inputs(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    for path, leaf in pytree.tree_flatten_with_path((args, kwargs))[0]:
+        if isinstance(leaf, torch.Tensor) and not leaf.numel():
+            raise ImportFailed(
+                f"example input {pytree.keystr(path)} is empty, shape "
+                f"{tuple(leaf.shape)}; every size must be at least 1"
+            )
+
+
+def _trace(
+    model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> ExportedProgram:
+    try:
+        # no_grad: else a model that itself uses no_grad exports it as a nested graph.
+        with _eval_mode(model), torch.no_grad():
+            return torch.export.export(model, args, kwargs, strict=False)
+    # Anything can happen here, as the model's own code runs.
+    except Exception as error:
+        raise ImportFailed(
+            f"torch.export could not trace {type(model).__name__}: "
+            f"{type(error).__name__}: {_first_lines(error)}"
+        ) from error
+
+
+@contextlib.contextmanager
+def _eval_mode(model: nn.Module) -> Iterator[None]:
+    """All flags off if the model's own is on; as before afterwards.
+
+    Flags are set directly: `train` and `eval` may be overridden to do more, which
+    could not be undone. A training submodule of an eval model is left alone.
+    """
+    flags = {m: m.training for m in model.modules()} if model.training else {}
+    try:
+        for module in flags:
+            module.training = False
+        yield
+    finally:
+        for module, flag in flags.items():
+            module.training = flag
+
+
+def _first_lines(error: Exception, count: int = 6) -> str:
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return "\n".join(lines[:count]) or type(error).__name__
