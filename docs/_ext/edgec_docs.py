@@ -7,6 +7,7 @@ from typing import ClassVar
 import render
 from docutils import nodes
 from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
 from sphinx.util.docutils import SphinxDirective
 
 
@@ -32,10 +33,14 @@ class DialectDirective(SphinxDirective):
         return self.parse_text_to_nodes(text, allow_section_headings=True)
 
 
+def _all_pages(_app: Sphinx, env: BuildEnvironment, *_changed: set[str]) -> list[str]:
+    return sorted(env.found_docs)
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register the directives."""
     app.add_directive("edgec-pass", PassDirective)
     app.add_directive("edgec-dialect", DialectDirective)
     # Sources in Python are not tracked as dependencies, so read all pages each time.
-    app.connect("env-get-outdated", lambda _app, env, *_: sorted(env.found_docs))
+    app.connect("env-get-outdated", _all_pages)
     return {"parallel_read_safe": True}

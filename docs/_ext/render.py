@@ -10,10 +10,12 @@ import textwrap
 from importlib import import_module
 
 from xdsl.dialects.builtin import ModuleOp
+from xdsl.dialects.utils import EnumAttribute
 from xdsl.ir import Attribute, Dialect, Operation
 from xdsl.irdl import IRDLOperation
 from xdsl.parser import Parser
 from xdsl.passes import ModulePass, get_pass_option_infos
+from xdsl.utils.str_enum import StrEnum
 
 from edgec.context import EdgecContext
 from edgec.passes import get_pass
@@ -21,6 +23,7 @@ from edgec.passes.base import ReportingPass, examples_of
 from edgec.tools.opt import EdgecOpt
 from edgec.universe import DIALECTS
 
+QUOTE = "'"  # around the text of an annotation that is not evaluated
 HEADINGS = ("What", "Why", "How", "Invariants", "Source")
 
 
@@ -73,7 +76,7 @@ def _options(pass_class: type[ModulePass]) -> list[str]:
     docs = field_docs(pass_class)
     defaults = {field.name: field.default for field in dataclasses.fields(pass_class)}
     rows = [
-        f"| `{info.name.replace('_', '-')}` | `{_cell(info.expected_type)}` "
+        f"| `{info.name.replace('_', '-')}` | `{_cell(info.expected_type.strip(QUOTE))}` "
         f"| `{defaults[info.name]}` | {_cell(docs.get(info.name, ''))} |"
         for info in infos
     ]
@@ -131,7 +134,13 @@ def _operation(op: type[Operation]) -> list[str]:
 
 
 def _attribute(attr: type[Attribute]) -> list[str]:
-    return [f"### `{attr.name}`", "", inspect.getdoc(attr) or "", ""]
+    lines = [f"### `{attr.name}`", ""]
+    if attr.__doc__:
+        lines += [inspect.getdoc(attr) or "", ""]
+    if issubclass(attr, EnumAttribute):
+        kinds: type[StrEnum] = attr.enum_type
+        lines += ["One of " + ", ".join(f"`{kind.value}`" for kind in kinds) + ".", ""]
+    return lines
 
 
 def _cell(text: str) -> str:

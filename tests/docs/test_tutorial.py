@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 
 import torch
@@ -19,7 +20,9 @@ STEPS: tuple[str, ...] = ()
 
 
 def shortened(module: ModuleOp) -> str:
-    lines = str(module).splitlines()
+    # Where in torch an op comes from changes with torch's version.
+    text = re.sub(r'nn\.source = "[^"]*"(, )?', "", str(module)).replace(" {}", "")
+    lines = text.splitlines()
     if len(lines) > MAX_LINES:
         lines = [*lines[:MAX_LINES], f"// … {len(lines) - MAX_LINES} more lines"]
     return "\n".join(lines)

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import lit.formats as formats
+from lit import formats
 
 # Any: lit runs this file with `config` among the globals, and publishes no types.
 config: Any = globals()["config"]
