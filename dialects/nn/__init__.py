@@ -10,7 +10,7 @@ op here looks at it.
       %y = nn.conv %x, %w {stride = array<i64: 1, 1>, padding_low = array<i64: 1, 1>,
         padding_high = array<i64: 1, 1>, dilation = array<i64: 1, 1>, groups = 1 : i64}
         : (tensor<1x3x8x8xf32>, tensor<4x3x3x3xf32>) -> tensor<1x4x8x8xf32>
-      %z = nn.unary relu %y : tensor<1x4x8x8xf32>
+      %z = nn.unary relu %y : (tensor<1x4x8x8xf32>) -> tensor<1x4x8x8xf32>
       func.return %z : tensor<1x4x8x8xf32>
     }
 """

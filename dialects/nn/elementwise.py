@@ -105,7 +105,7 @@ class ConstantOp(IRDLOperation):
 
 @irdl_op_definition
 class UnaryOp(NNOperation):
-    """`%y = nn.unary relu %x : tensor<…>`: one function, element by element."""
+    """`%y = nn.unary relu %x : (…) -> …`: one function, element by element."""
 
     name = "nn.unary"
 
@@ -177,7 +177,10 @@ class BinaryOp(NNOperation):
 
 @irdl_op_definition
 class CastOp(NNOperation):
-    """`%y = nn.cast %x : (tensor<…xf32>) -> tensor<…xi64>`: truncates towards zero."""
+    """`%y = nn.cast %x : (tensor<…xf32>) -> tensor<…xi64>`.
+
+    Truncates towards zero; to i1, whether the element is not zero.
+    """
 
     name = "nn.cast"
 

@@ -38,7 +38,7 @@ def test_constant_in_the_ir() -> None:
     (found,) = interpret(
         constant_module(nn.ConstantOp(value, type_)), (), EdgecContext()
     )
-    np.testing.assert_array_equal(found, np.float32([[1, 2], [3, 4.5]]))
+    np.testing.assert_array_equal(found, np.array([[1, 2], [3, 4.5]], np.float32))
     assert found.dtype == np.float32
 
 

@@ -1,5 +1,9 @@
 """Every `nn` op on elements, rows or shapes means what torch's function computes."""
 
+# torch's functions, and the lambdas that are compared with them, are untyped.
+# pyright: reportUnknownLambdaType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownMemberType=false
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -144,7 +148,7 @@ def test_unary(kind: str) -> None:
     corners = [-90, -3, -2.5, -0.5, -0.0, 0.0, 0.5, 1.5, 2.5, 3, 90, np.inf, np.nan]
     if kind == "gelu":
         corners.remove(np.inf)  # torch gives nan there, the limit is inf
-    x = np.append(normal(40) * 3, np.float32(corners)).astype(np.float32)
+    x = np.append(normal(40) * 3, np.array(corners, np.float32)).astype(np.float32)
     check(lambda value: nn.UnaryOp(kind, value, params), function, x)
 
 
@@ -208,7 +212,7 @@ def test_reduce_along_one_axis(kind: str, *, keep_dims: bool) -> None:
 
 
 def test_argmax_takes_the_first_of_equals() -> None:
-    x = np.float32([[1, 3, 3], [2, 2, 2]])
+    x = np.array([[1, 3, 3], [2, 2, 2]], np.float32)
     found = run(lambda v: nn.ReduceOp("argmax", v, (1,), keep_dims=False), x)
     assert found.tolist() == [1, 0]
 
@@ -267,7 +271,7 @@ def test_broadcast() -> None:
 
 
 def test_cast() -> None:
-    x = np.float32([-2.7, -0.5, 0, 0.5, 3.9])
+    x = np.array([-2.7, -0.5, 0, 0.5, 3.9], np.float32)
     check(lambda v: nn.CastOp(v, i64), lambda v: v.to(torch.int64), x)
     check(lambda v: nn.CastOp(v, i1), lambda v: v.to(torch.bool), x)
     check(lambda v: nn.CastOp(v, f32), lambda v: v.float(), np.array([3, -(2**30)]))

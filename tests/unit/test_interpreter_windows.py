@@ -1,8 +1,12 @@
 """Convolutions, pools and resizing mean what torch's functions compute."""
 
+# torch's functions, and the lambdas that are compared with them, are untyped.
+# pyright: reportUnknownLambdaType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownMemberType=false
+
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -56,11 +60,11 @@ CONVOLUTIONS = [
     ("data", "weight", "stride", "padding", "dilation", "groups"), CONVOLUTIONS
 )
 def test_conv(
-    data: Sequence[int],
-    weight: Sequence[int],
-    stride: Sequence[int],
-    padding: Sequence[int],
-    dilation: Sequence[int],
+    data: tuple[int, ...],
+    weight: tuple[int, ...],
+    stride: tuple[int, ...],
+    padding: tuple[int, ...],
+    dilation: tuple[int, ...],
     groups: int,
     *,
     has_bias: bool,
@@ -119,12 +123,12 @@ def test_conv_pads_each_side_by_its_own_amount() -> None:
     ],
 )
 def test_conv_transpose(
-    data: Sequence[int],
-    weight: Sequence[int],
-    stride: Sequence[int],
-    padding: Sequence[int],
-    extra: Sequence[int],
-    dilation: Sequence[int],
+    data: tuple[int, ...],
+    weight: tuple[int, ...],
+    stride: tuple[int, ...],
+    padding: tuple[int, ...],
+    extra: tuple[int, ...],
+    dilation: tuple[int, ...],
     groups: int,
 ) -> None:
     function = [F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d][
@@ -167,11 +171,11 @@ POOL = ("shape", "kernel", "stride", "padding", "dilation")
     [*((*pool, True) for pool in POOLS), *((*pool, False) for pool in FITTING)],
 )
 def test_max_pool(
-    shape: Sequence[int],
-    kernel: Sequence[int],
-    stride: Sequence[int],
-    padding: Sequence[int],
-    dilation: Sequence[int],
+    shape: tuple[int, ...],
+    kernel: tuple[int, ...],
+    stride: tuple[int, ...],
+    padding: tuple[int, ...],
+    dilation: tuple[int, ...],
     *,
     ceil_mode: bool,
 ) -> None:
@@ -201,11 +205,11 @@ def test_max_pool(
     ],
 )
 def test_avg_pool(
-    shape: Sequence[int],
-    kernel: Sequence[int],
-    stride: Sequence[int],
-    padding: Sequence[int],
-    dilation: Sequence[int],
+    shape: tuple[int, ...],
+    kernel: tuple[int, ...],
+    stride: tuple[int, ...],
+    padding: tuple[int, ...],
+    dilation: tuple[int, ...],
     *,
     ceil_mode: bool,
     count_include_pad: bool,

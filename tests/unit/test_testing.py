@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from xdsl.context import Context
 from xdsl.dialects.builtin import ModuleOp, StringAttr
+from xdsl.ir import SSAValue
 from xdsl.rewriter import Rewriter
 
 from edgec.dialects import nn
@@ -24,7 +25,7 @@ from edgec.testing import (
     op_case,
 )
 
-X = np.float32([[-1, 2, 3]])
+X = np.array([[-1, 2, 3]], np.float32)
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,10 @@ class DropRelu(ReportingPass):
 
 
 def relu_case() -> Case:
-    return op_case(lambda x: nn.UnaryOp("relu", x), X)
+    def relu(x: SSAValue) -> nn.UnaryOp:
+        return nn.UnaryOp("relu", x)
+
+    return op_case(relu, X)
 
 
 def test_a_right_pass_is_accepted_and_reports() -> None:
@@ -79,25 +83,29 @@ def test_a_second_change_is_found() -> None:
 
 
 def test_tolerance_is_relative_to_the_largest() -> None:
-    expected = np.float32([100, 0.001])
-    assert_results_close([expected + np.float32([0, 0.05])], [expected], rtol=1e-3)
+    expected = np.array([100, 0.001], np.float32)
+    assert_results_close(
+        [expected + np.array([0, 0.05], np.float32)], [expected], rtol=1e-3
+    )
     with pytest.raises(AssertionError, match="result 0"):
-        assert_results_close([expected + np.float32([0, 0.2])], [expected], rtol=1e-3)
+        assert_results_close(
+            [expected + np.array([0, 0.2], np.float32)], [expected], rtol=1e-3
+        )
 
 
 @pytest.mark.parametrize(
     "found",
     [
         [],
-        [np.float32([1, 2, 3])],
-        [np.float64([1, np.inf])],
-        [np.float32([1, np.nan])],
-        [np.float32([1, -np.inf])],
+        [np.array([1, 2, 3], np.float32)],
+        [np.array([1, np.inf], np.float64)],
+        [np.array([1, np.nan], np.float32)],
+        [np.array([1, -np.inf], np.float32)],
     ],
 )
 def test_differences_in_kind_are_found(found: list[np.ndarray]) -> None:
     with pytest.raises(AssertionError):
-        assert_results_close(found, [np.float32([1, np.inf])], rtol=0.5)
+        assert_results_close(found, [np.array([1, np.inf], np.float32)], rtol=0.5)
 
 
 def test_integers_are_compared_exactly() -> None:
