@@ -76,8 +76,10 @@ def _options(pass_class: type[ModulePass]) -> list[str]:
     docs = field_docs(pass_class)
     defaults = {field.name: field.default for field in dataclasses.fields(pass_class)}
     rows = [
-        f"| `{info.name.replace('_', '-')}` | `{_cell(info.expected_type.strip(QUOTE))}` "
-        f"| `{defaults[info.name]}` | {_cell(docs.get(info.name, ''))} |"
+        f"| `{info.name.replace('_', '-')}` "
+        f"| `{_cell(info.expected_type.strip(QUOTE))}` "
+        f"| `{defaults[info.name]}` "
+        f"| {_cell(docs.get(info.name, ''))} |"
         for info in infos
     ]
     head = ["| option | type | default | meaning |", "|---|---|---|---|"]
