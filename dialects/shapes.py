@@ -191,7 +191,8 @@ def matmul(lhs: Sequence[int], rhs: Sequence[int]) -> Shape:
     """`[..., M, K]` and `[..., K, N]` to `[..., M, N]`, batch dimensions broadcast."""
     if len(lhs) < 2 or len(rhs) < 2 or lhs[-1] != rhs[-2]:
         raise ShapeError(
-            f"matmul takes [..., M, K] and [..., K, N], got {tuple(lhs)}, {tuple(rhs)}"
+            "operands must be [..., M, K] and [..., K, N], "
+            f"got {tuple(lhs)}, {tuple(rhs)}"
         )
     return (*broadcast(lhs[:-2], rhs[:-2]), lhs[-2], rhs[-1])
 
@@ -200,7 +201,8 @@ def linear(data: Sequence[int], weight: Sequence[int]) -> Shape:
     """`[..., K]` and `[N, K]` to `[..., N]`."""
     if not data or len(weight) != 2 or data[-1] != weight[1]:
         raise ShapeError(
-            f"linear takes [..., K] and [N, K], got {tuple(data)}, {tuple(weight)}"
+            "input and weight must be [..., K] and [N, K], "
+            f"got {tuple(data)}, {tuple(weight)}"
         )
     return (*data[:-1], weight[0])
 
@@ -217,7 +219,8 @@ def transpose(data: Sequence[int], permutation: Sequence[int]) -> Shape:
     """Dimension `i` of the result is dimension `permutation[i]` of the input."""
     if sorted(permutation) != list(range(len(data))):
         raise ShapeError(
-            f"permutation must be one of 0..{len(data) - 1}, got {tuple(permutation)}"
+            f"permutation must have each of 0..{len(data) - 1} once, "
+            f"got {tuple(permutation)}"
         )
     return tuple(data[i] for i in permutation)
 
@@ -248,7 +251,10 @@ def slice_(
 ) -> Shape:
     """`sizes`, after a check that every slice stays inside `data`."""
     if not len(data) == len(starts) == len(sizes) == len(steps):
-        raise ShapeError(f"slice needs {len(data)} starts, sizes and steps")
+        raise ShapeError(
+            f"slice must have {len(data)} starts, sizes and steps, "
+            f"got {len(starts)}, {len(sizes)} and {len(steps)}"
+        )
     for size, start, count, step in zip(data, starts, sizes, steps, strict=True):
         if step < 1 or start < 0 or count < 0 or start + (count - 1) * step >= size:
             raise ShapeError(
@@ -261,7 +267,10 @@ def slice_(
 def pad(data: Sequence[int], low: Sequence[int], high: Sequence[int]) -> Shape:
     """Sizes grow by `low + high`; negative entries crop."""
     if not len(data) == len(low) == len(high):
-        raise ShapeError(f"pad needs {len(data)} low and high entries")
+        raise ShapeError(
+            f"low and high must have {len(data)} entries, "
+            f"got {len(low)} and {len(high)}"
+        )
     result = tuple(a + b + c for a, b, c in zip(data, low, high, strict=True))
     if result and min(result) < 0:
         raise ShapeError(f"pad must not make a size negative, got {result}")
