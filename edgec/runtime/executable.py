@@ -109,6 +109,10 @@ class Executable:
         self._workspaces.give_back(workspace)
         return results
 
+    def num_idle_workspaces(self) -> int:
+        """Sets of buffers that wait for a call: as many as calls ever overlapped."""
+        return self._workspaces.num_free()
+
     def _make_workspace(self) -> Workspace:
         workspace = Workspace(
             self.spec.arena_bytes,
