@@ -1,0 +1,1 @@
+"""Applications: each folder is a program, `python -m examples.NAME`."""

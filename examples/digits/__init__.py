@@ -1,0 +1,1 @@
+"""Train, compress, compile and time a recogniser of handwritten digits."""
