@@ -13,7 +13,12 @@ import numpy.typing as npt
 import pytest
 
 from edgec.codegen.host import host_features
-from edgec.codegen.jit import LoadedObject, compile_object, load_object
+from edgec.codegen.jit import (
+    LoadedObject,
+    compile_object,
+    emit_assembly,
+    load_object,
+)
 from edgec.codegen.math import ARITY, LANES, function_text, inline_text
 from edgec.errors import CodegenFailed
 from edgec.target import Target
@@ -184,6 +189,18 @@ def test_pow_takes_two_arguments() -> None:
     np.testing.assert_array_equal(
         apply("pow", NATIVE.lanes, NATIVE, x, z), [1024.0, 3.0, -8.0, 1.0]
     )
+
+
+@pytest.mark.parametrize("target_name", ["x86-64-v3", "x86-64-v4", "aarch64"])
+@pytest.mark.parametrize("name", sorted(ARITY))
+def test_compiles_without_calls_for_other_machines(name: str, target_name: str) -> None:
+    target = Target.parse(target_name)
+    symbol, definition = function_text(name, target.lanes, fma=target.fma)
+    exported = definition.replace("define internal", "define")
+    assembly = emit_assembly(exported, target)
+    assert symbol in assembly
+    calls_libm = name in ("cos", "pow", "sin")
+    assert any(call in assembly for call in ("callq", "\tbl\t")) == calls_libm
 
 
 def test_generic_code_needs_no_features() -> None:

@@ -153,3 +153,11 @@ def test_cores_follow_the_affinity(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", affinity, raising=False)
     assert usable_cores() == 3
     assert Target.native(frozenset(), machine="x86_64").cores == 3
+
+
+def test_cores_without_affinity_are_those_of_the_machine(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 6)
+    assert usable_cores() == 6
