@@ -161,6 +161,9 @@ class EdgecOpt(xDSLOptMain):
             raise InvalidInput("a .pt2 model is read whole, from a file given by name")
         from edgec.importer import import_model
 
+        # The importer loads what it makes, but must not meet a lazy registration.
+        for name in ("builtin", "func", "nn"):
+            self.ctx.load_registered_dialect(name)
         return import_model(Path(self.args.input_file), ctx=self._context()).module
 
     # Running
