@@ -1,0 +1,77 @@
+"""What all `lane` ops share: types of lanes and buffers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from xdsl.dialects.builtin import (
+    Float32Type,
+    IntegerType,
+    MemRefType,
+    VectorType,
+    f32,
+    i1,
+)
+from xdsl.ir import (
+    Attribute,
+    Operation,
+    SSAValue,
+)
+from xdsl.irdl import (
+    IRDLOperation,
+    base,
+)
+from xdsl.utils.exceptions import VerifyException
+from xdsl.utils.hints import isa
+
+memory = base(MemRefType)
+number = base(Float32Type) | base(IntegerType) | base(VectorType)
+ArithValue = base(Float32Type) | base(VectorType)
+
+
+def lanes_of(type_: Attribute) -> int:
+    """Number of lanes of a vector type; 1 for a scalar."""
+    return type_.get_shape()[0] if isa(type_, VectorType[Attribute]) else 1
+
+
+def vector(lanes: int, element: Attribute = f32) -> Attribute:
+    """`vector<lanes x element>`, or `element` itself for one lane."""
+    return VectorType(element, [lanes]) if lanes > 1 else element
+
+
+def buffer_type(elements: int, element: Attribute = f32) -> MemRefType[Any]:
+    """A flat buffer of `elements`."""
+    return MemRefType(element, [elements])
+
+
+def element_of(type_: Attribute) -> Attribute:
+    """The element type of a vector or buffer; a scalar type itself."""
+    if isa(type_, VectorType[Attribute]) or isa(type_, MemRefType[Attribute]):
+        return type_.element_type
+    return type_
+
+
+def check_lanes(op: Operation, mask: SSAValue, value: Attribute) -> None:
+    """A mask has one bit for each lane of `value`."""
+    if mask.type != VectorType(i1, [lanes_of(value)]):
+        raise VerifyException(
+            f"'{op.name}' op mask must be vector<{lanes_of(value)}xi1>, got {mask.type}"
+        )
+
+
+class AccessOp(IRDLOperation):
+    """Base of ops that read or write `buffer[index + offset]`."""
+
+    def check_access(
+        self, buffer: SSAValue, value: Attribute, mask: SSAValue | None = None
+    ) -> None:
+        """The buffer is flat and of the value's element type; the mask fits."""
+        element = element_of(value)
+        assert isa(buffer.type, MemRefType[Attribute])
+        if buffer.type.get_num_dims() != 1 or buffer.type.element_type != element:
+            raise VerifyException(
+                f"'{self.name}' op must access a flat buffer of {element}, "
+                f"got {buffer.type}"
+            )
+        if mask is not None:
+            check_lanes(self, mask, value)
