@@ -1,0 +1,339 @@
+"""Building kernels: `func.func`s of `lane`, `scf` and `arith` ops.
+
+`KernelBuilder` keeps the insertion point, folds index arithmetic on constants, and shares
+constants. Index arguments may be Python ints or values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from xdsl.dialects import arith, func, scf
+from xdsl.dialects.builtin import (
+    FunctionType,
+    IndexType,
+    IntegerAttr,
+    IntegerType,
+    MemRefType,
+    f32,
+)
+from xdsl.ir import Attribute, Block, Operation, Region, SSAValue
+
+from edgec.dialects import lane
+from edgec.dialects.lane import buffer_type, vector
+
+Index = int | SSAValue
+index = IndexType()
+
+
+class KernelBuilder:
+    """One kernel function under construction.
+
+    Args:
+        name: symbol of the function.
+        buffers: name and type of each buffer argument, in order.
+        lanes: f32 lanes of a vector register of the target.
+    """
+
+    def __init__(
+        self, name: str, buffers: Mapping[str, MemRefType[Any]], *, lanes: int
+    ) -> None:
+        self.lanes = lanes
+        self._entry = Block(arg_types=[index, index, *buffers.values()])
+        self._function = func.FuncOp(
+            name,
+            FunctionType.from_lists([index, index, *buffers.values()], []),
+            Region(self._entry),
+        )
+        self.thread, self.threads, *arguments = self._entry.args
+        self.thread.name_hint, self.threads.name_hint = "thread", "threads"
+        self._buffers = dict(zip(buffers, arguments, strict=True))
+        for hint, value in self._buffers.items():
+            value.name_hint = hint
+        self._block = self._entry
+        self._constants: dict[tuple[object, str], SSAValue] = {}
+        self._num_constants = 0
+
+    def __getitem__(self, name: str) -> SSAValue:
+        """The buffer argument of that name."""
+        return self._buffers[name]
+
+    def finish(self) -> func.FuncOp:
+        """Close the function and return it."""
+        self._entry.add_op(func.ReturnOp())
+        return self._function
+
+    def add(self, operation: Operation) -> SSAValue:
+        """Append an op with one result and return the result."""
+        self._block.add_op(operation)
+        return operation.results[0]
+
+    # Index arithmetic
+
+    def value(self, number: Index) -> SSAValue:
+        """`number` as a value; constants stand at the start of the function."""
+        if isinstance(number, SSAValue):
+            return number
+        return self._constant(
+            (number, "index"), arith.ConstantOp(IntegerAttr(number, index))
+        )
+
+    def plus(self, *numbers: Index) -> Index:
+        """The sum."""
+        known = sum(n for n in numbers if isinstance(n, int))
+        result: Index | None = None
+        for number in numbers:
+            if isinstance(number, SSAValue):
+                result = (
+                    number
+                    if result is None
+                    else self.add(arith.AddiOp(self.value(result), number))
+                )
+        if result is None:
+            return known
+        if known:
+            result = self.add(arith.AddiOp(self.value(result), self.value(known)))
+        return result
+
+    def minus(self, lhs: Index, rhs: Index) -> Index:
+        """The difference."""
+        if isinstance(rhs, int):
+            return self.plus(lhs, -rhs)
+        return self.add(arith.SubiOp(self.value(lhs), rhs))
+
+    def times(self, lhs: Index, rhs: Index) -> Index:
+        """The product."""
+        if isinstance(lhs, int) and isinstance(rhs, int):
+            return lhs * rhs
+        for one, other in ((lhs, rhs), (rhs, lhs)):
+            if one == 1:
+                return other
+            if isinstance(one, int) and one == 0:
+                return 0
+        return self.add(arith.MuliOp(self.value(lhs), self.value(rhs)))
+
+    def quotient(self, lhs: Index, rhs: Index) -> Index:
+        """`lhs / rhs` rounded down; both not negative."""
+        if isinstance(lhs, int) and isinstance(rhs, int):
+            return lhs // rhs
+        if isinstance(rhs, int) and rhs == 1:
+            return lhs
+        return self.add(arith.DivUIOp(self.value(lhs), self.value(rhs)))
+
+    def remainder(self, lhs: Index, rhs: Index) -> Index:
+        """`lhs mod rhs`; both not negative."""
+        if isinstance(lhs, int) and isinstance(rhs, int):
+            return lhs % rhs
+        if isinstance(rhs, int) and rhs == 1:
+            return 0
+        return self.add(arith.RemUIOp(self.value(lhs), self.value(rhs)))
+
+    def smaller(self, lhs: Index, rhs: Index) -> Index:
+        """The smaller one; both not negative."""
+        if isinstance(lhs, int) and isinstance(rhs, int):
+            return min(lhs, rhs)
+        return self.add(arith.MinUIOp(self.value(lhs), self.value(rhs)))
+
+    def less(self, lhs: Index, rhs: Index) -> SSAValue:
+        """Whether `lhs < rhs`, as an i1; both not negative."""
+        return self._compare(lhs, rhs, "ult")
+
+    def equal(self, lhs: Index, rhs: Index) -> SSAValue:
+        """Whether `lhs == rhs`, as an i1."""
+        return self._compare(lhs, rhs, "eq")
+
+    def _compare(self, lhs: Index, rhs: Index, predicate: str) -> SSAValue:
+        return self.add(arith.CmpiOp(self.value(lhs), self.value(rhs), predicate))
+
+    # Control flow
+
+    def loop(
+        self,
+        begin: Index,
+        end: Index,
+        body: Callable[..., Sequence[SSAValue] | None],
+        *,
+        step: Index = 1,
+        carried: Sequence[SSAValue] = (),
+    ) -> tuple[SSAValue, ...]:
+        """`scf.for`: `body(i, *carried)` returns the next values of `carried`."""
+        types = [value.type for value in carried]
+        block = Block(arg_types=[index, *types])
+        bounds = (self.value(begin), self.value(end), self.value(step))
+        with _inside(self, block):
+            next_values = body(*block.args) or ()
+            block.add_op(scf.YieldOp(*next_values))
+        loop = scf.ForOp(*bounds, list(carried), Region(block))
+        self._block.add_op(loop)
+        return tuple(loop.results)
+
+    def when(
+        self,
+        condition: SSAValue,
+        then: Callable[[], Sequence[SSAValue] | None],
+        otherwise: Callable[[], Sequence[SSAValue] | None] | None = None,
+    ) -> tuple[SSAValue, ...]:
+        """`scf.if`: both branches return the results, if there are any."""
+        blocks = [Block(), Block()]
+        values: Sequence[SSAValue] = ()
+        for block, branch in zip(blocks, (then, otherwise), strict=True):
+            with _inside(self, block):
+                values = (branch() if branch else None) or ()
+                block.add_op(scf.YieldOp(*values))
+        operation = scf.IfOp(
+            condition,
+            [value.type for value in values],
+            Region(blocks[0]),
+            Region(blocks[1]) if otherwise else None,
+        )
+        self._block.add_op(operation)
+        return tuple(operation.results)
+
+    def share(self, total: Index) -> tuple[Index, Index]:
+        """This thread's part `[begin, end)` of `total` units; parts differ by one."""
+        begin = self.quotient(self.times(self.thread, total), self.threads)
+        after = self.times(self.plus(self.thread, 1), total)
+        return begin, self.quotient(after, self.threads)
+
+    # Lanes
+
+    def vector_type(self) -> Attribute:
+        """A full vector of f32."""
+        return vector(self.lanes)
+
+    def load(
+        self,
+        buffer: SSAValue | str,
+        at: Index,
+        *,
+        lanes: int | None = None,
+        offset: int = 0,
+        stride: int = 1,
+        mask: SSAValue | None = None,
+    ) -> SSAValue:
+        """`lane.load` of a full vector, or of `lanes` elements (1 = a scalar)."""
+        memory = self._memory(buffer)
+        at, offset = self._split(at, offset)
+        element = _element(memory)
+        result = vector(self.lanes if lanes is None else lanes, element)
+        return self.add(
+            lane.LoadOp(memory, at, result, offset=offset, stride=stride, mask=mask)
+        )
+
+    def store(
+        self,
+        value: SSAValue,
+        buffer: SSAValue | str,
+        at: Index,
+        *,
+        offset: int = 0,
+        mask: SSAValue | None = None,
+    ) -> None:
+        """`lane.store` of a vector or scalar."""
+        at, offset = self._split(at, offset)
+        memory = self._memory(buffer)
+        self._block.add_op(
+            lane.StoreOp(value, memory, at, offset=offset, mask=mask)
+        )
+
+    def prefetch(self, buffer: SSAValue | str, at: Index, *, offset: int = 0) -> None:
+        """`lane.prefetch`."""
+        at, offset = self._split(at, offset)
+        self._block.add_op(
+            lane.PrefetchOp(self._memory(buffer), at, offset=offset)
+        )
+
+    def load_mask(self, buffer: SSAValue | str, at: Index, offset: int = 0) -> SSAValue:
+        """`lane.load_mask` of a full vector; `at` and `offset` count bits."""
+        at, offset = self._split(at, offset)
+        return self.add(
+            lane.LoadMaskOp(self._memory(buffer), at, self.lanes, offset=offset)
+        )
+
+    def tail_mask(self, count: Index) -> SSAValue:
+        """`lane.tail_mask` of a full vector."""
+        return self.add(lane.TailMaskOp(self.value(count), self.lanes))
+
+    def load_index(self, buffer: SSAValue | str, at: Index, offset: int = 0) -> SSAValue:
+        """An i32 table entry as an index."""
+        entry = self.load(buffer, at, lanes=1, offset=offset)
+        return self.add(lane.IndexOp(entry))
+
+    def constant(self, number: float, *, lanes: int | None = None) -> SSAValue:
+        """`lane.constant`, shared, at the start of the function."""
+        type_ = vector(self.lanes if lanes is None else lanes)
+        return self._constant(
+            (repr(float(number)), str(type_)), lane.ConstantOp(number, type_)
+        )
+
+    def splat(self, scalar: SSAValue) -> SSAValue:
+        """`lane.splat` to a full vector."""
+        return self.add(lane.SplatOp(scalar, self.vector_type()))
+
+    def dot(self, acc: SSAValue, lhs: SSAValue, rhs: SSAValue) -> SSAValue:
+        """`lane.dot`: `acc + lhs * rhs`."""
+        return self.add(lane.DotOp(acc, lhs, rhs))
+
+    def unary(
+        self, kind: str, value: SSAValue, params: Sequence[float] = ()
+    ) -> SSAValue:
+        """`lane.unary`."""
+        return self.add(lane.UnaryOp(kind, value, params))
+
+    def binary(self, kind: str, lhs: SSAValue, rhs: SSAValue) -> SSAValue:
+        """`lane.binary`."""
+        return self.add(lane.BinaryOp(kind, lhs, rhs))
+
+    def select(self, mask: SSAValue, on: SSAValue, off: SSAValue) -> SSAValue:
+        """`lane.select`."""
+        return self.add(lane.SelectOp(mask, on, off))
+
+    def fold(self, kind: str, value: SSAValue) -> SSAValue:
+        """`lane.fold`: all lanes to one scalar."""
+        return self.add(lane.FoldOp(kind, value))
+
+    def scratch(self, elements: int, offset: int = 0) -> SSAValue:
+        """`lane.scratch` of f32; `offset` counts bytes, a multiple of 64."""
+        return self.add(lane.ScratchOp(buffer_type(elements), offset))
+
+    def _memory(self, buffer: SSAValue | str) -> SSAValue:
+        return self._buffers[buffer] if isinstance(buffer, str) else buffer
+
+    def _split(self, at: Index, offset: int) -> tuple[SSAValue, int]:
+        if isinstance(at, int):
+            return self.value(0), offset + at
+        return at, offset
+
+    def _constant(self, key: tuple[object, str], operation: Operation) -> SSAValue:
+        if key not in self._constants:
+            anchor = self._entry.ops
+            first = list(anchor)[self._num_constants :][:1]
+            if first:
+                self._entry.insert_op_before(operation, first[0])
+            else:
+                self._entry.add_op(operation)
+            self._num_constants += 1
+            self._constants[key] = operation.results[0]
+        return self._constants[key]
+
+
+class _inside:
+    """Build in another block for a while."""
+
+    def __init__(self, builder: KernelBuilder, block: Block) -> None:
+        self._builder, self._block = builder, block
+
+    def __enter__(self) -> None:
+        self._outer = self._builder._block
+        self._builder._block = self._block
+
+    def __exit__(self, *_: object) -> None:
+        self._builder._block = self._outer
+
+
+def _element(memory: SSAValue) -> Attribute:
+    assert isinstance(memory.type, MemRefType)
+    element = memory.type.element_type
+    assert isinstance(element, IntegerType) or element == f32
+    return element

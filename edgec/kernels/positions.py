@@ -1,0 +1,220 @@
+"""The end of a convolution kernel: epilogue, zero gaps, store.
+
+Shared by the convolution kernels, whose results are vectors of neighbouring positions of
+one filter's plane.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from xdsl.dialects.builtin import MemRefType
+from xdsl.ir import SSAValue
+
+from edgec.dialects.lane import buffer_type
+from edgec.dialects.sq import Step
+from edgec.kernels.builder import Index, KernelBuilder
+from edgec.kernels.layout import Layout
+
+
+@dataclass(frozen=True)
+class Extra:
+    """An extra operand of an epilogue.
+
+    `per_channel`: one value for each filter (and image, if its leading size is not 1);
+    else a tensor of the result's shape whose rows have the result's pitch.
+    """
+
+    layout: Layout
+    per_channel: bool
+
+
+def declare_extras(
+    buffers: dict[str, MemRefType[Any]], extras: Sequence[Extra]
+) -> None:
+    """Add one buffer argument per extra."""
+    for number, extra in enumerate(extras):
+        buffers[f"extra{number}"] = buffer_type(extra.layout.elements)
+
+
+def row_mask_bytes(result: Layout) -> int:
+    """Size of the table of `row_mask`: all positions of a plane, and one vector."""
+    return -(-result.rows * result.pitch // 8) + 8
+
+
+def row_mask(result: Layout) -> npt.NDArray[np.int8]:
+    """A bit per position of a plane: on where a row holds values, off in its gap."""
+    bits = np.zeros(row_mask_bytes(result) * 8, dtype=bool)
+    rows = bits[: result.rows * result.pitch].reshape(result.rows, result.pitch)
+    rows[:, : result.columns] = True
+    return np.packbits(bits, bitorder="little").view(np.int8)
+
+
+class PositionStore:
+    """Applies the steps to vectors of positions and stores them."""
+
+    def __init__(
+        self,
+        builder: KernelBuilder,
+        result: Layout,
+        steps: Sequence[Step],
+        extras: Sequence[Extra],
+    ) -> None:
+        self.b = builder
+        self.result = result
+        self.steps = steps
+        self.extras = extras
+
+    def store(
+        self,
+        image: Index,
+        first: Index,
+        at: Index,
+        values: Sequence[SSAValue],
+        filters: int,
+        vectors: int,
+        tail: int,
+    ) -> None:
+        """Store `values[f * vectors + v]`: filter `first + f`, position `at + v * L`.
+
+        If `tail` is not 0, only so many lanes of the last vector exist.
+        """
+        b, result = self.b, self.result
+        masks = [self.rows(at, v) for v in range(vectors)]
+        base = self.base(result, image, first)
+        where = b.plus(base, at)
+        sides = [self.side(extra, image, first, at) for extra in self.extras]
+        for f in range(filters):
+            for v in range(vectors):
+                exists = b.tail_mask(tail) if tail and v == vectors - 1 else None
+                value = self.finish(values[f * vectors + v], sides, f, v, exists)
+                if masks[v] is not None:
+                    value = b.select(masks[v], value, b.constant(0.0))
+                offset = result.origin + f * result.strides[1] + v * b.lanes
+                b.store(value, "y", where, offset=offset, mask=exists)
+
+    def rows(self, at: Index, vector: int) -> SSAValue | None:
+        """The mask of values of a row, where rows have gaps."""
+        if not self.result.row_gap:
+            return None
+        return self.b.load_mask("rows", at, vector * self.b.lanes)
+
+    def base(self, layout: Layout, image: Index, first: Index) -> Index:
+        """Start of the plane of filter `first`, without the origin."""
+        b = self.b
+        return b.plus(
+            b.times(image, layout.strides[0]), b.times(first, layout.strides[1])
+        )
+
+    def side(self, extra: Extra, image: Index, first: Index, at: Index) -> Index:
+        """Address of an extra for filter `first` at position `at`."""
+        b = self.b
+        layout = extra.layout
+        images = image if layout.shape[0] > 1 else 0
+        base = self.base(layout, images, first)
+        return base if extra.per_channel else b.plus(base, at)
+
+    def finish(
+        self,
+        value: SSAValue,
+        sides: Sequence[Index],
+        f: int,
+        v: int,
+        exists: SSAValue | None,
+    ) -> SSAValue:
+        """Apply every step to one vector."""
+        b = self.b
+        for step in self.steps:
+            if step.operand < 0:
+                value = b.unary(step.kind, value, step.params)
+                continue
+            extra = self.extras[step.operand]
+            name, at = f"extra{step.operand}", sides[step.operand]
+            offset = extra.layout.origin + f * extra.layout.strides[1]
+            if extra.per_channel:
+                other = b.splat(b.load(name, at, lanes=1, offset=offset))
+            else:
+                other = b.load(name, at, offset=offset + v * b.lanes, mask=exists)
+            lhs, rhs = (other, value) if step.swap else (value, other)
+            value = b.binary(step.kind, lhs, rhs)
+        return value
+
+    def store_rows(
+        self,
+        image: Index,
+        filter_: Index,
+        y: Index,
+        x: Index,
+        values: Sequence[SSAValue],
+    ) -> None:
+        """Store a tile of one vector per row from row `y`, column `x` of one filter.
+
+        A row shorter than a vector is stored as far as it goes.
+        """
+        b, result = self.b, self.result
+        short = result.columns if result.columns < b.lanes else 0
+        exists = b.tail_mask(short) if short else None
+        where = b.plus(
+            self.base(result, image, filter_), b.times(y, result.pitch), x
+        )
+        for r, value in enumerate(values):
+            sides = [
+                self.row_side(extra, image, filter_, y, x, r) for extra in self.extras
+            ]
+            done = self.finish(value, sides, 0, 0, exists)
+            offset = result.origin + r * result.pitch
+            b.store(done, "y", where, offset=offset, mask=exists)
+
+    def row_side(
+        self, extra: Extra, image: Index, filter_: Index, y: Index, x: Index, row: int
+    ) -> Index:
+        """Address of an extra for row `y + row`, column `x`."""
+        b = self.b
+        base = self.side(extra, image, filter_, 0)
+        if extra.per_channel:
+            return base
+        pitch = extra.layout.pitch
+        return b.plus(base, b.times(y, pitch), x, row * pitch)
+
+    def zero_row_gaps(self, image: Index, filter_: Index) -> None:
+        """Zero what follows each row of a plane."""
+        b, result = self.b, self.result
+        gap = result.row_gap
+        if not gap:
+            return
+        base = self.base(result, image, filter_)
+
+        def row(at: SSAValue) -> None:
+            for number in range(gap):
+                offset = result.origin + result.columns + number
+                b.store(b.constant(0.0, lanes=1), "y", at, offset=offset)
+
+        end = b.plus(base, result.rows * result.pitch)
+        b.loop(base, end, row, step=result.pitch)
+
+    def zero_gaps(self, image: Index, first: Index, filters: int) -> None:
+        """Zero what follows each plane, and what stands before the first one."""
+        b, result = self.b, self.result
+        base = self.base(result, image, first)
+        end = result.origin + result.rows * result.pitch
+        for f in range(filters):
+            self.zero(base, end + f * result.strides[1], result.plane_gap)
+        if not result.origin:
+            return
+
+        def before() -> None:
+            self.zero(0, 0, result.origin)
+
+        b.when(b.equal(b.value(base), 0), before)
+
+    def zero(self, at: Index, offset: int, count: int) -> None:
+        """Zero `count` elements from `at + offset`."""
+        b = self.b
+        for start in range(0, count, b.lanes):
+            left = count - start
+            mask = b.tail_mask(left) if left < b.lanes else None
+            b.store(b.constant(0.0), "y", at, offset=offset + start, mask=mask)

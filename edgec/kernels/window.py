@@ -1,0 +1,55 @@
+"""Where the taps of a convolution lie in a lane layout.
+
+With rows of one pitch on both sides, output position `p = y * pitch + x` reads the input
+at `p + offset` for a constant offset per tap; a stride becomes a split into phases. This
+file computes the offsets and how much zero padding they reach into.
+
+Source: the flat-position view of direct convolution is folklore; the split into phases is
+the polyphase decomposition of signal processing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edgec.kernels.layout import Layout
+
+
+@dataclass(frozen=True)
+class Window:
+    """Geometry of a 2-D convolution; pairs are (rows, columns)."""
+
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    low: tuple[int, int]
+    high: tuple[int, int]
+    dilation: tuple[int, int]
+
+    def step(self, axis: int, tap: int) -> tuple[int, int]:
+        """Phase of a tap along one axis and its distance in that phase."""
+        distance = tap * self.dilation[axis] - self.low[axis]
+        return distance % self.stride[axis], distance // self.stride[axis]
+
+    def reach(self, axis: int, size: int, result: int) -> tuple[int, int]:
+        """Zero positions read before and after a phase of an axis of `size`.
+
+        `result` is the size of the output along that axis.
+        """
+        before, after = 0, 0
+        for tap in range(self.kernel[axis]):
+            phase, distance = self.step(axis, tap)
+            held = max(0, -(-(size - phase) // self.stride[axis]))
+            before = max(before, -distance)
+            after = max(after, result - 1 + distance - (held - 1))
+        return before, after
+
+    def tap_offsets(self, source: Layout) -> tuple[int, ...]:
+        """Offset of each tap, row-major, from a channel's base plus the position."""
+        offsets: list[int] = []
+        for ky in range(self.kernel[0]):
+            for kx in range(self.kernel[1]):
+                phase_y, dy = self.step(0, ky)
+                phase_x, dx = self.step(1, kx)
+                plane = (phase_y * self.stride[1] + phase_x) * source.plane
+                offsets.append(plane + dy * source.pitch + dx)
+        return tuple(offsets)
