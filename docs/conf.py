@@ -21,6 +21,3 @@ myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
 # The IR blocks are MLIR; Pygments has no lexer for it.
 highlight_language = "text"
-suppress_warnings = [
-    "myst.header",  # the text of a directive starts at the second level
-]

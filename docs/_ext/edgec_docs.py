@@ -1,46 +1,41 @@
-"""Sphinx directives `edgec-pass` and `edgec-dialect`."""
+"""Sphinx extension: fills in what the docstrings of passes and dialects say.
+
+A page writes
+
+    ```{edgec-pass} filter-kernel-reorder
+    ```
+
+(or `edgec-dialect`), and Markdown made by `render` takes the place of the two lines
+before the page is parsed. So its headings are headings of the page.
+"""
 
 from __future__ import annotations
 
-from typing import ClassVar
+import re
 
 import render
-from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
-from sphinx.util.docutils import SphinxDirective
+
+_BLOCK = re.compile(r"(?m)^```\{edgec-(pass|dialect)\} ([\w-]+)\n```$")
 
 
-class PassDirective(SphinxDirective):
-    """All that the docstrings of one pass say."""
-
-    required_arguments: ClassVar[int] = 1
-
-    def run(self) -> list[nodes.Node]:
-        """Render the pass named by the argument."""
-        text = render.pass_page(self.arguments[0])
-        return self.parse_text_to_nodes(text, allow_section_headings=True)
+def _expand(match: re.Match[str]) -> str:
+    page = render.pass_page if match[1] == "pass" else render.dialect_page
+    return page(match[2])
 
 
-class DialectDirective(SphinxDirective):
-    """All that the docstrings of one dialect say."""
-
-    required_arguments: ClassVar[int] = 1
-
-    def run(self) -> list[nodes.Node]:
-        """Render the dialect named by the argument."""
-        text = render.dialect_page(self.arguments[0])
-        return self.parse_text_to_nodes(text, allow_section_headings=True)
+def _fill_in(_app: Sphinx, _page: str, source: list[str]) -> None:
+    source[0] = _BLOCK.sub(_expand, source[0])
 
 
 def _all_pages(_app: Sphinx, env: BuildEnvironment, *_changed: set[str]) -> list[str]:
+    """Python files are not tracked as sources, so read all pages each time."""
     return sorted(env.found_docs)
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
-    """Register the directives."""
-    app.add_directive("edgec-pass", PassDirective)
-    app.add_directive("edgec-dialect", DialectDirective)
-    # Sources in Python are not tracked as dependencies, so read all pages each time.
+    """Connect to the reading of the pages."""
+    app.connect("source-read", _fill_in)
     app.connect("env-get-outdated", _all_pages)
     return {"parallel_read_safe": True}

@@ -23,6 +23,7 @@ from edgec.passes.base import ReportingPass, examples_of
 from edgec.tools.opt import EdgecOpt
 from edgec.universe import DIALECTS
 
+SEGMENT_SIZES = {"operandSegmentSizes", "resultSegmentSizes"}  # bookkeeping of xDSL
 QUOTE = "'"  # around the text of an annotation that is not evaluated
 HEADINGS = ("What", "Why", "How", "Invariants", "Source")
 
@@ -124,7 +125,7 @@ def _operation(op: type[Operation]) -> list[str]:
         definition = op.get_irdl_definition()
         fields = {
             "operands": [name for name, _ in definition.operands],
-            "properties": sorted(definition.properties),
+            "properties": sorted(set(definition.properties) - SEGMENT_SIZES),
             "results": [name for name, _ in definition.results],
         }
         for kind, names in fields.items():
