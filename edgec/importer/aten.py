@@ -32,6 +32,8 @@ class Rule:
     build: Callable[..., Any]
     any_type: bool = False
     """Whether int64 operands are fine, too."""
+    converts: bool = False
+    """Whether constants of any dtype may stand for their float32 values."""
     fresh: bool = False
     """Whether the result never shares memory with an operand."""
 
@@ -43,7 +45,7 @@ def _rules(table: Mapping[str, Callable[..., Any]], **flags: bool) -> dict[str, 
 TABLE: dict[str, Rule] = {
     **_rules(aten_activation.RULES, fresh=True),
     **_rules(aten_conv.RULES, fresh=True),
-    **_rules(aten_elementwise.RULES, fresh=True),
+    **_rules(aten_elementwise.RULES, converts=True, fresh=True),
     **_rules(aten_matmul.RULES, fresh=True),
     **_rules(aten_norm.RULES, fresh=True),
     **_rules(aten_pool.RULES),
@@ -66,7 +68,7 @@ IGNORED = frozenset(
 
 def functional_name(name: str) -> str:
     """`aten.relu.default` for `aten.relu_.default`; other names are unchanged."""
-    namespace, op, overload = (name.split(".") + ["", ""])[:3]
+    namespace, op, overload = [*name.split("."), "", ""][:3]
     if op.endswith("_") and not op.endswith("__"):
         return f"{namespace}.{op[:-1]}.{overload}"
     return name

@@ -96,10 +96,6 @@ def _prelu(b: Builder, self: SSAValue, weight: SSAValue) -> SSAValue:
     return b.binary("prelu", self, weight)
 
 
-def _tanhshrink(b: Builder, self: SSAValue) -> SSAValue:
-    return b.binary("sub", self, b.unary("tanh", self))
-
-
 def _softshrink(b: Builder, self: SSAValue, lambd: Scalar = 0.5) -> SSAValue:
     return b.binary("sub", self, b.unary("clamp", self, -float(lambd), float(lambd)))
 
@@ -164,7 +160,6 @@ RULES: dict[str, Callable[..., Any]] = {
     "log_sigmoid_forward.default": _log_sigmoid_forward,
     "prelu.default": _prelu,
     "_prelu_kernel.default": _prelu,
-    "tanhshrink.default": _tanhshrink,
     "softshrink.default": _softshrink,
     "glu.default": _glu,
     "softmax.int": _softmax,

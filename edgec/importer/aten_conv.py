@@ -1,5 +1,8 @@
 """Rules for convolutions."""
 
+# A rule takes the arguments of its overload, however many these are.
+# ruff: noqa: PLR0913, PLR0917
+
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence

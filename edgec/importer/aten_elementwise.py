@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeGuard
 
 from xdsl.ir import SSAValue
 
@@ -58,7 +58,7 @@ def _remainder(b: Builder, self: SSAValue, other: Operand) -> SSAValue:
 
 def _pow(b: Builder, self: SSAValue, exponent: Operand) -> SSAValue:
     if exponent == 1:
-        return b.binary("mul", self, 1.0)
+        return self
     if exponent == 2:
         return b.binary("mul", self, self)
     if exponent == 3:
@@ -83,13 +83,18 @@ def _clamp(
     min: Operand | None = None,
     max: Operand | None = None,
 ) -> SSAValue:
-    if isinstance(min, int | float) and isinstance(max, int | float):
-        if math.isfinite(min) and math.isfinite(max) and min <= max:
-            return b.unary("clamp", self, float(min), float(max))
+    min = None if min == -math.inf else min
+    max = None if max == math.inf else max
+    if _is_finite(min) and _is_finite(max) and min <= max:
+        return b.unary("clamp", self, float(min), float(max))
     if min == 0 and max is None:
         return b.unary("relu", self)
     x = self if min is None else b.binary("max", self, min)
     return x if max is None else b.binary("min", x, max)
+
+
+def _is_finite(bound: Operand | None) -> TypeGuard[Scalar]:
+    return isinstance(bound, int | float) and math.isfinite(bound)
 
 
 def _clamp_min(b: Builder, self: SSAValue, min: Operand) -> SSAValue:

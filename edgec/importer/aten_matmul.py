@@ -1,14 +1,20 @@
 """Rules for matrix products."""
 
+# A rule takes the arguments of its overload, however many these are.
+# ruff: noqa: PLR0913
+
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from xdsl.ir import SSAValue
 
 from edgec.dialects import nn
 from edgec.importer.builder import Builder, Scalar
+from edgec.importer.problems import Unsupported
 
 
 def _linear(
@@ -79,6 +85,40 @@ def _dot(b: Builder, self: SSAValue, tensor: SSAValue) -> SSAValue:
     return _matmul(b, self, tensor)
 
 
+def _attention(
+    b: Builder,
+    query: SSAValue,
+    key: SSAValue,
+    value: SSAValue,
+    attn_mask: SSAValue | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    *,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> SSAValue:
+    """`softmax(query key^T scale + mask) value`."""
+    if dropout_p > 0 or enable_gqa:
+        raise Unsupported(
+            f"dropout_p={dropout_p}, enable_gqa={enable_gqa}",
+            "use dropout_p=0.0 and repeat key and value for grouped queries",
+        )
+    shape = nn.shape_of(key)
+    order = [*range(len(shape) - 2), len(shape) - 1, len(shape) - 2]
+    factor = 1 / math.sqrt(shape[-1]) if scale is None else scale
+    products = b.emit(nn.MatmulOp(query, b.transpose(key, order)))
+    scores = b.binary("mul", products, factor)
+    if is_causal:
+        rows, columns = nn.shape_of(scores)[-2:]
+        # exp gives exactly 0 for it, and unlike -inf it is a finite weight.
+        future = torch.full((rows, columns), -1e30).triu(1)
+        scores = b.binary("add", scores, b.constant(future, "causal_mask"))
+    if attn_mask is not None:
+        scores = b.binary("add", scores, attn_mask)
+    weights = b.emit(nn.SoftmaxOp(scores, len(nn.shape_of(scores)) - 1))
+    return b.emit(nn.MatmulOp(weights, value))
+
+
 RULES: dict[str, Callable[..., Any]] = {
     "linear.default": _linear,
     "matmul.default": _matmul,
@@ -88,4 +128,5 @@ RULES: dict[str, Callable[..., Any]] = {
     "dot.default": _dot,
     "addmm.default": _addmm,
     "baddbmm.default": _baddbmm,
+    "scaled_dot_product_attention.default": _attention,
 }

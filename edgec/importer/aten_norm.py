@@ -1,5 +1,8 @@
 """Rules for normalizations. Missing scales and shifts become ones and zeros."""
 
+# A rule takes the arguments of its overload, however many these are.
+# ruff: noqa: PLR0913, PLR0917
+
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
@@ -130,9 +133,9 @@ def _group_norm_core(
     input: SSAValue,
     weight: SSAValue | None,
     bias: SSAValue | None,
-    N: int,
-    C: int,
-    HxW: int,
+    N: int,  # noqa: N803  torch's name
+    C: int,  # noqa: N803  torch's name
+    HxW: int,  # noqa: N803  torch's name
     group: int,
     eps: float,
 ) -> tuple[SSAValue, None, None]:

@@ -1,5 +1,7 @@
 """Rules for pooling."""
 
+# A rule takes the arguments of its overload, however many these are.
+
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence

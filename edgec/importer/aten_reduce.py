@@ -21,7 +21,7 @@ def _reduce(
 ) -> SSAValue:
     shape = nn.shape_of(x)
     if not shape:
-        return b.binary("mul", x, 1.0)
+        return x
     return b.emit(nn.ReduceOp(kind, x, axes_of(axes, len(shape)), keep_dims=keep_dims))
 
 

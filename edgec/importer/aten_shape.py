@@ -59,14 +59,14 @@ def _move_axis(b: Builder, self: SSAValue, source: int, destination: int) -> SSA
 
 def _cat(b: Builder, tensors: Sequence[SSAValue], dim: int = 0) -> SSAValue:
     # torch still takes empty vectors among tensors of any rank.
-    parts = [value for value in tensors if nn.shape_of(value) != (0,)]
+    parts = [b.cast(value) for value in tensors if nn.shape_of(value) != (0,)]
     return b.concat(parts, axis_of(dim, len(b.shape)))
 
 
 def _stack(b: Builder, tensors: Sequence[SSAValue], dim: int = 0) -> SSAValue:
     axis = axis_of(dim, len(b.shape))
     shape = (*b.shape[:axis], 1, *b.shape[axis + 1 :])
-    return b.concat([b.reshape(value, shape) for value in tensors], axis)
+    return b.concat([b.reshape(b.cast(value), shape) for value in tensors], axis)
 
 
 def _split_sizes(
@@ -211,7 +211,7 @@ def _pad(
 
 
 def _pad_widths(pad: Sequence[int], rank: int) -> tuple[list[int], list[int]]:
-    """torch lists pairs from the last dimension backwards."""
+    """Widths per dimension; torch lists pairs from the last dimension backwards."""
     missing = [0] * (rank - len(pad) // 2)
     return missing + list(pad[-2::-2]), missing + list(pad[::-2])
 
@@ -244,27 +244,26 @@ def _pad_constant(
     return _pad(b, self, pad, "constant", value)
 
 
+_RESHAPES = (
+    "reshape.default",
+    "view.default",
+    "_unsafe_view.default",
+    "_reshape_copy.default",
+    "view_as.default",
+    "reshape_as.default",
+    "flatten.using_ints",
+    "unflatten.int",
+    "ravel.default",
+    "squeeze.default",
+    "squeeze.dim",
+    "squeeze.dims",
+    "unsqueeze.default",
+    "atleast_1d.default",
+    "atleast_2d.default",
+)
+
 RULES: dict[str, Callable[..., Any]] = {
-    **{
-        name: _reshape
-        for name in (
-            "reshape.default",
-            "view.default",
-            "_unsafe_view.default",
-            "_reshape_copy.default",
-            "view_as.default",
-            "reshape_as.default",
-            "flatten.using_ints",
-            "unflatten.int",
-            "ravel.default",
-            "squeeze.default",
-            "squeeze.dim",
-            "squeeze.dims",
-            "unsqueeze.default",
-            "atleast_1d.default",
-            "atleast_2d.default",
-        )
-    },
+    **dict.fromkeys(_RESHAPES, _reshape),
     "permute.default": _permute,
     "transpose.int": _transpose,
     "swapaxes.default": _transpose,

@@ -8,8 +8,7 @@ from typing import Any
 import torch
 from xdsl.ir import SSAValue
 
-from edgec.dialects import nn
-from edgec.importer.builder import ELEMENT_TYPES, Builder, Scalar
+from edgec.importer.builder import Builder, Scalar
 from edgec.importer.problems import Unsupported
 
 
@@ -28,10 +27,7 @@ def _dropout(b: Builder, input: SSAValue, p: float, train: bool) -> SSAValue:
 
 def _cast(b: Builder, self: SSAValue, *rest: object, **more: object) -> SSAValue:
     """Any conversion: torch has worked out the dtype of the result."""
-    element = ELEMENT_TYPES[b.dtype]
-    if nn.tensor_type(self).element_type == element:
-        return self
-    return b.emit(nn.CastOp(self, element))
+    return b.cast(self)
 
 
 def _full(value: Scalar | None) -> Callable[..., SSAValue]:
@@ -50,21 +46,20 @@ def _full(value: Scalar | None) -> Callable[..., SSAValue]:
     return build
 
 
+_NO_OPS = (
+    "contiguous.default",
+    "clone.default",
+    "detach.default",
+    "alias.default",
+    "lift_fresh_copy.default",
+    "lift_fresh.default",
+    "resolve_conj.default",
+    "resolve_neg.default",
+    "positive.default",
+)
+
 RULES: dict[str, Callable[..., Any]] = {
-    **{
-        name: _same
-        for name in (
-            "contiguous.default",
-            "clone.default",
-            "detach.default",
-            "alias.default",
-            "lift_fresh_copy.default",
-            "lift_fresh.default",
-            "resolve_conj.default",
-            "resolve_neg.default",
-            "positive.default",
-        )
-    },
+    **dict.fromkeys(_NO_OPS, _same),
     "dropout.default": _dropout,
     "feature_dropout.default": _dropout,
     "alpha_dropout.default": _dropout,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from xdsl.dialects.builtin import (
@@ -54,7 +55,7 @@ class Builder:
         """Dtype of the (first) result of the fx node at hand."""
         self._constants: dict[object, _Constant] = {}
         self._by_value: dict[SSAValue, torch.Tensor] = {}
-        self._scalars: dict[float, SSAValue] = {}
+        self._scalars: dict[str, SSAValue] = {}
 
     def emit(self, op: Operation) -> SSAValue:
         """Append `op`, labelled with where it comes from; its result."""
@@ -93,8 +94,11 @@ class Builder:
     def scalar(self, value: Scalar) -> SSAValue:
         """A float32 constant of rank 0; one op per value."""
         value = float(value)
-        key = math.copysign(math.inf, value) if math.isinf(value) else value
-        if key not in self._scalars or str(value) == "-0.0":
+        if not math.isfinite(value):
+            raise Unsupported(f"the number {value}", "use a finite number")
+        # As text, since 0.0 == -0.0.
+        key = repr(value)
+        if key not in self._scalars:
             self._scalars[key] = self._dense(value, TensorType(f32, []))
         return self._scalars[key]
 
@@ -102,15 +106,21 @@ class Builder:
         """The tensor behind a value that `constant` made; None for others."""
         return self._by_value.get(value)
 
+    def erase_dead(self) -> None:
+        """Erase every op that nothing uses; call it when the block is complete."""
+        for op in reversed(list(self.block.ops)):
+            if op.results and not any(result.uses for result in op.results):
+                op.detach()
+                op.erase()
+
     def store_constants(self, weights: WeightStore) -> list[Problem]:
-        """Put the constants that are used into `weights` and erase the others.
+        """Put the constants that are still there into `weights`.
 
         Returns one problem for each that holds a NaN or an infinity.
         """
         problems: list[Problem] = []
         for constant in self._constants.values():
-            if not constant.op.result.uses:
-                constant.op.detach()
+            if constant.op.parent is None:
                 continue
             if not is_finite(constant.tensor):
                 problems.append(not_finite(constant.hint, constant.tensor))
@@ -132,7 +142,7 @@ class Builder:
         self._by_value[value] = tensor
         return value
 
-    def _dense(self, value: Scalar, type_: TensorType[FixedBitwidthType]) -> SSAValue:
+    def _dense(self, value: Scalar, type_: TensorType[Any]) -> SSAValue:
         dense = DenseIntOrFPElementsAttr.from_list(type_, [value])
         op = nn.ConstantOp(dense, type_)
         self.block.add_op(op)
@@ -212,6 +222,13 @@ class Builder:
             self._constants[key] = _Constant(op, tensor, hint)
             self._by_value[op.result] = tensor
         return self._constants[key].op.result
+
+    def cast(self, x: SSAValue) -> SSAValue:
+        """`x` with the dtype of the result at hand."""
+        element = ELEMENT_TYPES[self.dtype]
+        if nn.tensor_type(x).element_type == element:
+            return x
+        return self.emit(nn.CastOp(x, element))
 
     def hint_of(self, value: SSAValue) -> str:
         """The name that a stored constant was given."""

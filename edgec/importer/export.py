@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+import importlib
+import warnings
+from collections.abc import Collection, Generator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
-import torch.ao.quantization.fx._decomposed  # noqa: F401  registers quantized_decomposed ops, which files may hold
 import torch.utils._pytree as pytree
 from torch import nn
 from torch.export import ExportedProgram
+from torch.nn.utils.prune import BasePruningMethod
 
 from edgec.errors import ImportFailed, InvalidInput
 
@@ -42,7 +44,10 @@ def decomposed(program: ExportedProgram, keep: Collection[str]) -> ExportedProgr
     for overload in [o for o in table if str(o) in keep]:
         del table[overload]
     try:
-        return program.run_decompositions(table)
+        # torch 2.13 calls its own deprecated functions here.
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore", FutureWarning)
+            return program.run_decompositions(table)  # pyright: ignore[reportUnknownMemberType]  # torch leaves the table's type open
     # torch raises many unrelated types here; each of them means the same to the user.
     except Exception as error:
         raise ImportFailed(
@@ -51,6 +56,8 @@ def decomposed(program: ExportedProgram, keep: Collection[str]) -> ExportedProgr
 
 
 def _load(path: Path) -> ExportedProgram:
+    # Registers the quantized_decomposed ops, without which such files cannot be read.
+    importlib.import_module("torch.ao.quantization.fx._decomposed")
     if not path.is_file():
         raise ImportFailed(f"'{path}' is not a file; give the path of a .pt2 file")
     try:
@@ -67,9 +74,9 @@ def _arguments(example_inputs: object) -> tuple[tuple[Any, ...], dict[str, Any]]
     if example_inputs is None:
         raise InvalidInput("example_inputs must be given for a module, got None")
     if isinstance(example_inputs, Mapping):
-        return (), dict(example_inputs)
-    if isinstance(example_inputs, Sequence) and not isinstance(example_inputs, str):
-        return tuple(example_inputs), {}
+        return (), dict(cast("Mapping[str, Any]", example_inputs))
+    if isinstance(example_inputs, tuple | list):
+        return tuple(cast("Sequence[Any]", example_inputs)), {}
     return (example_inputs,), {}
 
 
@@ -87,7 +94,10 @@ def _trace(
 ) -> ExportedProgram:
     try:
         # no_grad: else a model that itself uses no_grad exports it as a nested graph.
-        with _eval_mode(model), torch.no_grad():
+        with _eval_mode(model), torch.no_grad(), warnings.catch_warnings():
+            if _is_pruned(model):
+                # Pruned weights are set anew before each call; nothing is lost.
+                warnings.filterwarnings("ignore", "The tensor attribute", UserWarning)
             return torch.export.export(model, args, kwargs, strict=False)
     # Anything can happen here, as the model's own code runs.
     except Exception as error:
@@ -97,8 +107,17 @@ def _trace(
         ) from error
 
 
+def _is_pruned(model: nn.Module) -> bool:
+    """Whether `torch.nn.utils.prune` set a hook anywhere."""
+    for module in model.modules():
+        hooks: dict[int, object] = getattr(module, "_forward_pre_hooks", {})
+        if any(isinstance(hook, BasePruningMethod) for hook in hooks.values()):
+            return True
+    return False
+
+
 @contextlib.contextmanager
-def _eval_mode(model: nn.Module) -> Iterator[None]:
+def _eval_mode(model: nn.Module) -> Generator[None]:
     """All flags off if the model's own is on; as before afterwards.
 
     Flags are set directly: `train` and `eval` may be overridden to do more, which

@@ -7,11 +7,12 @@ they become one weight with zeros in it. Values are computed when they are asked
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
 import torch
 from torch import fx
+from torch.fx.node import map_arg
 
 GROWTH = 2
 """A folded tensor may have this many times the bytes of the weights it is made of…"""
@@ -48,8 +49,8 @@ class ConstantFolder:
         """The value of a constant node: a tensor, or a tuple of them."""
         if node not in self._values:
             with torch.no_grad():
-                args = fx.node.map_arg(node.args, self.value)
-                kwargs = fx.node.map_arg(node.kwargs, self.value)
+                args: Any = map_arg(node.args, self.value)
+                kwargs: Any = map_arg(node.kwargs, self.value)
                 assert callable(node.target)
                 self._values[node] = node.target(*args, **kwargs)
         return self._values[node]
@@ -59,28 +60,32 @@ class ConstantFolder:
             return False
         if any(n not in self._sources for n in node.all_input_nodes):
             return False
-        if node.target is operator.getitem:
-            return True
-        if not isinstance(node.target, torch._ops.OpOverload):
-            return False
-        if node.target._schema.is_mutable or not node.target._schema.returns:
-            return False
-        if torch.Tag.nondeterministic_seeded in node.target.tags:
-            return False
-        return self._is_small(node)
+        return node.target is operator.getitem or (
+            _is_pure(node.target) and self._is_small(node)
+        )
 
     def _is_small(self, node: fx.Node) -> bool:
         leaves = {s for n in node.all_input_nodes for s in self._sources[n]}
         allowed = FREE_BYTES + GROWTH * sum(
             self._values[leaf].nbytes for leaf in leaves
         )
-        results = node.meta.get("val")
-        results = results if isinstance(results, tuple | list) else (results,)
+        found: Any = node.meta.get("val")
+        results = cast(
+            "Sequence[Any]", found if isinstance(found, tuple | list) else (found,)
+        )
         return all(
             isinstance(value, torch.Tensor) and _num_bytes(value) <= allowed
             for value in results
             if value is not None
         )
+
+
+def _is_pure(target: Any) -> bool:
+    """Whether a call of `target` gives the same tensors each time and does no more."""
+    schema = getattr(target, "_schema", None)
+    if schema is None or schema.is_mutable or not schema.returns:
+        return False
+    return torch.Tag.nondeterministic_seeded not in target.tags
 
 
 def _num_bytes(value: torch.Tensor) -> int:

@@ -29,14 +29,17 @@ def bases(
             continue
         name = str(node.target)
         if is_in_place(node):
-            base = found.get(node.args[0], node.args[0])
+            target = node.args[0]
+            assert isinstance(target, fx.Node)
+            base = found.get(target, target)
             if base in viewed or is_constant(base) or not _is_fresh(base):
                 return None
             if base.meta["val"].shape != node.meta["val"].shape:
                 return None
             found[node] = base
         elif name not in TABLE or not TABLE[name].fresh:
-            viewed.update(found.get(n, n) for n in node.all_input_nodes)
+            viewed.update(n for n in node.all_input_nodes)
+            viewed.update(found[n] for n in node.all_input_nodes if n in found)
     return found
 
 

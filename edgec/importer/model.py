@@ -1,4 +1,4 @@
-"""What the importer hands over: the IR, and how users' structures map to its tensors."""
+"""What the importer hands over: the IR, and how structures map to its tensors."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from xdsl.dialects.builtin import ModuleOp
 
 from edgec.context import EdgecContext
 from edgec.errors import InvalidInput
+
+Constant = bool | int | float | str | None
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class OutputSpec:
     result: int | None
     """Index of the result of `@main`; None for a constant."""
 
-    value: None | bool | int | float | str = None
+    value: Constant = None
     """The constant, where `result` is None."""
 
 
@@ -51,7 +53,7 @@ class ImportedModel:
     output_specs: tuple[OutputSpec, ...]
     """The leaves of the output, in order."""
 
-    constant_inputs: Mapping[int, None | bool | int | float | str]
+    constant_inputs: Mapping[int, Constant]
     """Leaves of `(args, kwargs)` that are no tensors: position to value at import."""
 
     in_spec: pytree.TreeSpec

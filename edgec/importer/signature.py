@@ -11,31 +11,35 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import ConstantArgument, InputKind, OutputKind
 
 from edgec.importer.builder import ELEMENT_TYPES, dtype_advice
+from edgec.importer.model import Constant
 from edgec.importer.problems import Problem
-
-Constant = None | bool | int | float | str
 
 
 @dataclass
 class Signature:
     """The placeholders and outputs of a program, sorted by what they are."""
 
-    leaves: dict[fx.Node, torch.Tensor] = field(default_factory=dict)
+    leaves: dict[fx.Node, torch.Tensor] = field(
+        default_factory=dict[fx.Node, torch.Tensor]
+    )
     """Parameters, buffers and lifted constants."""
 
-    names: dict[fx.Node, str] = field(default_factory=dict)
+    names: dict[fx.Node, str] = field(default_factory=dict[fx.Node, str])
     """Fully qualified names of the leaves."""
 
-    inputs: list[tuple[int, fx.Node]] = field(default_factory=list)
+    parameters: set[fx.Node] = field(default_factory=set[fx.Node])
+    """The leaves that are parameters."""
+
+    inputs: list[tuple[int, fx.Node]] = field(default_factory=list[tuple[int, fx.Node]])
     """Tensor inputs and their positions among the leaves of `(args, kwargs)`."""
 
-    constant_inputs: dict[int, Constant] = field(default_factory=dict)
+    constant_inputs: dict[int, Constant] = field(default_factory=dict[int, Constant])
     """Inputs that are no tensors, by position."""
 
-    outputs: list[fx.Node | Constant] = field(default_factory=list)
+    outputs: list[fx.Node | Constant] = field(default_factory=list[fx.Node | Constant])
     """The leaves of the output."""
 
-    problems: list[Problem] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list[Problem])
 
 
 def read(program: ExportedProgram) -> Signature:
@@ -50,6 +54,8 @@ def read(program: ExportedProgram) -> Signature:
             position += 1
         elif spec.target is not None and node is not None:
             _read_leaf(signature, program, spec.target, node)
+            if spec.kind is InputKind.PARAMETER:
+                signature.parameters.add(node)
     for node in program.graph.nodes:
         if node.op == "get_attr":
             value = _attribute(program.graph_module, str(node.target))
@@ -78,7 +84,7 @@ def _read_input(
         return
     signature.inputs.append((position, node))
     shape = tuple(value.shape)
-    if not all(isinstance(size, int) for size in shape):
+    if is_dynamic(value):
         reason = f"its shape ({', '.join(map(str, shape))}) is dynamic"
         advice = "export it without dynamic_shapes, once per shape that is needed"
     elif 0 in shape:
@@ -90,6 +96,11 @@ def _read_input(
     else:
         return
     signature.problems.append(Problem(f"input '{arg.name}'", reason, advice))
+
+
+def is_dynamic(value: torch.Tensor) -> bool:
+    """Whether a size is a symbol and not a number."""
+    return any(isinstance(size, torch.SymInt) for size in value.shape)
 
 
 def _read_leaf(
@@ -117,11 +128,13 @@ _MUTATIONS = {
 
 
 def _read_outputs(signature: Signature, program: ExportedProgram) -> None:
-    results = list(program.graph.output_node().args[0])  # pyright: ignore[reportArgumentType]  # torch types fx arguments as one wide union
-    for spec, result in zip(program.graph_signature.output_specs, results, strict=True):
+    results: Any = program.graph.output_node().args[0]
+    specs = program.graph_signature.output_specs
+    for spec, result in zip(specs, results, strict=True):
         if spec.kind is OutputKind.USER_OUTPUT:
-            is_constant = isinstance(spec.arg, ConstantArgument)
-            signature.outputs.append(spec.arg.value if is_constant else result)
+            arg = spec.arg
+            is_constant = isinstance(arg, ConstantArgument)
+            signature.outputs.append(arg.value if is_constant else result)
             continue
         what = _MUTATIONS.get(spec.kind, "side effect")
         signature.problems.append(

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import fx
 from torch import nn as torch_nn
 from torch.export import ExportedProgram
+from torch.fx.node import map_arg
 from xdsl.dialects import func
 from xdsl.dialects.builtin import Builtin, ModuleOp, TensorType, f32
 from xdsl.ir import Block, Region, SSAValue
@@ -59,9 +61,8 @@ def import_model(
     if not walk.is_ready():
         walk = _Walk(export.decomposed(program, TABLE))
     ctx = EdgecContext() if ctx is None else ctx
-    loaded = {dialect.name for dialect in ctx.loaded_dialects}
     for dialect in (Builtin, func.Func, nn.NN):
-        if dialect.name not in loaded:
+        if ctx.get_optional_dialect(dialect.name) is None:
             ctx.load_dialect(dialect)
     return walk.run(ctx)
 
@@ -108,6 +109,7 @@ class _Walk:
             if node.op == "call_function" and not self.folder.is_constant(node):
                 self._visit(node)
         results, output_specs = self._close()
+        self.builder.erase_dead()
         self.problems += self.builder.store_constants(ctx.weights)
         if self.problems:
             raise fail(self.problems)
@@ -118,7 +120,8 @@ class _Walk:
             self.program.call_spec.in_spec,
             self.program.call_spec.out_spec,
         )
-        assert in_spec is not None and out_spec is not None
+        assert in_spec is not None
+        assert out_spec is not None
         return ImportedModel(
             ModuleOp([main]),
             ctx,
@@ -136,7 +139,7 @@ class _Walk:
             value = node.meta["val"]
             if value.dtype not in ELEMENT_TYPES:
                 self.bad_dtypes.add(value.dtype)
-            if any(not isinstance(size, int) for size in value.shape):
+            if signature.is_dynamic(value):
                 # Nothing after this can be checked without shapes.
                 raise fail(self.problems)
             element = ELEMENT_TYPES.get(value.dtype, f32)
@@ -152,7 +155,8 @@ class _Walk:
     def _visit(self, node: fx.Node) -> None:
         """Make the ops of one call, or note why that is not possible."""
         name = str(node.target)
-        if name in IGNORED:
+        is_dead = not node.users and self._base(node) is node
+        if name in IGNORED or is_dead:
             return
         try:
             if node.target is operator.getitem:
@@ -176,20 +180,41 @@ class _Walk:
         rule = TABLE.get(functional_name(name))
         if rule is None:
             raise _no_rule(name)
+        if inplace.is_in_place(node) and node not in (self.bases or {}):
+            raise Unsupported(
+                "it changes memory that something else may look at",
+                "use the op that makes a new tensor",
+            )
         self._label(node)
-        args, kwargs = fx.node.map_arg(
-            (node.args, node.kwargs), lambda arg: self._operand(arg, rule)
-        )
+
+        errors: list[Unsupported] = []
+
+        def operand(arg: fx.Node) -> Any:
+            try:
+                return self._operand(arg, rule)
+            except Unsupported as error:
+                errors.append(error)
+                return self._stand_in(arg)
+
+        args: Any = map_arg(node.args, operand)
+        kwargs: Any = map_arg(node.kwargs, operand)
+        if errors:
+            raise errors[0]
         self._check_results(node)
         value = rule.build(self.builder, *args, **kwargs)
         if isinstance(value, SSAValue):
-            found = nn.shape_of(value)
-            assert found == self.builder.shape, (
-                f"{name} must make {self.builder.shape}, made {found}"
-            )
+            self._check_value(name, cast("SSAValue", value))
             if SSAValue.is_valid_name(node.name) and value.name_hint is None:
                 value.name_hint = node.name
-        return value
+        return cast("Any", value)
+
+    def _check_value(self, name: str, value: SSAValue) -> None:
+        """What a rule made has the shape and the dtype that torch expects."""
+        found = nn.tensor_type(value)
+        wanted = self.builder.shape
+        assert found.get_shape() == wanted, f"{name} must make {wanted}, made {found}"
+        if found.element_type != ELEMENT_TYPES[self.builder.dtype]:
+            raise _UnsupportedDtype("the result", self.builder.dtype)
 
     def _label(self, node: fx.Node) -> None:
         builder = self.builder
@@ -197,9 +222,10 @@ class _Walk:
         file, line, _ = source_of(node)
         builder.source = f"{Path(file).name}:{line}" if file else ""
         value = node.meta.get("val")
-        first = value[0] if isinstance(value, tuple | list) and value else value
-        if isinstance(first, torch.Tensor):
-            builder.shape, builder.dtype = tuple(first.shape), first.dtype
+        if isinstance(value, tuple | list) and value:
+            value = cast("Sequence[Any]", value)[0]
+        if isinstance(value, torch.Tensor):
+            builder.shape, builder.dtype = tuple(value.shape), value.dtype
 
     def _operand(self, node: fx.Node, rule: Rule) -> Any:
         node = self._base(node)
@@ -211,10 +237,7 @@ class _Walk:
                 f"operand '{node.name}' is no tensor", "remove it from the model"
             )
         tensor: torch.Tensor = self.folder.value(node)
-        is_number = (
-            tensor.dtype != torch.float32 and self.builder.dtype == torch.float32
-        )
-        if is_number and not rule.any_type:
+        if rule.converts and self.builder.dtype == torch.float32:
             tensor = tensor.to(torch.float32)
         if tensor.dtype not in ELEMENT_TYPES:
             self._note_leaf(node, tensor)
@@ -235,7 +258,8 @@ class _Walk:
 
     def _item(self, node: fx.Node) -> Any:
         source, index = node.args
-        assert isinstance(source, fx.Node) and isinstance(index, int)
+        assert isinstance(source, fx.Node)
+        assert isinstance(index, int)
         value = self.env[self._base(source)][index]
         if value is None:
             raise Unsupported(
@@ -253,9 +277,19 @@ class _Walk:
                 specs.append(OutputSpec(f"output{number}", None, output))
                 continue
             specs.append(OutputSpec(output.name, len(results)))
-            results.append(self._operand(output, TABLE["aten.clone.default"]))
+            results.append(self._result(output))
         self.block.add_op(func.ReturnOp(*results))
         return results, specs
+
+    def _result(self, node: fx.Node) -> SSAValue:
+        try:
+            return self._operand(node, TABLE["aten.clone.default"])
+        except _UnsupportedDtype as error:
+            if error.dtype not in self.bad_dtypes:
+                self._note(node, f"output '{node.name}'", error.reason, error.advice)
+        except Unsupported as error:
+            self._note(node, f"output '{node.name}'", error.reason, error.advice)
+        return self._stand_in(node)
 
     def _base(self, node: fx.Node) -> fx.Node:
         return (self.bases or {}).get(node, node)
@@ -268,7 +302,10 @@ class _Walk:
         leaves = self.folder.sources(node)
         if not leaves:
             return node.name
-        largest = max(leaves, key=lambda leaf: self.signature.leaves[leaf].numel())
+        parameters = self.signature.parameters
+        sizes = {leaf: self.signature.leaves[leaf].numel() for leaf in leaves}
+        # A mask is a buffer as large as its parameter.
+        largest = max(leaves, key=lambda leaf: (leaf in parameters, sizes[leaf]))
         return _unparametrized(names[largest])
 
     def _note(self, node: fx.Node, name: str, reason: str, advice: str) -> None:
@@ -287,7 +324,7 @@ class _Walk:
         """A value of the right shape, so that the walk can find the next problem."""
         value = node.meta.get("val")
         if isinstance(value, tuple | list):
-            return tuple(map(self._stand_in_for, value))
+            return tuple(map(self._stand_in_for, cast("Sequence[Any]", value)))
         return self._stand_in_for(value)
 
     def _stand_in_for(self, value: object) -> SSAValue | None:
@@ -304,19 +341,20 @@ def _no_rule(name: str) -> Unsupported:
         return Unsupported(
             "quantized ops cannot be imported yet", "import the float32 model"
         )
-    if name.split(".")[0] not in ("aten", "prims"):
+    if name.partition(".")[0] not in ("aten", "prims"):
         return Unsupported(
             "it is not an ATen op", "write that part of the model with ATen ops"
         )
     return Unsupported(
         "there is no rule for this op",
-        "rewrite that part with supported ops, or add a rule to edgec/importer/aten_*.py",
+        "rewrite that part with supported ops, or add a rule to "
+        "edgec/importer/aten_*.py",
     )
 
 
 def _unparametrized(name: str) -> str:
-    """`conv.weight` for `conv.weight_orig` and `conv.parametrizations.weight.original`."""
+    """`conv.weight` for `conv.weight_orig`, `conv.parametrizations.weight.original`."""
     head, found, tail = name.partition("parametrizations.")
     if found:
-        return head + tail.split(".")[0]
+        return head + tail.partition(".")[0]
     return name.removesuffix("_orig")
