@@ -1,0 +1,199 @@
+"""Lane IR to LLVM IR text.
+
+A module of `lane` (see `edgec.dialects.lane`) becomes one internal function per kernel
+and `edgec_main`, which every thread of a team runs; `edgec.codegen.entry` has their
+interface and adds `edgec_entry`. The same module and target give the same text.
+"""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from xdsl.dialects import func
+from xdsl.dialects.builtin import ModuleOp
+from xdsl.ir import Operation
+
+from edgec.codegen.emit_function import (
+    CONTROL_FLOW,
+    Emitter,
+    FunctionEmitter,
+    llvm_type,
+)
+from edgec.codegen.emit_memory import MEMORY, buffer_bytes
+from edgec.codegen.emit_values import VALUES
+from edgec.codegen.entry import MAIN_SYMBOL, entry_text
+from edgec.dialects import lane
+from edgec.errors import CodegenFailed
+from edgec.target import Target
+
+MAIN = "main"
+"""The function that launches the kernels."""
+
+_SYMBOL_CHARACTERS = frozenset(string.ascii_letters + string.digits + "_.$-")
+
+ALIGNMENT = 64
+"""Bytes that sizes of memory are rounded up to: a cache line."""
+
+_MAIN_PARAMETERS = (
+    *("i64 %tid", "i64 %nthreads", "ptr %args", "ptr %weights"),
+    *("ptr %arena", "ptr %scratch", "ptr %barrier"),
+)
+
+
+@dataclass(frozen=True)
+class EmittedProgram:
+    """A program as LLVM IR, and what it needs to run."""
+
+    text: str
+    """A whole LLVM module; it exports `edgec_entry`."""
+    weight_names: tuple[str, ...]
+    """Names of the arrays in the weight table, in its order."""
+    arena_bytes: int
+    """Memory for activations, shared by the threads of one call."""
+    scratch_bytes_per_thread: int
+    """Memory that each thread has for itself."""
+
+
+def emit_module(module: ModuleOp, target: Target) -> EmittedProgram:
+    """Emit the program in `module` for `target`.
+
+    Every `lane.buffer` must have its place in the arena (`plan-memory`). Raises
+    `CodegenFailed` naming the op or function that has no code generation.
+    """
+    functions = [op for op in module.ops if isinstance(op, func.FuncOp)]
+    others = [op.name for op in module.ops if not isinstance(op, func.FuncOp)]
+    if others:
+        raise CodegenFailed(f"a lowered module holds functions only, got '{others[0]}'")
+    kernels = [f for f in functions if f.sym_name.data != MAIN]
+    mains = [f for f in functions if f.sym_name.data == MAIN]
+    if len(mains) != 1:
+        raise CodegenFailed(f"a module has one function '{MAIN}', got {len(mains)}")
+    texts: list[str] = []
+    scratch_bytes = 0
+    for kernel in kernels:
+        text, needed = emit_kernel(kernel, target)
+        texts.append(text)
+        scratch_bytes = max(scratch_bytes, needed)
+    main = _MainEmitter(target, kernels)
+    texts.append(main.emit_main(mains[0]))
+    return EmittedProgram(
+        text="\n".join([*texts, entry_text()]),
+        weight_names=tuple(main.weights),
+        arena_bytes=_rounded(main.arena_bytes),
+        scratch_bytes_per_thread=_rounded(scratch_bytes),
+    )
+
+
+def emit_kernel(function: func.FuncOp, target: Target) -> tuple[str, int]:
+    """The definition of one kernel, and the bytes of scratch it needs."""
+    thread, threads, *buffers = function.body.block.args
+    emitter = FunctionEmitter(target, KERNEL_OPS)
+    emitter.define(thread, "%thread")
+    emitter.define(threads, "%threads")
+    parameters = ["i64 %thread", "i64 %threads", "ptr noalias %scratch"]
+    for number, buffer in enumerate(buffers):
+        if llvm_type(buffer.type) != "ptr":
+            raise CodegenFailed(
+                f"argument {number + 2} of kernel '{function.sym_name.data}' must be a "
+                f"buffer, got {buffer.type}"
+            )
+        emitter.define(buffer, f"%b{number}")
+        parameters.append(f"ptr noalias %b{number}")
+    emitter.emit_block(function.body.block)
+    symbol = _symbol(function.sym_name.data)
+    head = f"define internal void {symbol}({', '.join(parameters)}) nounwind {{"
+    return "\n".join([head, *emitter.lines, "}", ""]), emitter.scratch_bytes
+
+
+def emit_return(emitter: FunctionEmitter, op: func.ReturnOp) -> None:
+    """`func.return` without values."""
+    if op.arguments:
+        raise CodegenFailed("a lowered function returns nothing; results are buffers")
+    emitter.do("ret void")
+
+
+KERNEL_OPS: Mapping[type[Operation], Emitter] = {
+    **CONTROL_FLOW,
+    **VALUES,
+    **MEMORY,
+    func.ReturnOp: emit_return,
+}
+"""Everything that may stand in a kernel."""
+
+
+class _MainEmitter:
+    """Emits `edgec_main`; collects what it needs of weights and memory."""
+
+    def __init__(self, target: Target, kernels: Sequence[func.FuncOp]) -> None:
+        self.weights: dict[str, str] = {}
+        self.arena_bytes = 0
+        self._kernels = {kernel.sym_name.data for kernel in kernels}
+        self._emitter = FunctionEmitter(
+            target,
+            {
+                lane.BufferOp: self._emit_buffer,
+                lane.WeightsOp: self._emit_weights,
+                lane.LaunchOp: self._emit_launch,
+                func.ReturnOp: emit_return,
+            },
+        )
+
+    def emit_main(self, function: func.FuncOp) -> str:
+        """The definition of `edgec_main`."""
+        emitter = self._emitter
+        for number, argument in enumerate(function.body.block.args):
+            emitter.define(argument, _load_pointer(emitter, "%args", number))
+        emitter.emit_block(function.body.block)
+        parameters = ", ".join(_MAIN_PARAMETERS)
+        head = f"define internal void @{MAIN_SYMBOL}({parameters}) nounwind {{"
+        return "\n".join([head, *emitter.lines, "}", ""])
+
+    def _emit_buffer(self, emitter: FunctionEmitter, op: lane.BufferOp) -> None:
+        """A place in the arena."""
+        if op.offset is None:
+            raise CodegenFailed(
+                "'lane.buffer' op must have an offset in the arena; run plan-memory"
+            )
+        offset = op.offset.value.data
+        self.arena_bytes = max(self.arena_bytes, offset + buffer_bytes(op))
+        place = f"getelementptr i8, ptr %arena, i64 {offset}"
+        emitter.define(op.result, emitter.emit(place))
+
+    def _emit_weights(self, emitter: FunctionEmitter, op: lane.WeightsOp) -> None:
+        """An entry of the weight table; one per name."""
+        name = op.resource.data
+        if name not in self.weights:
+            number = len(self.weights)
+            self.weights[name] = _load_pointer(emitter, "%weights", number)
+        emitter.define(op.result, self.weights[name])
+
+    def _emit_launch(self, emitter: FunctionEmitter, op: lane.LaunchOp) -> None:
+        """A call of the kernel, then the barrier."""
+        name = op.callee.string_value()
+        if name not in self._kernels:
+            raise CodegenFailed(f"'lane.launch' op: the module has no kernel '{name}'")
+        buffers = [emitter.typed(argument) for argument in op.arguments]
+        arguments = ["i64 %tid", "i64 %nthreads", "ptr %scratch", *buffers]
+        emitter.do(f"call void {_symbol(name)}({', '.join(arguments)})")
+        emitter.do("call void %barrier()")
+
+
+def _load_pointer(emitter: FunctionEmitter, table: str, number: int) -> str:
+    """Entry `number` of a table of pointers."""
+    place = emitter.emit(f"getelementptr ptr, ptr {table}, i64 {number}")
+    return emitter.emit(f"load ptr, ptr {place}, align 8")
+
+
+def _symbol(name: str) -> str:
+    """LLVM's spelling of a kernel's name; the prefix keeps it apart from the entry."""
+    escaped = "".join(
+        character if character in _SYMBOL_CHARACTERS else f"\\{byte:02X}"
+        for byte, character in ((byte, chr(byte)) for byte in name.encode())
+    )
+    return f'@"kernel.{escaped}"'
+
+
+def _rounded(size: int) -> int:
+    return -(-size // ALIGNMENT) * ALIGNMENT
