@@ -1,7 +1,7 @@
 """The passes of edgec, one per file, and the table that finds them by name.
 
-Nothing is imported until a pass is asked for: `from edgec.passes import FuseX` and
-`get_pass("fuse-x")` both import one file.
+Nothing is imported until a pass is asked for: `from edgec.passes import PlanMemory` and
+`get_pass("plan-memory")` both import one file.
 """
 
 from __future__ import annotations
@@ -16,8 +16,24 @@ if TYPE_CHECKING:
 if __name__ == "passes":
     raise ImportError("import this package as 'edgec.passes'")
 
-PASSES: dict[str, str] = {}
-"""Pass name → `module:Class`, sorted by name."""
+NAMES = (
+    "choose-kernel",
+    "layout-tuning",
+    "load-redundancy-elimination",
+    "plan-memory",
+)
+"""All passes, sorted. File and class follow from the name: see `_target`."""
+
+
+def _target(name: str) -> str:
+    """Where the pass is: `plan-memory` is `edgec.passes.plan_memory:PlanMemory`."""
+    words = name.split("-")
+    class_name = "".join(word.capitalize() for word in words)
+    return f"edgec.passes.{'_'.join(words)}:{class_name}"
+
+
+PASSES: dict[str, str] = {name: _target(name) for name in NAMES}
+"""Pass name → `module:Class`."""
 
 _CLASSES = {target.partition(":")[2]: name for name, target in PASSES.items()}
 

@@ -79,8 +79,7 @@ def test_the_class_is_exported(name: str) -> None:
 @pytest.mark.parametrize("name", PASSES)
 def test_the_file_answers_five_questions(name: str) -> None:
     module = import_module(PASSES[name].partition(":")[0])
-    lines = (module.__doc__ or "").splitlines()
-    found = [m[1] for line in lines if (m := re.match(r"\W*(\w+)", line))]
+    found = re.findall(r"(?m)^([A-Z]\w+):", module.__doc__ or "")
     assert [word for word in found if word in HEADINGS] == list(HEADINGS)
 
 

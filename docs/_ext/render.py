@@ -29,10 +29,9 @@ HEADINGS = ("What", "Why", "How", "Invariants", "Source")
 
 
 def sections_of(doc: str) -> dict[str, str]:
-    """The parts of a module docstring under the headings every pass file has."""
-    names = "|".join(HEADINGS)
-    parts = re.split(rf"(?m)^\W*({names})\b\W*?(?:[.:*]+|$)", doc)
-    bodies = (textwrap.dedent(body).strip() for body in parts[2::2])
+    """The parts of a module docstring after `What:`, `Why:` and so on."""
+    parts = re.split(rf"(?m)^({'|'.join(HEADINGS)}):", doc)
+    bodies = (part.strip() for part in parts[2::2])
     return dict(zip(parts[1::2], bodies, strict=True))
 
 
