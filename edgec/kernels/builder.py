@@ -22,6 +22,7 @@ from xdsl.ir import Attribute, Block, Operation, Region, SSAValue
 
 from edgec.dialects import lane
 from edgec.dialects.lane import buffer_type, vector
+from edgec.dialects.nn import int_attr
 
 Index = int | SSAValue
 index = IndexType()
@@ -190,6 +191,13 @@ class KernelBuilder:
         self._block.add_op(operation)
         return tuple(operation.results)
 
+    def repeat(self, count: int, body: Callable[[Index], None]) -> None:
+        """`body(i)` for `i` in `0..count-1`; no loop where one call does."""
+        if count == 1:
+            body(0)
+        elif count:
+            self.loop(0, count, body)
+
     def share(self, total: Index) -> tuple[Index, Index]:
         """This thread's part `[begin, end)` of `total` units; parts differ by one."""
         begin = self.quotient(self.times(self.thread, total), self.threads)
@@ -211,15 +219,22 @@ class KernelBuilder:
         offset: int = 0,
         stride: int = 1,
         mask: SSAValue | None = None,
+        filter_: int | None = None,
     ) -> SSAValue:
-        """`lane.load` of a full vector, or of `lanes` elements (1 = a scalar)."""
+        """`lane.load` of a full vector, or of `lanes` elements (1 = a scalar).
+
+        `filter_` says which filter of a register block the load serves.
+        """
         memory = self._memory(buffer)
         at, offset = self._split(at, offset)
         element = _element(memory)
         result = vector(self.lanes if lanes is None else lanes, element)
-        return self.add(
-            lane.LoadOp(memory, at, result, offset=offset, stride=stride, mask=mask)
+        load = lane.LoadOp(
+            memory, at, result, offset=offset, stride=stride, mask=mask
         )
+        if filter_ is not None:
+            load.attributes["filter"] = int_attr(filter_)
+        return self.add(load)
 
     def store(
         self,
@@ -288,6 +303,14 @@ class KernelBuilder:
     def select(self, mask: SSAValue, on: SSAValue, off: SSAValue) -> SSAValue:
         """`lane.select`."""
         return self.add(lane.SelectOp(mask, on, off))
+
+    def compare(self, kind: str, lhs: SSAValue, rhs: SSAValue) -> SSAValue:
+        """`lane.compare`: a mask, or an i1 for scalars."""
+        return self.add(lane.CompareOp(kind, lhs, rhs))
+
+    def cast(self, value: SSAValue, type_: Attribute) -> SSAValue:
+        """`lane.cast` to a vector or scalar type."""
+        return self.add(lane.CastOp(value, type_))
 
     def fold(self, kind: str, value: SSAValue) -> SSAValue:
         """`lane.fold`: all lanes to one scalar."""

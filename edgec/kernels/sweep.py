@@ -1,0 +1,296 @@
+"""Loops over the points of a box, vectorised along the last dimension.
+
+    for unit in my share of the leading dimensions:      # threads
+        for … in the dimensions between:
+            for x in vectors of the last dimension:      # unrolled, masked tail
+                body(cursor)
+
+Dimensions that lie end to end in all operands are merged first. An operand that does
+not move within an inner loop (a bias, say) is loaded and splatted before that loop.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from xdsl.dialects.builtin import f32
+from xdsl.ir import SSAValue
+
+from edgec.dialects.lane import element_of
+from edgec.kernels.builder import Index, KernelBuilder
+from edgec.kernels.gaps import has_gaps, zero_all_gaps, zero_gaps
+from edgec.kernels.views import Affine, Sizes, View, collapse, regions, split
+
+UNROLL = 4
+"""Vectors per iteration of an innermost loop."""
+
+ENOUGH_UNITS = 64
+"""So many units of work share out evenly enough among the threads."""
+
+ROW_VECTORS = 32
+"""A long row is cut into units of so many vectors if there is no other dimension."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One operand within an innermost loop: a place that moves, or a fixed value."""
+
+    buffer: SSAValue
+    base: Index
+    stride: int
+    value: SSAValue | None = None
+
+
+class Cursor:
+    """One vector of points (or one point) of an innermost loop."""
+
+    def __init__(
+        self,
+        b: KernelBuilder,
+        rows: Sequence[Row],
+        lanes: int,
+        x: Index,
+        offset: int,
+        mask: SSAValue | None,
+    ) -> None:
+        self._b, self._rows, self.lanes = b, rows, lanes
+        self._x, self._offset, self.mask = x, offset, mask
+
+    def load(self, number: int) -> SSAValue:
+        """The operand's elements at these points; 0 where the mask is off."""
+        row = self._rows[number]
+        if row.value is not None:
+            return row.value
+        at = self._b.plus(row.base, self._b.times(self._x, row.stride))
+        return self._b.load(
+            row.buffer,
+            at,
+            lanes=self.lanes,
+            offset=self._offset * row.stride,
+            stride=row.stride if self.lanes > 1 else 1,
+            mask=self.mask,
+        )
+
+    def store(self, value: SSAValue) -> None:
+        """Store to the last operand."""
+        row = self._rows[-1]
+        at = self._b.plus(row.base, self._b.times(self._x, row.stride))
+        offset = self._offset * row.stride
+        self._b.store(value, row.buffer, at, offset=offset, mask=self.mask)
+
+
+Body = Callable[[Cursor], None]
+
+
+def for_vectors(
+    b: KernelBuilder,
+    size: int,
+    lanes: int,
+    body: Callable[[Index, int, SSAValue | None], None],
+) -> None:
+    """`body(x, offset, mask)` for vectors of `lanes` points `x + offset + 0..lanes-1`.
+
+    Together they cover `0..size-1`; the last one is masked if it is not whole.
+    """
+    full, tail = divmod(size, lanes)
+    blocks = full // UNROLL if full >= 2 * UNROLL else 0
+
+    def block(x: SSAValue) -> None:
+        for v in range(UNROLL):
+            body(x, v * lanes, None)
+
+    if blocks:
+        step = UNROLL * lanes
+        b.loop(0, blocks * step, block, step=step)
+    for v in range(blocks * UNROLL, full):
+        body(0, v * lanes, None)
+    if tail:
+        body(0, full * lanes, b.tail_mask(tail))
+
+
+def walk(
+    b: KernelBuilder,
+    sizes: Sizes,
+    buffers: Sequence[SSAValue],
+    places: Sequence[Affine],
+    bases: Sequence[Index],
+    body: Body,
+) -> None:
+    """All points of a box, one after the other; the last operand is the result.
+
+    Operand `k` is at `bases[k] + places[k]`.
+    """
+    sizes, places = collapse(sizes, places)
+    rows = [
+        Row(buffer, b.plus(base, place.origin), 0)
+        for buffer, base, place in zip(buffers, bases, places, strict=True)
+    ]
+    _Walk(b, sizes, places, body).level(0, rows)
+
+
+class _Walk:
+    """The nested loops of `walk`."""
+
+    def __init__(
+        self, b: KernelBuilder, sizes: Sizes, places: Sequence[Affine], body: Body
+    ) -> None:
+        self.b, self.sizes, self.places, self.body = b, sizes, places, body
+
+    def lanes(self, rows: Sequence[Row]) -> int:
+        """1 where vectors do not fit: other elements, or a result with steps."""
+        steps = [place.strides[-1] for place in self.places]
+        is_f32 = all(element_of(row.buffer.type) == f32 for row in rows)
+        if not is_f32 or self.sizes[-1] == 1 or steps[-1] != 1 or min(steps) < 0:
+            return 1
+        return self.b.lanes
+
+    def level(self, depth: int, rows: Sequence[Row]) -> None:
+        b, lanes = self.b, self.lanes(rows)
+        rows = [
+            self.fix(row, lanes) if self.is_fixed(k, depth) else row
+            for k, row in enumerate(rows)
+        ]
+        steps = [place.strides[depth] for place in self.places]
+        if depth == len(self.sizes) - 1:
+            moving = [
+                Row(row.buffer, row.base, step, row.value)
+                for row, step in zip(rows, steps, strict=True)
+            ]
+            for_vectors(
+                b,
+                self.sizes[-1],
+                lanes,
+                lambda x, o, m: self.body(Cursor(b, moving, lanes, x, o, m)),
+            )
+            return
+
+        def iteration(i: Index) -> None:
+            inner = [
+                Row(row.buffer, b.plus(row.base, b.times(i, step)), 0, row.value)
+                for row, step in zip(rows, steps, strict=True)
+            ]
+            self.level(depth + 1, inner)
+
+        b.repeat(self.sizes[depth], iteration)
+
+    def is_fixed(self, number: int, depth: int) -> bool:
+        """Whether an operand stays where it is from loop `depth` on."""
+        is_result = number == len(self.places) - 1
+        return not is_result and not any(self.places[number].strides[depth:])
+
+    def fix(self, row: Row, lanes: int) -> Row:
+        """The operand as a value."""
+        if row.value is not None:
+            return row
+        value = self.b.load(row.buffer, row.base, lanes=1)
+        value = value if lanes == 1 else self.b.splat(value)
+        return Row(row.buffer, row.base, 0, value)
+
+
+def for_units(
+    b: KernelBuilder,
+    sizes: Sizes,
+    places: Sequence[Affine],
+    body: Callable[[list[Index], list[Index]], None],
+) -> None:
+    """`body(point, addresses)` for this thread's share of the points of a box."""
+    begin, end = b.share(math.prod(sizes))
+
+    def unit(number: SSAValue) -> None:
+        point: list[Index] = []
+        rest: Index = number
+        for d in range(len(sizes) - 1, 0, -1):
+            point.insert(0, b.remainder(rest, sizes[d]))
+            rest = b.quotient(rest, sizes[d])
+        if sizes:
+            point.insert(0, rest)
+        addresses = [
+            b.plus(
+                place.origin,
+                *(b.times(i, s) for i, s in zip(point, place.strides, strict=True)),
+            )
+            for place in places
+        ]
+        body(point, addresses)
+
+    b.loop(begin, end, unit)
+
+
+def sweep(
+    b: KernelBuilder,
+    sizes: Sizes,
+    buffers: Sequence[SSAValue],
+    places: Sequence[Affine],
+    body: Body,
+    *,
+    on_plane: Callable[[Index, Index], None] | None = None,
+) -> None:
+    """All points of a box, shared among the threads; the last operand is the result.
+
+    With `on_plane`, units are the first two dimensions and it is called at each.
+    """
+    if 0 in sizes:
+        return
+    if on_plane is not None:
+        _sweep_units(b, sizes, buffers, places, body, 2, on_plane)
+        return
+    sizes, places = collapse(sizes, places)
+    units = math.prod(sizes[:-1])
+    chunk = ROW_VECTORS * b.lanes
+    if units < ENOUGH_UNITS and sizes[-1] >= 2 * chunk:
+        for part, moved in split(sizes, places, len(sizes) - 1, chunk):
+            count = len(part) - 1
+            _sweep_units(b, part, buffers, moved, body, count, None)
+        return
+    count = next(
+        (k for k in range(len(sizes)) if math.prod(sizes[:k]) >= ENOUGH_UNITS),
+        len(sizes) - 1,
+    )
+    _sweep_units(b, sizes, buffers, places, body, count, None)
+
+
+def _sweep_units(
+    b: KernelBuilder,
+    sizes: Sizes,
+    buffers: Sequence[SSAValue],
+    places: Sequence[Affine],
+    body: Body,
+    count: int,
+    on_plane: Callable[[Index, Index], None] | None,
+) -> None:
+    """`sweep` with the first `count` dimensions as units."""
+    leading, trailing = range(count), range(count, len(sizes))
+    inner = [Affine(0, place.part(trailing).strides) for place in places]
+
+    def unit(point: list[Index], bases: list[Index]) -> None:
+        walk(b, sizes[count:], buffers, inner, bases, body)
+        if on_plane is not None:
+            on_plane(point[0], point[1])
+
+    for_units(b, sizes[:count], [place.part(leading) for place in places], unit)
+
+
+def cover(
+    b: KernelBuilder,
+    sizes: Sizes,
+    buffers: Sequence[SSAValue],
+    views: Sequence[View],
+    body: Body,
+) -> None:
+    """All points of a box that covers the whole result, and the result's gaps.
+
+    The last view is that of the result and the identity.
+    """
+    result, buffer = views[-1].layout, buffers[-1]
+    is_by_plane = has_gaps(result) and math.prod(sizes[:2]) >= ENOUGH_UNITS // 8
+
+    def plane(n: Index, c: Index) -> None:
+        zero_gaps(b, buffer, result, n, c)
+
+    for number, region in enumerate(regions(sizes, views)):
+        on_plane = plane if is_by_plane and number == 0 else None
+        sweep(b, region.sizes, buffers, region.places, body, on_plane=on_plane)
+    if not is_by_plane:
+        zero_all_gaps(b, buffer, result)
