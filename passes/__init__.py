@@ -18,6 +18,7 @@ if __name__ == "passes":
 
 NAMES = (
     "choose-kernel",
+    "fold-batch-norm",
     "layout-tuning",
     "load-redundancy-elimination",
     "plan-memory",

@@ -24,7 +24,7 @@ from edgec.tools.opt import EdgecOpt
 
 ROOT = Path(__file__).parent.parent
 HEADINGS = ("What", "Why", "How", "Invariants", "Source")
-NOT_A_PASS = {"__init__", "base"}
+NOT_A_PASS = {"__init__", "base", "constants"}
 MAX_LINES = 450
 
 

@@ -1,0 +1,67 @@
+"""How the passes on tensors walk and rewrite; small questions about values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+from xdsl.dialects.builtin import ModuleOp
+from xdsl.ir import Operation, SSAValue
+from xdsl.pattern_rewriter import PatternRewriter, RewritePattern
+
+from edgec.dialects import nn
+
+OpT = TypeVar("OpT", bound=Operation)
+
+LABELS = ("nn.path", "nn.source")
+"""Attributes that say where in the model an op comes from."""
+
+
+def rewrite_once(module: ModuleOp, patterns: Sequence[RewritePattern]) -> bool:
+    """Offer each op to the patterns, once and in order; whether anything changed.
+
+    An op that one pattern rewrote is not offered to the others, and neither are ops
+    made on the way. Unlike xDSL's walker it is linear and lets `EdgecError` through.
+    """
+    is_changed = False
+    for op in list(module.walk()):
+        if op.parent is None:
+            continue  # the module itself, or an op that was erased on the way
+        rewriter = PatternRewriter(op)
+        for pattern in patterns:
+            pattern.match_and_rewrite(op, rewriter)
+            if rewriter.has_done_action:
+                is_changed = True
+                break
+    return is_changed
+
+
+def producer(value: SSAValue, kind: type[OpT]) -> OpT | None:
+    """The op of type `kind` that makes `value`, if there is one."""
+    op = value.owner
+    return op if isinstance(op, kind) else None
+
+
+def sole_producer(value: SSAValue, kind: type[OpT]) -> OpT | None:
+    """Like `producer`, and `value` has one use only: that op may be changed."""
+    return producer(value, kind) if value.has_one_use() else None
+
+
+def copy_labels(source: Operation, *targets: Operation) -> None:
+    """Say that `targets` come from the same place in the model as `source`.
+
+    Constants say so by their names.
+    """
+    for name in LABELS:
+        if name in source.attributes:
+            for target in targets:
+                if not isinstance(target, nn.ConstantOp):
+                    target.attributes.setdefault(name, source.attributes[name])
+
+
+def replace(
+    rewriter: PatternRewriter, op: Operation, new_ops: Sequence[Operation]
+) -> None:
+    """Put `new_ops` in the place of `op`, the last one for its result, labelled."""
+    copy_labels(op, *new_ops)
+    rewriter.replace(op, new_ops)
