@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +12,7 @@ from torch import nn
 
 from edgec.errors import ImportFailed, InvalidInput
 from edgec.importer import import_model
-
-
-class Call(nn.Module):
-    """A function as a module."""
-
-    def __init__(self, function: Callable[..., Any]) -> None:
-        super().__init__()
-        self.function = function
-
-    def forward(self, *args: Any) -> Any:
-        """The function's value."""
-        return self.function(*args)
+from tests.importing import Call
 
 
 def message_of(model: Any, *args: Any) -> str:
