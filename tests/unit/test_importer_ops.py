@@ -147,6 +147,21 @@ LINEARS: dict[str, tuple[nn.Module, tuple[tuple[int, ...], ...]]] = {
     ),
 }
 
+
+def _relu_after_a_view(x: torch.Tensor) -> Any:
+    y = x + 1
+    view = y[:, 0]
+    y.relu_()
+    return y, view
+
+
+def _add_after_relu(x: torch.Tensor) -> torch.Tensor:
+    y = x + 1
+    z = y.relu_()
+    y.add_(x)
+    return y * z
+
+
 FUNCTIONS: dict[str, Callable[[torch.Tensor], Any]] = {
     "neg": lambda x: -x,
     "abs": torch.abs,
@@ -227,6 +242,8 @@ FUNCTIONS: dict[str, Callable[[torch.Tensor], Any]] = {
     "constant-range": lambda x: x + torch.arange(4) + torch.linspace(0, 1, 4),
     "in-place": lambda x: (x + 1).mul_(2).relu_().add_(x).clamp_(max=4.0).sigmoid_(),
     "in-place-view": lambda x: (x + 1).view(-1).mul_(2).view_as(x).add_(1),
+    "in-place-earlier-view": _relu_after_a_view,
+    "in-place-twice": _add_after_relu,
     "attention": lambda x: F.scaled_dot_product_attention(x, x * 2, x + 1),
     "attention-causal": lambda x: F.scaled_dot_product_attention(
         x, x * 2, x + 1, attn_mask=None, is_causal=True, scale=0.3
