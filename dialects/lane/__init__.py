@@ -42,7 +42,15 @@ from __future__ import annotations
 
 from xdsl.ir import Dialect
 
-from edgec.dialects.lane.base import AccessOp, buffer_type, element_of, lanes_of, vector
+from edgec.dialects.lane.base import (
+    AccessOp,
+    Buffer,
+    buffer_type,
+    element_of,
+    lanes_of,
+    vector,
+    width_of,
+)
 from edgec.dialects.lane.memory import LoadMaskOp, LoadOp, PrefetchOp, StoreOp
 from edgec.dialects.lane.program import BufferOp, LaunchOp, ScratchOp, WeightsOp
 from edgec.dialects.lane.values import (
@@ -93,6 +101,7 @@ __all__ = [
     "LANE",
     "AccessOp",
     "BinaryOp",
+    "Buffer",
     "BufferOp",
     "CastOp",
     "CompareKind",
@@ -119,4 +128,5 @@ __all__ = [
     "element_of",
     "lanes_of",
     "vector",
+    "width_of",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from xdsl.dialects.builtin import (
     Float32Type,
@@ -29,9 +29,33 @@ number = base(Float32Type) | base(IntegerType) | base(VectorType)
 ArithValue = base(Float32Type) | base(VectorType)
 
 
+Buffer = MemRefType[Attribute]
+Container = VectorType[Attribute] | Buffer
+
+
+# The three functions below run several times per op of a kernel, where `isa` would
+# take most of the time of code generation; hence `isinstance`, and the casts.
+
+
 def lanes_of(type_: Attribute) -> int:
     """Number of lanes of a vector type; 1 for a scalar."""
-    return type_.get_shape()[0] if isa(type_, VectorType[Attribute]) else 1
+    if isinstance(type_, VectorType):
+        return cast("Container", type_).get_shape()[0]
+    return 1
+
+
+def element_of(type_: Attribute) -> Attribute:
+    """The element type of a vector or buffer; a scalar type itself."""
+    if isinstance(type_, VectorType | MemRefType):
+        return cast("Container", type_).element_type
+    return type_
+
+
+def width_of(type_: Attribute) -> int | None:
+    """Bits of an integer type; None for any other type."""
+    if isinstance(type_, IntegerType):
+        return cast("IntegerType", type_).width.data
+    return None
 
 
 def vector(lanes: int, element: Attribute = f32) -> Attribute:
@@ -42,13 +66,6 @@ def vector(lanes: int, element: Attribute = f32) -> Attribute:
 def buffer_type(elements: int, element: Attribute = f32) -> MemRefType[Any]:
     """A flat buffer of `elements`."""
     return MemRefType(element, [elements])
-
-
-def element_of(type_: Attribute) -> Attribute:
-    """The element type of a vector or buffer; a scalar type itself."""
-    if isa(type_, VectorType[Attribute]) or isa(type_, MemRefType[Attribute]):
-        return type_.element_type
-    return type_
 
 
 def check_lanes(op: Operation, mask: SSAValue, value: Attribute) -> None:
@@ -67,7 +84,7 @@ class AccessOp(IRDLOperation):
     ) -> None:
         """The buffer is flat and of the value's element type; the mask fits."""
         element = element_of(value)
-        assert isa(buffer.type, MemRefType[Attribute])
+        assert isa(buffer.type, Buffer)
         if buffer.type.get_num_dims() != 1 or buffer.type.element_type != element:
             raise VerifyException(
                 f"'{self.name}' op must access a flat buffer of {element}, "

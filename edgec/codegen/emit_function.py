@@ -16,13 +16,11 @@ from xdsl.dialects.builtin import (
     Float32Type,
     IndexType,
     IntegerAttr,
-    IntegerType,
     MemRefType,
-    VectorType,
 )
 from xdsl.ir import Attribute, Block, Operation, SSAValue
-from xdsl.utils.hints import isa
 
+from edgec.dialects.lane import element_of, lanes_of, width_of
 from edgec.errors import CodegenFailed
 from edgec.target import Target
 
@@ -32,17 +30,17 @@ Emitter = Callable[["FunctionEmitter", Any], None]
 
 def llvm_type(type_: Attribute) -> str:
     """LLVM's spelling of a scalar, vector or buffer type."""
-    if isa(type_, VectorType[Attribute]):
-        (lanes,) = type_.get_shape()
-        return f"<{lanes} x {llvm_type(type_.element_type)}>"
+    if lanes_of(type_) > 1:
+        return f"<{lanes_of(type_)} x {llvm_type(element_of(type_))}>"
     if isinstance(type_, MemRefType):
         return "ptr"
     if isinstance(type_, IndexType):
         return "i64"
     if isinstance(type_, Float32Type):
         return "float"
-    if isa(type_, IntegerType):
-        return f"i{type_.width.data}"
+    width = width_of(type_)
+    if width is not None:
+        return f"i{width}"
     raise CodegenFailed(
         f"code generation has no type for {type_}; it takes f32, integers, index, and "
         "vectors and flat buffers of those"
@@ -55,8 +53,9 @@ def size_of(type_: Attribute) -> int:
         return 4
     if isinstance(type_, IndexType):
         return 8
-    if isa(type_, IntegerType):
-        return -(-type_.width.data // 8)
+    width = width_of(type_)
+    if width is not None:
+        return -(-width // 8)
     raise CodegenFailed(f"code generation has no buffers of {type_}")
 
 

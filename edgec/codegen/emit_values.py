@@ -9,12 +9,10 @@ from xdsl.dialects.builtin import (
     FloatAttr,
     IndexType,
     IntegerAttr,
-    IntegerType,
     f32,
     i1,
 )
 from xdsl.ir import Attribute, Operation, SSAValue
-from xdsl.utils.hints import isa
 
 from edgec.codegen.emit_function import (
     Emitter,
@@ -27,7 +25,7 @@ from edgec.codegen.emit_function import (
 )
 from edgec.codegen.emit_math import BINARY, FOLD, UNARY, Floats
 from edgec.dialects import lane
-from edgec.dialects.lane import element_of, lanes_of
+from edgec.dialects.lane import element_of, lanes_of, width_of
 from edgec.errors import CodegenFailed
 
 INTEGER_OPS: Mapping[type[Operation], str] = {
@@ -141,8 +139,7 @@ def emit_cast(emitter: FunctionEmitter, op: lane.CastOp) -> None:
 
 def emit_index(emitter: FunctionEmitter, op: lane.IndexOp) -> None:
     """`lane.index`."""
-    assert isa(op.input.type, IntegerType)
-    if op.input.type.width.data == 64:
+    if width_of(op.input.type) == 64:
         emitter.define(op.result, emitter.value(op.input))
     else:
         text = emitter.emit(f"zext {emitter.typed(op.input)} to i64")

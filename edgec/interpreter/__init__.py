@@ -24,27 +24,41 @@ from edgec.context import WeightStore, weights_of
 from edgec.dialects.nn import AnyTensor
 from edgec.errors import InvalidInput
 from edgec.interpreter.arrays import AnyArray, dtype_of
+from edgec.interpreter.index import IndexFunctions
+from edgec.interpreter.lane import LaneFunctions
+from edgec.interpreter.lowered import INPUTS, call_lowered, tensor_types
 from edgec.interpreter.nn import NnFunctions
+from edgec.interpreter.sq import SqFunctions
 
 UPSTREAM: tuple[Callable[[], InterpreterFunctions], ...] = (
     ArithFunctions,
     BuiltinFunctions,
     FuncFunctions,
+    IndexFunctions,
     ScfFunctions,
 )
-"""Implementations that xDSL brings."""
+"""Implementations of upstream dialects, most of which xDSL brings."""
 
-FUNCTIONS: tuple[Callable[[WeightStore], InterpreterFunctions], ...] = (NnFunctions,)
-"""Implementations of edgec's dialects, one per dialect."""
+FUNCTIONS: tuple[Callable[[WeightStore], InterpreterFunctions], ...] = (
+    NnFunctions,
+    SqFunctions,
+)
+"""Implementations of edgec's dialects on tensors, one per dialect."""
 
 
-def make_interpreter(module: ModuleOp, ctx: Context) -> Interpreter:
-    """An interpreter of `module` that knows the dialects and weights of edgec."""
+def make_interpreter(
+    module: ModuleOp, ctx: Context, *, threads: int = 1
+) -> Interpreter:
+    """An interpreter of `module` that knows the dialects and weights of edgec.
+
+    `threads` is the number of threads that a launched kernel is told of.
+    """
     interpreter = Interpreter(module)
     for make_upstream in UPSTREAM:
         interpreter.register_implementations(make_upstream())
     for make in FUNCTIONS:
         interpreter.register_implementations(make(weights_of(ctx)))
+    interpreter.register_implementations(LaneFunctions(weights_of(ctx), threads))
     return interpreter
 
 
@@ -53,24 +67,31 @@ def interpret(
     inputs: Sequence[AnyArray],
     ctx: Context,
     function: str = "main",
+    *,
+    threads: int = 1,
 ) -> tuple[AnyArray, ...]:
     """Run a function of `module` on arrays and return its results.
 
     Shapes and element types of `inputs` must be those of the function's arguments;
     raises `InvalidInput` otherwise, and when a weight is missing. The inputs are not
-    written to; results may share memory with inputs and weights.
+    written to; results may share memory with inputs and weights. A lowered function is
+    called like the one it was made from; its kernels run as on `threads` threads.
     """
     op = SymbolTable.lookup_symbol(module, function)
     if not isinstance(op, FuncOp):
         raise InvalidInput(f"the module has no function named '{function}'")
-    types = op.function_type.inputs.data
+    lowered = tensor_types(op, INPUTS)
+    types = op.function_type.inputs.data if lowered is None else lowered
     if len(inputs) != len(types):
         raise InvalidInput(
             f"number of inputs of '{function}' must be {len(types)}, got {len(inputs)}"
         )
     for index, (array, type_) in enumerate(zip(inputs, types, strict=True)):
         _check_input(f"input {index} of '{function}'", array, type_)
-    return tuple(make_interpreter(module, ctx).call_op(op, tuple(inputs)))
+    interpreter = make_interpreter(module, ctx, threads=threads)
+    if lowered is not None:
+        return call_lowered(interpreter, op, tuple(inputs))
+    return tuple(interpreter.call_op(op, tuple(inputs)))
 
 
 def _check_input(name: str, array: AnyArray, type_: Attribute) -> None:
