@@ -19,6 +19,8 @@ if __name__ == "passes":
 NAMES = (
     "choose-kernel",
     "fold-batch-norm",
+    "convert-to-lane",
+    "fold-batch-norm",
     "layout-tuning",
     "load-redundancy-elimination",
     "plan-memory",
