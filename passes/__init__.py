@@ -18,7 +18,6 @@ if __name__ == "passes":
 
 NAMES = (
     "choose-kernel",
-    "fold-batch-norm",
     "convert-to-lane",
     "fold-batch-norm",
     "layout-tuning",

@@ -18,7 +18,7 @@ from xdsl.dialects.builtin import ModuleOp
 from xdsl.parser import Parser
 
 from edgec.context import EdgecContext
-from edgec.passes import PASSES, get_pass
+from edgec.passes import NAMES, PASSES, get_pass
 from edgec.passes.base import Example, ReportingPass, examples_of
 from edgec.tools.opt import EdgecOpt
 
@@ -43,7 +43,7 @@ def sources() -> list[Path]:
 
 def test_the_table_is_complete_and_sorted() -> None:
     assert {name.replace("-", "_") for name in PASSES} == pass_files()
-    assert list(PASSES) == sorted(PASSES)
+    assert list(NAMES) == sorted(set(NAMES))
 
 
 @pytest.mark.parametrize("name", PASSES)

@@ -15,7 +15,7 @@ from edgec.passes.base import run_pass
 
 MAX_LINES = 60
 
-STEPS: tuple[str, ...] = ()
+STEPS = ("fold-batch-norm",)
 """Passes in the order of the pipeline; those that change nothing are left out."""
 
 
