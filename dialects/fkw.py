@@ -26,8 +26,9 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -65,6 +66,19 @@ class Fkw:
     """`[n, t]`: the weights at the positions of the pattern."""
     stride: Ints | None = None
     """`[F, P + 1]`: where each pattern's run starts inside its row; after `reorder`."""
+
+    @classmethod
+    def from_arrays(
+        cls, patterns: Sequence[Pattern], arrays: Mapping[str, npt.NDArray[Any]]
+    ) -> Fkw:
+        """The storage from its arrays by name; `stride` only if it is ordered."""
+        return cls(tuple(patterns), **{name: arrays[name] for name in arrays})
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """The arrays by name, as `from_arrays` takes them."""
+        found = {field.name: getattr(self, field.name) for field in fields(self)}
+        del found["patterns"]
+        return {name: array for name, array in found.items() if array is not None}
 
     @property
     def is_ordered(self) -> bool:

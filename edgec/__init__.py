@@ -1,5 +1,51 @@
-"""edgec: a compression-compilation co-design compiler for CPUs."""
+"""edgec: a compression-compilation co-design compiler for CPUs.
+
+    compiled = edgec.compile(model, example_inputs, target="native", threads=2)
+    y = compiled(x)
+
+Nothing heavy is imported before it is used: `import edgec` loads neither torch nor
+llvmlite.
+"""
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from edgec import compress
+    from edgec.driver import CompiledModel, compile
+    from edgec.errors import EdgecError
+    from edgec.options import Options
+    from edgec.target import Target
+
 __version__ = "0.1.0"
+
+__all__ = [
+    "CompiledModel",
+    "EdgecError",
+    "Options",
+    "Target",
+    "compile",
+    "compress",
+]
+
+_HOMES = {
+    "CompiledModel": "edgec.driver",
+    "EdgecError": "edgec.errors",
+    "Options": "edgec.options",
+    "Target": "edgec.target",
+    "compile": "edgec.driver",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    if name in ("compress", "testing"):
+        return import_module(f"edgec.{name}")
+    raise AttributeError(f"module 'edgec' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -34,6 +34,9 @@ class WeightStore(Mapping[str, Array]):
                 f"no weights named '{name}'; known are {sorted(self._arrays)[:8]}"
             ) from None
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._arrays
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._arrays)
 

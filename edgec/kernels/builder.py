@@ -229,9 +229,7 @@ class KernelBuilder:
         at, offset = self._split(at, offset)
         element = _element(memory)
         result = vector(self.lanes if lanes is None else lanes, element)
-        load = lane.LoadOp(
-            memory, at, result, offset=offset, stride=stride, mask=mask
-        )
+        load = lane.LoadOp(memory, at, result, offset=offset, stride=stride, mask=mask)
         if filter_ is not None:
             load.attributes["filter"] = int_attr(filter_)
         return self.add(load)
@@ -248,16 +246,12 @@ class KernelBuilder:
         """`lane.store` of a vector or scalar."""
         at, offset = self._split(at, offset)
         memory = self._memory(buffer)
-        self._block.add_op(
-            lane.StoreOp(value, memory, at, offset=offset, mask=mask)
-        )
+        self._block.add_op(lane.StoreOp(value, memory, at, offset=offset, mask=mask))
 
     def prefetch(self, buffer: SSAValue | str, at: Index, *, offset: int = 0) -> None:
         """`lane.prefetch`."""
         at, offset = self._split(at, offset)
-        self._block.add_op(
-            lane.PrefetchOp(self._memory(buffer), at, offset=offset)
-        )
+        self._block.add_op(lane.PrefetchOp(self._memory(buffer), at, offset=offset))
 
     def load_mask(self, buffer: SSAValue | str, at: Index, offset: int = 0) -> SSAValue:
         """`lane.load_mask` of a full vector; `at` and `offset` count bits."""
@@ -270,7 +264,9 @@ class KernelBuilder:
         """`lane.tail_mask` of a full vector."""
         return self.add(lane.TailMaskOp(self.value(count), self.lanes))
 
-    def load_index(self, buffer: SSAValue | str, at: Index, offset: int = 0) -> SSAValue:
+    def load_index(
+        self, buffer: SSAValue | str, at: Index, offset: int = 0
+    ) -> SSAValue:
         """An i32 table entry as an index."""
         entry = self.load(buffer, at, lanes=1, offset=offset)
         return self.add(lane.IndexOp(entry))

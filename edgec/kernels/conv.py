@@ -138,9 +138,7 @@ class _Build:
         elif not last:
             run(few)
         else:
-            b.when(
-                b.equal(block, last), lambda: run(few), lambda: run(spec.filters)
-            )
+            b.when(b.equal(block, last), lambda: run(few), lambda: run(spec.filters))
 
     def block(
         self,
@@ -245,7 +243,7 @@ class _Build:
         for f in range(filters):
             weight = b.splat(b.load("w", w_at, lanes=1, offset=column + f))
             for v in range(vectors):
-                x = b.load("x", x_at, offset=offset + v * b.lanes)
+                x = b.load("x", x_at, offset=offset + v * b.lanes, filter_=f)
                 acc[f * vectors + v] = b.dot(acc[f * vectors + v], x, weight)
 
 

@@ -101,9 +101,7 @@ class _Plane:
 
         def micro(at: Index, vectors: int, tail: int) -> None:
             start = b.plus(base, at)
-            values = [
-                self.accumulate(start, v, weights, bias) for v in range(vectors)
-            ]
+            values = [self.accumulate(start, v, weights, bias) for v in range(vectors)]
             self.sink.store(image, filter_, at, values, 1, vectors, tail)
 
         b.loop(0, full, lambda i: micro(b.times(i, tile), spec.vectors, 0))

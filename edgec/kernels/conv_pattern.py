@@ -181,9 +181,7 @@ class _Build:
         )
         if not spec.packed:
             return self.strip.direct(b, place)
-        left = b.minus(
-            spec.source.shape[1], b.times(number, spec.block)
-        )
+        left = b.minus(spec.source.shape[1], b.times(number, spec.block))
         count = b.smaller(left, spec.block)
         return self.strip.pack(b, place, count, self.strip_memory)
 
@@ -203,9 +201,7 @@ class _Build:
         sums = b.times(row, spec.rows * b.lanes)
         first = self.initial(number, filter_, sums)
         runs = len(spec.patterns) if spec.form == "runs" else 1
-        counts = b.times(
-            b.plus(b.times(number, spec.result.shape[1]), row), runs
-        )
+        counts = b.times(b.plus(b.times(number, spec.result.shape[1]), row), runs)
         values: Sequence[SSAValue] = first
         for run in range(runs):
             count = b.load_index("counts", b.value(counts), run)

@@ -78,9 +78,7 @@ def _zero_phase(
     zero_range(b, buffer, b.plus(start, last), layout.plane - last)
 
 
-def zero_range(
-    b: KernelBuilder, buffer: SSAValue | str, at: Index, count: int
-) -> None:
+def zero_range(b: KernelBuilder, buffer: SSAValue | str, at: Index, count: int) -> None:
     """Zero `count` elements from `at`."""
     full, tail = divmod(count, b.lanes)
     zeros = b.constant(0.0)

@@ -9,9 +9,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from xdsl.dialects import func
+from xdsl.ir import BlockArgument, SSAValue
+
 from edgec.dialects.nn import tensor_type
-from edgec.dialects.sq import layout_of
-from xdsl.ir import SSAValue
+from edgec.dialects.sq import LaneAttr, layout_of
 
 SLACK = 64
 """Elements after the last one of an arena buffer that kernels may read: one widest tile
@@ -91,12 +93,29 @@ def plain(shape: tuple[int, ...], slack: int = 0) -> Layout:
     return Layout(shape, tuple(reversed(strides)), slack=slack)
 
 
+def slack_of(value: SSAValue) -> int:
+    """Elements that may be read after the tensor: none in a caller's own buffers.
+
+    These are the arguments of `@main`, and results that nobody else uses.
+    """
+    if isinstance(value, BlockArgument):
+        return 0
+    uses = list(value.uses)
+    is_result = len(uses) == 1 and isinstance(uses[0].operation, func.ReturnOp)
+    return 0 if is_result else SLACK
+
+
 def layout(value: SSAValue) -> Layout:
-    """The layout of a tensor value; buffers in the arena carry `SLACK`."""
+    """The layout of a tensor value of `@main`."""
     shape = tensor_type(value).get_shape()
     encoding = layout_of(value)
     if encoding is None:
-        return plain(shape, SLACK)
+        return plain(shape, slack_of(value))
+    return lane_layout(shape, encoding)
+
+
+def lane_layout(shape: tuple[int, ...], encoding: LaneAttr) -> Layout:
+    """The layout that `#sq.lane` gives a tensor of rank 4."""
     sy, sx = encoding.phase.get_values()
     plane = encoding.plane.value.data * sy * sx
     return Layout(

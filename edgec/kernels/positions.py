@@ -158,9 +158,7 @@ class PositionStore:
         b, result = self.b, self.result
         short = result.columns if result.columns < b.lanes else 0
         exists = b.tail_mask(short) if short else None
-        where = b.plus(
-            self.base(result, image, filter_), b.times(y, result.pitch), x
-        )
+        where = b.plus(self.base(result, image, filter_), b.times(y, result.pitch), x)
         for r, value in enumerate(values):
             sides = [
                 self.row_side(extra, image, filter_, y, x, r) for extra in self.extras

@@ -1,0 +1,166 @@
+"""`sq.conv` to a kernel spec and its packed weights."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from xdsl.ir import SSAValue
+
+from edgec.context import WeightStore
+from edgec.dialects import nn, sq
+from edgec.errors import PassFailed
+from edgec.kernels.constants import constant_array, constant_name
+from edgec.kernels.conv import DenseConv, pack_dense
+from edgec.kernels.conv_depthwise import DepthwiseConv
+from edgec.kernels.conv_pattern import FORMS, PatternConv
+from edgec.kernels.layout import Layout, layout
+from edgec.kernels.lowered import Lowered, Packed
+from edgec.kernels.pack_pattern import pack_pattern
+from edgec.kernels.positions import Extra, row_mask
+from edgec.kernels.window import Window
+
+Floats = npt.NDArray[np.float32]
+
+
+def lower_conv(op: sq.ConvOp, weights: WeightStore, lanes: int) -> Lowered:
+    """The kernel that `kernel` names; `layout-tuning` has set it."""
+    if op.kernel is None:
+        raise PassFailed(
+            "'sq.conv' op has no kernel: run choose-kernel and layout-tuning first"
+        )
+    family = op.kernel.family.data
+    if family == "pattern":
+        return _lower_pattern(op, weights, lanes)
+    lower = {"dense": _lower_dense, "depthwise": _lower_depthwise}[family]
+    return lower(op, weights)
+
+
+def window_of(op: sq.ConvOp) -> Window:
+    """The geometry of a convolution."""
+    kernel = nn.shape_of(op.weight)[2:]
+    attributes = (op.stride, op.padding_low, op.padding_high, op.dilation)
+    pairs = [tuple(a.get_values()) for a in attributes]
+    return Window((kernel[0], kernel[1]), *((p[0], p[1]) for p in pairs))
+
+
+def constant_operand(value: SSAValue, weights: WeightStore) -> Floats:
+    """The array of a constant operand."""
+    owner = value.owner
+    if not isinstance(owner, nn.ConstantOp):
+        raise PassFailed(
+            f"'sq.conv' op weight and bias must be constants, got {value}; compute "
+            "them before the model is exported"
+        )
+    return np.ascontiguousarray(constant_array(owner, weights), np.float32)
+
+
+def _lower_dense(op: sq.ConvOp, weights: WeightStore) -> Lowered:
+    assert op.kernel is not None
+    settings, source = op.kernel.settings, layout(op.input)
+    spec = DenseConv(
+        source=source,
+        result=layout(op.result),
+        taps=window_of(op).tap_offsets(source),
+        groups=op.groups.value.data,
+        has_bias=op.bias is not None,
+        steps=_steps(op),
+        extras=_extras(op),
+        filters=settings["filters"],
+        vectors=settings["vectors"],
+        chunk=settings["chunk"],
+    )
+    dense = constant_operand(op.weight, weights)
+    packed = pack_dense(dense, spec.groups, spec.filters)
+    tables = [Packed(f"{constant_name(op.weight.owner)}.packed{spec.filters}", packed)]
+    return Lowered(spec, (op.input, *tables, *_rest(op, weights, spec.result)))
+
+
+def _lower_depthwise(op: sq.ConvOp, weights: WeightStore) -> Lowered:
+    assert op.kernel is not None
+    source = layout(op.input)
+    spec = DepthwiseConv(
+        source=source,
+        result=layout(op.result),
+        taps=window_of(op).tap_offsets(source),
+        has_bias=op.bias is not None,
+        steps=_steps(op),
+        extras=_extras(op),
+        vectors=op.kernel.settings["vectors"],
+    )
+    dense = constant_operand(op.weight, weights).reshape(-1)
+    tables = [Packed(constant_name(op.weight.owner), dense)]
+    return Lowered(spec, (op.input, *tables, *_rest(op, weights, spec.result)))
+
+
+def _lower_pattern(op: sq.ConvOp, weights: WeightStore, lanes: int) -> Lowered:
+    source_op = op.weight.owner
+    assert op.kernel is not None and isinstance(source_op, sq.WeightOp)
+    encoding = source_op.encoding
+    assert isinstance(encoding, sq.PatternAttr)
+    settings, name = op.kernel.settings, source_op.resource_names()["weight"]
+    spec = PatternConv(
+        source=layout(op.input),
+        result=layout(op.result),
+        window=window_of(op),
+        patterns=encoding.taps,
+        kernels=encoding.num_kernels,
+        has_bias=op.bias is not None,
+        steps=_steps(op),
+        extras=_extras(op),
+        form=FORMS[settings["form"]],
+        packed=bool(settings["packed"]),
+        rows=settings["rows"],
+        block=settings["block"],
+        splits=settings["splits"],
+    )
+    names = source_op.resource_names()
+    arrays = {key: weights[value] for key, value in names.items()}
+    tables = pack_pattern(encoding.storage(arrays), spec, lanes)
+    packed = [
+        Packed(f"{name}.{field}", getattr(tables, field))
+        for field in ("w", "where", "counts", "starts", "parts", "reorder")
+    ]
+    rest = _rest(op, weights, None)
+    return Lowered(spec, (op.input, *packed, *rest))
+
+
+def _rest(
+    op: sq.ConvOp, weights: WeightStore, flat: Layout | None
+) -> list[SSAValue | Packed]:
+    """Bias, row mask (of a flat-position kernel), extras."""
+    rest: list[SSAValue | Packed] = []
+    if op.bias is not None:
+        bias = constant_operand(op.bias, weights)
+        rest.append(Packed(f"{constant_name(op.weight.owner)}.bias", bias))
+    if flat is not None and flat.row_gap:
+        hint = f"rows.{flat.rows}x{flat.columns}.{flat.pitch}"
+        rest.append(Packed(hint, row_mask(flat)))
+    return [*rest, *op.extras]
+
+
+def _steps(op: sq.ConvOp) -> tuple[sq.Step, ...]:
+    return tuple(step.step for step in op.epilogue if isinstance(step, sq.StepAttr))
+
+
+def _extras(op: sq.ConvOp) -> tuple[Extra, ...]:
+    """How each extra operand is read."""
+    result = nn.shape_of(op.result)
+    extras: list[Extra] = []
+    for value in op.extras:
+        shape = nn.shape_of(value)
+        is_channels = shape[2:] == (1, 1) and shape[1] in (1, result[1])
+        if not is_channels and shape != result:
+            raise PassFailed(
+                f"'sq.conv' op extra operand must have shape {result} or "
+                f"(N, C, 1, 1), got {shape}"
+            )
+        extras.append(Extra(_channels(layout(value), result), is_channels))
+    return tuple(extras)
+
+
+def _channels(extra: Layout, result: tuple[int, ...]) -> Layout:
+    """A size of 1 is read again for every channel."""
+    if extra.shape[1] == result[1]:
+        return extra
+    strides = (extra.strides[0], 0, *extra.strides[2:])
+    return Layout(extra.shape, strides, extra.origin, extra.phase, extra.slack)

@@ -1,0 +1,368 @@
+"""Max and average pooling, 1-D to 3-D.
+
+Per plane and row of the result, in two steps through a row in the thread's scratch:
+
+    row[x] = combine over the window's input rows that exist       # vectors along x
+    y[o]   = combine over the window's columns of row              # strided loads
+
+The scratch row starts and ends with neutral elements as wide as the padding, so columns
+have no borders. Rows at the border are groups of their own, each with its list of
+window rows.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from xdsl.dialects import func
+from xdsl.ir import SSAValue
+
+from edgec.dialects.lane import buffer_type
+from edgec.kernels.builder import Index, KernelBuilder
+from edgec.kernels.gaps import zero_gaps
+from edgec.kernels.layout import Layout
+from edgec.kernels.sweep import for_vectors
+
+NEUTRAL = {"max": float("-inf"), "avg": 0.0}
+"""What does not change the result of a window."""
+
+COMBINE = {"max": "max", "avg": "add"}
+"""How two elements of a window become one, as a kind of `lane.binary`."""
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Pooling as `nn.pool` defines it; the shape of the result says where it ends."""
+
+    kind: Literal["max", "avg"]
+    input: Layout
+    output: Layout
+    kernel: tuple[int, ...]
+    stride: tuple[int, ...]
+    padding: tuple[int, ...]
+    dilation: tuple[int, ...]
+    count_include_pad: bool = True
+    divisor: int = 0
+
+    def build(self, name: str, lanes: int) -> func.FuncOp:
+        """The kernel; buffers: x, y."""
+        buffers = {
+            "x": buffer_type(self.input.elements),
+            "y": buffer_type(self.output.elements),
+        }
+        b = KernelBuilder(name, buffers, lanes=lanes)
+        _Planes(b, self).build()
+        return b.finish()
+
+    def windows(self) -> tuple[Window, Window, Window]:
+        """The windows along depth, height and width; missing dimensions have size 1."""
+        lead = 3 - len(self.kernel)
+        real = [
+            Window(*sizes)
+            for sizes in zip(
+                self.input.shape[2:],
+                self.output.shape[2:],
+                self.kernel,
+                self.stride,
+                self.padding,
+                self.dilation,
+                strict=True,
+            )
+        ]
+        depth, height, width = [Window(1, 1, 1, 1, 0, 1)] * lead + real
+        return depth, height, width
+
+
+@dataclass(frozen=True)
+class Window:
+    """Windows along one dimension."""
+
+    size: int
+    out: int
+    kernel: int
+    stride: int
+    padding: int
+    dilation: int
+
+    def taps(self, o: int) -> tuple[int, ...]:
+        """Which positions of window `o` lie inside the input."""
+        first = o * self.stride - self.padding
+        return tuple(
+            k for k in range(self.kernel) if 0 <= first + k * self.dilation < self.size
+        )
+
+    def groups(self) -> list[tuple[int, int, tuple[int, ...]]]:
+        """Runs `(begin, end, taps)` of windows with the same positions inside."""
+        runs: list[tuple[int, int, tuple[int, ...]]] = []
+        for taps, members in itertools.groupby(range(self.out), self.taps):
+            listed = list(members)
+            runs.append((listed[0], listed[-1] + 1, taps))
+        return runs
+
+    def count(self, o: int, *, include_pad: bool) -> int:
+        """How many positions an average of window `o` divides by."""
+        if not include_pad:
+            return len(self.taps(o))
+        first = o * self.stride - self.padding
+        return min(first + self.kernel, self.size + self.padding) - first
+
+
+@dataclass(frozen=True)
+class RowTap:
+    """A row of the input relative to a row of the result: `base + offset`."""
+
+    base: Index
+    offset: int
+
+
+class _Planes:
+    """Builds the loops of one pooling kernel."""
+
+    def __init__(self, b: KernelBuilder, spec: Pool) -> None:
+        self.b, self.spec = b, spec
+        self.depth, self.height, self.width = spec.windows()
+        rank = len(spec.input.shape)
+        self.in_phase = spec.input.phase if rank == 4 else (1, 1)
+        self.out_phase = spec.output.phase if rank == 4 else (1, 1)
+        self.combine = COMBINE[spec.kind]
+        # A phase of the input that divides the stride stays split in scratch.
+        self.is_split = self.width.stride % self.in_phase[1] == 0
+        self.parts = self.in_phase[1] if self.is_split else 1
+        self.left = -(-self.width.padding // self.parts)
+        reach = (self.width.out - 1) * self.width.stride - self.width.padding
+        reach += (self.width.kernel - 1) * self.width.dilation
+        held = -(-self.width.size // self.parts)
+        self.held = self.left + max(held, reach // self.parts + 1)
+        overrun = b.lanes * self.width.stride * self.out_phase[1] + b.lanes
+        self.part = -(-(self.held + overrun) // 16) * 16
+        self.row = b.scratch(self.parts * self.part)
+        self.count_part = 0
+        self.counts = self._store_counts()
+
+    def build(self) -> None:
+        """Planes are shared among the threads."""
+        b, spec = self.b, self.spec
+        images, channels = spec.output.shape[:2]
+        neutral = b.constant(NEUTRAL[spec.kind])
+        for start in range(0, self.parts * self.part, b.lanes):
+            b.store(neutral, self.row, start)
+        begin, end = b.share(images * channels)
+
+        def plane(p: SSAValue) -> None:
+            n, c = b.quotient(p, channels), b.remainder(p, channels)
+            x, y = (
+                b.plus(
+                    place.origin,
+                    b.times(n, place.strides[0]),
+                    b.times(c, place.strides[1]),
+                )
+                for place in (spec.input, spec.output)
+            )
+            for deep in self.depth.groups():
+                for high in self.height.groups():
+                    self._rows(x, y, deep, high)
+            zero_gaps(b, "y", spec.output, n, c)
+
+        b.loop(begin, end, plane)
+
+    def _rows(
+        self,
+        x: Index,
+        y: Index,
+        deep: tuple[int, int, tuple[int, ...]],
+        high: tuple[int, int, tuple[int, ...]],
+    ) -> None:
+        """The result rows of one group of depths and one of heights."""
+        b = self.b
+        counted = self._count_of(self.depth, deep[0])
+        counted *= self._count_of(self.height, high[0])
+
+        def row(od: Index, oy: Index) -> None:
+            taps = [self._tap(x, od, kd, oy, ky) for kd in deep[2] for ky in high[2]]
+            self._gather(taps)
+            self._scatter(self._out_row(y, od, oy), counted)
+
+        def layer(d: Index) -> None:
+            od = b.plus(d, deep[0])
+            b.repeat(high[1] - high[0], lambda h: row(od, b.plus(h, high[0])))
+
+        b.repeat(deep[1] - deep[0], layer)
+
+    def _tap(self, x: Index, od: Index, kd: int, oy: Index, ky: int) -> RowTap:
+        """Where the input row of one window position starts."""
+        b, place = self.b, self.spec.input
+        rank = len(place.shape)
+        if rank == 3:
+            return RowTap(x, 0)
+        if rank == 5:
+            z_from = kd * self.depth.dilation - self.depth.padding
+            y_from = ky * self.height.dilation - self.height.padding
+            at = b.plus(
+                x,
+                b.times(b.times(od, self.depth.stride), place.strides[2]),
+                b.times(b.times(oy, self.height.stride), place.strides[3]),
+            )
+            offset = z_from * place.strides[2] + y_from * place.strides[3]
+            return RowTap(at, offset)
+        return self._tap_2d(x, oy, ky * self.height.dilation - self.height.padding)
+
+    def _tap_2d(self, x: Index, oy: Index, distance: int) -> RowTap:
+        """Row `oy * stride + distance` of a plane, which may be split into phases."""
+        b, place, (sy, sx) = self.b, self.spec.input, self.in_phase
+        stride = self.height.stride
+        if stride % sy == 0:
+            at = b.plus(x, b.times(b.times(oy, stride // sy), place.pitch))
+            spread = distance % sy * sx * place.plane
+            return RowTap(at, spread + distance // sy * place.pitch)
+        return RowTap(self._row_at(place, x, b.plus(b.times(oy, stride), distance)), 0)
+
+    def _row_at(self, place: Layout, plane: Index, y: Index) -> Index:
+        """Start of row `y` of a plane that may be split into phases."""
+        b, (sy, sx) = self.b, place.phase
+        return b.plus(
+            plane,
+            b.times(b.quotient(y, sy), place.pitch),
+            b.times(b.remainder(y, sy), sx * place.plane),
+        )
+
+    def _out_row(self, y: Index, od: Index, oy: Index) -> Index:
+        """Start of a row of the result."""
+        b, place = self.b, self.spec.output
+        if len(place.shape) == 4:
+            return self._row_at(place, y, oy)
+        if len(place.shape) == 3:
+            return y
+        return b.plus(y, b.times(od, place.strides[2]), b.times(oy, place.strides[3]))
+
+    def _gather(self, taps: Sequence[RowTap]) -> None:
+        """Combine input rows into the scratch row; no rows give neutral elements."""
+        for px in range(self.in_phase[1]):
+            columns = max(0, -((px - self.width.size) // self.in_phase[1]))
+            shift = px * self.spec.input.plane if px else 0
+            if self.is_split:
+                self._gather_vectors(taps, columns, shift, px * self.part + self.left)
+            else:
+                self._gather_columns(taps, columns, shift, px + self.left)
+
+    def _gather_vectors(
+        self, taps: Sequence[RowTap], columns: int, shift: int, to: int
+    ) -> None:
+        """Neighbours of the input become neighbours in scratch, from `to` on."""
+        b = self.b
+
+        def vector(x: Index, offset: int, mask: SSAValue | None) -> None:
+            value = self._combined(
+                [
+                    b.load(
+                        "x",
+                        b.plus(tap.base, x),
+                        offset=tap.offset + shift + offset,
+                        mask=mask,
+                    )
+                    for tap in taps
+                ],
+                b.lanes,
+            )
+            b.store(value, self.row, x, offset=to + offset, mask=mask)
+
+        for_vectors(b, columns, b.lanes, vector)
+
+    def _gather_columns(
+        self, taps: Sequence[RowTap], columns: int, shift: int, to: int
+    ) -> None:
+        """Neighbours in one phase of the input stand apart in scratch."""
+        b = self.b
+
+        def column(x: Index) -> None:
+            value = self._combined(
+                [
+                    b.load("x", b.plus(tap.base, x), lanes=1, offset=tap.offset + shift)
+                    for tap in taps
+                ],
+                1,
+            )
+            b.store(value, self.row, b.times(x, self.in_phase[1]), offset=to)
+
+        b.repeat(columns, column)
+
+    def _combined(self, values: Sequence[SSAValue], lanes: int) -> SSAValue:
+        """All values as one; neutral elements if there are none."""
+        if not values:
+            return self.b.constant(NEUTRAL[self.spec.kind], lanes=lanes)
+        result = values[0]
+        for value in values[1:]:
+            result = self.b.binary(self.combine, result, value)
+        return result
+
+    def _scatter(self, y: Index, counted: int) -> None:
+        """Combine columns of the scratch row into a row of the result."""
+        b, width, phases = self.b, self.width, self.out_phase[1]
+        stride = phases * width.stride // self.parts
+        for px in range(phases):
+            columns = max(0, -((px - width.out) // phases))
+            shift = px * self.spec.output.plane if px else 0
+
+            def vector(
+                o: Index, offset: int, mask: SSAValue | None, px: int = px
+            ) -> None:
+                taps: list[SSAValue] = []
+                for k in range(width.kernel):
+                    x = px * width.stride + k * width.dilation - width.padding
+                    at = x % self.parts * self.part + self.left + x // self.parts
+                    taps.append(
+                        b.load(
+                            self.row,
+                            b.times(o, stride),
+                            offset=at + offset * stride,
+                            stride=stride,
+                        )
+                    )
+                value = self._combined(taps, b.lanes)
+                if self.spec.kind == "avg":
+                    count = self._counts_at(px, b.plus(o, offset), counted)
+                    value = b.binary("div", value, count)
+                at_y = b.plus(y, o)
+                b.store(value, "y", at_y, offset=offset + shift, mask=mask)
+
+            for_vectors(b, columns, b.lanes, vector)
+
+    def _count_of(self, window: Window, o: int) -> int:
+        """The factor of one dimension in the number that an average divides by."""
+        if self.spec.divisor:
+            return 1
+        return window.count(o, include_pad=self.spec.count_include_pad)
+
+    def _column_counts(self) -> list[list[int]]:
+        """`_count_of` for the columns of each phase of the result."""
+        phases = self.out_phase[1]
+        return [
+            [self._count_of(self.width, o) for o in range(px, self.width.out, phases)]
+            for px in range(phases)
+        ]
+
+    def _store_counts(self) -> SSAValue | None:
+        """The columns' counts in scratch, where they differ from one another."""
+        columns = self._column_counts()
+        if self.spec.kind == "max" or len(set(itertools.chain(*columns))) == 1:
+            return None
+        b, first = self.b, 4 * self.parts * self.part
+        self.count_part = -(-(len(columns[0]) + b.lanes) // 16) * 16
+        memory = b.scratch(len(columns) * self.count_part, first)
+        for px, counts in enumerate(columns):
+            for o, count in enumerate(counts):
+                value = b.constant(float(count), lanes=1)
+                b.store(value, memory, px * self.count_part + o)
+        return memory
+
+    def _counts_at(self, px: int, o: Index, counted: int) -> SSAValue:
+        """What the averages at columns from `o` on divide by."""
+        b = self.b
+        if self.spec.divisor:
+            return b.constant(float(self.spec.divisor))
+        if self.counts is None:
+            return b.constant(float(counted * self._column_counts()[0][0]))
+        along = b.load(self.counts, o, offset=px * self.count_part)
+        return b.binary("mul", along, b.constant(float(counted)))

@@ -1,0 +1,57 @@
+"""What a user can choose when compiling, as one value that is passed down."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Literal, get_args
+
+from edgec.errors import InvalidInput
+
+Sparsity = Literal["auto", "ignore", "always"]
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to compile. The defaults are the fastest code.
+
+    Raises `InvalidInput` for a value that is not allowed.
+    """
+
+    sparsity: Sparsity = "auto"
+    """`auto`: a pruned layer runs sparse where that is predicted to be faster.
+    `ignore`: every layer runs dense, zeros and all (the baseline). `always`: a layer
+    with a sparse encoding runs sparse even where dense would be faster."""
+
+    reorder: bool = True
+    """Run filter-kernel-reorder; off to measure what it gains."""
+
+    share_loads: bool = True
+    """Run load-redundancy-elimination; off to measure what it gains."""
+
+    tune_layouts: bool = True
+    """Let layout-tuning pack strips and block channels of sparse layers; off to measure
+    what it gains."""
+
+    verify: bool = True
+    """Run the verifier and the check of stages after every pass."""
+
+    cache: Path | None = None
+    """Folder of compiled objects; None for the user's cache folder."""
+
+    use_cache: bool = True
+    """Read and write the folder of compiled objects."""
+
+    def __post_init__(self) -> None:
+        """Check every value."""
+        if self.sparsity not in get_args(Sparsity):
+            raise InvalidInput(
+                f"option `sparsity` must be one of {list(get_args(Sparsity))}, "
+                f"got {self.sparsity!r}"
+            )
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.type == "bool" and not isinstance(value, bool):
+                raise InvalidInput(
+                    f"option `{field.name}` must be True or False, got {value!r}"
+                )

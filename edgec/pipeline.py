@@ -1,0 +1,151 @@
+"""The pipeline: which passes run, in which order, and why; and what each may leave.
+
+`tensor_passes` and `kernel_passes` are the two halves. Between them the module is small
+and says everything that the code depends on, so that is where compiled programs are
+looked up in the cache.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from xdsl.context import Context
+from xdsl.dialects.builtin import ModuleOp
+from xdsl.passes import ModulePass
+from xdsl.utils.exceptions import DiagnosticException, VerifyException
+
+from edgec.errors import EdgecError, PassFailed
+from edgec.options import Options
+from edgec.passes.base import run_pass
+from edgec.passes.canonicalize_nn import CanonicalizeNn
+from edgec.passes.choose_kernel import ChooseKernel
+from edgec.passes.convert_to_lane import ConvertToLane
+from edgec.passes.decompose_conv_transpose import DecomposeConvTranspose
+from edgec.passes.encode_sparsity import EncodeSparsity
+from edgec.passes.filter_kernel_reorder import FilterKernelReorder
+from edgec.passes.fold_batch_norm import FoldBatchNorm
+from edgec.passes.fuse import Fuse
+from edgec.passes.layout_tuning import LayoutTuning
+from edgec.passes.load_redundancy_elimination import LoadRedundancyElimination
+from edgec.passes.plan_memory import PlanMemory
+from edgec.target import Target
+
+Observer = Callable[[ModulePass, ModuleOp], None]
+
+TENSOR_DIALECTS = frozenset({"builtin", "func", "nn", "sq"})
+KERNEL_DIALECTS = frozenset({"builtin", "func", "arith", "scf", "lane"})
+
+STAGES: Mapping[str, frozenset[str]] = {
+    "canonicalize-nn": TENSOR_DIALECTS,
+    "fold-batch-norm": TENSOR_DIALECTS,
+    "decompose-conv-transpose": TENSOR_DIALECTS,
+    "encode-sparsity": TENSOR_DIALECTS,
+    "filter-kernel-reorder": TENSOR_DIALECTS,
+    "fuse": TENSOR_DIALECTS,
+    "choose-kernel": TENSOR_DIALECTS,
+    "layout-tuning": TENSOR_DIALECTS,
+    "convert-to-lane": KERNEL_DIALECTS,
+    "load-redundancy-elimination": KERNEL_DIALECTS,
+    "plan-memory": KERNEL_DIALECTS,
+}
+"""Dialects that may remain after each pass."""
+
+
+def tensor_passes(options: Options, target: Target) -> tuple[ModulePass, ...]:
+    """The first half: passes on whole tensors."""
+    registers = {"lanes": target.lanes, "registers": target.registers}
+    sparse = options.sparsity != "ignore"
+    force = "sparse" if options.sparsity == "always" else None
+    return (
+        # Padding, no-ops and 1-D layers in the one form that later passes match.
+        CanonicalizeNn(),
+        # Before anything looks at weights: folding changes them.
+        FoldBatchNorm(),
+        # After folding, which knows transposed convolutions too.
+        DecomposeConvTranspose(),
+        # What folding and decomposing left: reshapes, dead constants.
+        CanonicalizeNn(),
+        # The weights are final now: find the zeros that a scheme explains.
+        *((EncodeSparsity(),) if sparse else ()),
+        # Order is a property of the storage, so it comes before any layout.
+        *((FilterKernelReorder(),) if sparse and options.reorder else ()),
+        # After weight rewrites, which match plain nn ops.
+        Fuse(),
+        # Needs fused ops, whose epilogues are part of the cost.
+        ChooseKernel(**registers, force=force),
+        # Needs the families: each asks for other layouts.
+        LayoutTuning(
+            **registers,
+            l1_bytes=target.l1d_bytes,
+            l2_bytes=target.l2_bytes,
+            tune=options.tune_layouts,
+        ),
+    )
+
+
+def kernel_passes(options: Options, target: Target) -> tuple[ModulePass, ...]:
+    """The second half: kernels and memory."""
+    return (
+        # One kernel per distinct layer, as plain as the algorithm.
+        ConvertToLane(lanes=target.lanes),
+        # Only here are loads visible.
+        *((LoadRedundancyElimination(),) if options.share_loads else ()),
+        # Last: nothing adds or removes buffers any more.
+        PlanMemory(),
+    )
+
+
+@dataclass(frozen=True)
+class PassRecord:
+    """What one pass did."""
+
+    name: str
+    seconds: float
+    statistics: Mapping[str, int]
+
+
+def run_passes(
+    passes: Sequence[ModulePass],
+    ctx: Context,
+    module: ModuleOp,
+    *,
+    verify: bool = True,
+    observer: Observer | None = None,
+) -> tuple[PassRecord, ...]:
+    """Run passes in order; verify, check the stage and call `observer` after each.
+
+    Raises `PassFailed` naming the pass that failed or left invalid IR.
+    """
+    records: list[PassRecord] = []
+    for pass_ in passes:
+        start = time.perf_counter()
+        try:
+            statistics = run_pass(pass_, ctx, module)
+        except EdgecError as error:
+            error.add_note(f"in pass {pass_.name}")
+            raise
+        records.append(PassRecord(pass_.name, time.perf_counter() - start, statistics))
+        if verify:
+            check(pass_, module)
+        if observer is not None:
+            observer(pass_, module)
+    return tuple(records)
+
+
+def check(pass_: ModulePass, module: ModuleOp) -> None:
+    """The module verifies and holds only dialects that may remain."""
+    try:
+        module.verify()
+    except (VerifyException, DiagnosticException) as error:
+        raise PassFailed(f"pass {pass_.name} left invalid IR: {error}") from error
+    allowed = STAGES.get(pass_.name)
+    if allowed is None:
+        return
+    found = {op.name for op in module.walk() if op.name.split(".")[0] not in allowed}
+    if found:
+        raise PassFailed(
+            f"after pass {pass_.name} only {', '.join(sorted(allowed))} may remain, "
+            f"found {', '.join(sorted(found))}"
+        )

@@ -1,0 +1,122 @@
+"""What was compiled and how, for people and for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from xdsl.dialects.builtin import ModuleOp, StringAttr
+
+from edgec.dialects import nn, sq
+
+
+@dataclass(frozen=True)
+class LayerReport:
+    """One layer with weights."""
+
+    layer: str
+    """Module path."""
+    kind: str
+    """The op."""
+    shape: tuple[int, ...]
+    """Of the weight."""
+    scheme: str
+    """How the weight is stored: `dense`, `pattern`, …"""
+    kernel: str
+    """Family and schedule."""
+    stored_bytes: int
+    """Of the weight, indices included."""
+    epilogue: tuple[str, ...]
+    """Steps fused into the kernel."""
+    why: str
+    """The reason for the choice, where there was one."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """The result of `CompiledModel.report`."""
+
+    target: str
+    layers: tuple[LayerReport, ...]
+    seconds: Mapping[str, float]
+    """Stages (`import`, `code`, `load`) and passes."""
+    statistics: Mapping[str, Mapping[str, int]]
+    """What each pass counted."""
+    arena_bytes: int
+    live_bytes: int
+    """The largest set of activations that live at one time."""
+    is_cached: bool
+    """Whether the code came from the cache."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, for `json.dump`."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        """A table of the layers and a line of totals."""
+        header = ("layer", "weight", "scheme", "kernel", "kB", "fused", "why")
+        rows = [header, *(_row(layer) for layer in self.layers)]
+        widths = [max(len(row[i]) for row in rows) for i in range(len(header))]
+        lines = [
+            "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True))
+            for row in rows
+        ]
+        source = "from the cache" if self.is_cached else "compiled"
+        lines.append(
+            f"target {self.target}, {source}; arena {self.arena_bytes / 1e6:.2f} MB, "
+            f"largest live set {self.live_bytes / 1e6:.2f} MB"
+        )
+        return "\n".join(line.rstrip() for line in lines)
+
+
+def _row(layer: LayerReport) -> tuple[str, ...]:
+    return (
+        layer.layer,
+        "x".join(map(str, layer.shape)),
+        layer.scheme,
+        layer.kernel,
+        f"{layer.stored_bytes / 1e3:.1f}",
+        "+".join(layer.epilogue),
+        layer.why,
+    )
+
+
+def describe_layers(module: ModuleOp, weights: Mapping[str, Any]) -> list[LayerReport]:
+    """A row for each op with weights, at the end of the tensor-level passes."""
+    return [
+        _describe(op, weights)
+        for op in module.walk()
+        if isinstance(op, sq.ConvOp | sq.LinearOp)
+    ]
+
+
+def _describe(op: sq.ConvOp | sq.LinearOp, weights: Mapping[str, Any]) -> LayerReport:
+    path, why = op.attributes.get("nn.path"), op.attributes.get("sq.why")
+    owner = op.weight.owner
+    shape = nn.shape_of(op.weight)
+    scheme, stored = "dense", 4
+    for size in shape:
+        stored *= size
+    if isinstance(owner, sq.WeightOp):
+        scheme = owner.encoding.scheme()
+        names = owner.resource_names().values()
+        stored = sum(weights[name].nbytes for name in names)
+    kernel = op.kernel.family.data if op.kernel is not None else op.name
+    if op.kernel is not None and op.kernel.settings:
+        settings = sorted(op.kernel.settings.items())
+        kernel += " " + " ".join(f"{key}={value}" for key, value in settings)
+    return LayerReport(
+        layer=path.data if isinstance(path, StringAttr) else op.name,
+        kind=op.name,
+        shape=shape,
+        scheme=scheme,
+        kernel=kernel,
+        stored_bytes=stored,
+        epilogue=_epilogue(op.epilogue),
+        why=why.data if isinstance(why, StringAttr) else "",
+    )
+
+
+def _epilogue(steps: Sequence[object]) -> tuple[str, ...]:
+    return tuple(step.step.kind for step in steps if isinstance(step, sq.StepAttr))

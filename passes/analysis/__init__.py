@@ -1,0 +1,1 @@
+"""Analyses that passes share; they look and never change the IR."""

@@ -1,0 +1,169 @@
+"""What: choose the kernel family of every convolution, dense or sparse, by cost.
+
+Why: a sparse kernel loads once per multiply and pays for addresses; below some saving the
+dense kernel, which shares each load among a block of filters, is faster. A sparse layer
+must never be slower than the same layer dense.
+
+How: predict the cycles of both families from their schedules (`edgec.kernels.cost`); keep
+the encoding if it wins, else decode the weights to a dense constant. Depthwise layers
+have a family of their own. The choice and the prediction stand in `kernel` and `sq.why`.
+
+Invariants: needs `sq.conv` (after `fuse`); leaves every `sq.conv` with a `kernel`. Values
+do not change.
+
+Source: the rule is this project's; the cost model counts ports as in Agner Fog's
+microarchitecture manual.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from xdsl.context import Context
+from xdsl.dialects.builtin import ModuleOp, StringAttr, TensorType
+from xdsl.ir import OpResult
+
+from edgec.context import weights_of
+from edgec.dialects import nn, sq
+from edgec.kernels.cost import (
+    Registers,
+    best_block,
+    best_rows,
+    dense_cycles,
+    pattern_cycles,
+)
+from edgec.passes.base import ReportingPass
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Cycles of one core for one image."""
+
+    dense: float
+    sparse: float | None
+    """None if there is no sparse kernel for the weights."""
+
+    @property
+    def is_sparse_faster(self) -> bool:
+        """Whether the sparse kernel is predicted to win."""
+        return self.sparse is not None and self.sparse < self.dense
+
+
+def predict(op: sq.ConvOp, registers: Registers) -> Prediction:
+    """Both families' cycles for one convolution."""
+    weight, result = nn.shape_of(op.weight), nn.shape_of(op.result)
+    groups = op.groups.value.data
+    taps = weight[2] * weight[3]
+    positions, filters = result[2] * result[3], weight[0] // groups
+    columns = weight[1] * taps
+    shape = {"positions": positions, "filters": filters, "columns": columns}
+    block = best_block(registers, **shape)
+    dense = groups * dense_cycles(block, lanes=registers.lanes, **shape)
+    encoding = nn.tensor_type(op.weight).encoding
+    if not isinstance(encoding, sq.PatternAttr) or groups > 1:
+        return Prediction(dense, None)
+    tile = {
+        "height": result[2],
+        "width": result[3],
+        "kernels": encoding.num_kernels,
+        "taps": len(encoding.taps[0]),
+    }
+    rows = best_rows(registers, **tile)
+    return Prediction(dense, pattern_cycles(lanes=registers.lanes, rows=rows, **tile))
+
+
+@dataclass(frozen=True)
+class ChooseKernel(ReportingPass):
+    """Set `kernel` on every `sq.conv`.
+
+    **Before**
+
+    ```mlir
+    func.func @main(%x: tensor<1x8x6x6xf32>) -> tensor<1x8x4x4xf32> {
+      %w = nn.constant "w" : tensor<8x1x3x3xf32>
+      %y = sq.conv %x, %w {stride = array<i64: 1, 1>, padding_low = array<i64: 0, 0>,
+        padding_high = array<i64: 0, 0>, dilation = array<i64: 1, 1>, groups = 8 : i64,
+        epilogue = []}
+        : tensor<1x8x6x6xf32>, tensor<8x1x3x3xf32> -> tensor<1x8x4x4xf32>
+      func.return %y : tensor<1x8x4x4xf32>
+    }
+    ```
+
+    **After**
+
+    ```mlir
+    func.func @main(%x: tensor<1x8x6x6xf32>) -> tensor<1x8x4x4xf32> {
+      %w = nn.constant "w" : tensor<8x1x3x3xf32>
+      %y = sq.conv %x, %w {stride = array<i64: 1, 1>, padding_low = array<i64: 0, 0>,
+        padding_high = array<i64: 0, 0>, dilation = array<i64: 1, 1>, groups = 8 : i64,
+        epilogue = [], kernel = #sq.kernel<"depthwise">}
+        : tensor<1x8x6x6xf32>, tensor<8x1x3x3xf32> -> tensor<1x8x4x4xf32>
+      func.return %y : tensor<1x8x4x4xf32>
+    }
+    ```
+    """
+
+    name = "choose-kernel"
+
+    lanes: int = 8
+    """f32 lanes of a vector register."""
+    registers: int = 16
+    """Number of vector registers."""
+    force: str | None = None
+    """`sparse` or `dense`: choose that wherever it exists, whatever it costs."""
+
+    def run(self, ctx: Context, op: ModuleOp) -> Mapping[str, int]:
+        """Count the families chosen, and sparse layers that run dense because faster."""
+        counts = {"dense": 0, "depthwise": 0, "pattern": 0, "decoded": 0}
+        registers = Registers(self.lanes, self.registers)
+        for conv in [o for o in op.walk() if isinstance(o, sq.ConvOp)]:
+            if len(nn.shape_of(conv.weight)) != 4 or conv.kernel is not None:
+                continue
+            family = self._family(conv, registers)
+            encoded = isinstance(conv.weight.owner, sq.WeightOp)
+            if encoded and family != "pattern":
+                decode(ctx, conv)
+                counts["decoded"] += 1
+            conv.properties["kernel"] = sq.KernelAttr.of(family, {})
+            counts[family] += 1
+        return counts
+
+    def _family(self, conv: sq.ConvOp, registers: Registers) -> str:
+        groups, weight = conv.groups.value.data, nn.shape_of(conv.weight)
+        if groups == nn.shape_of(conv.input)[1] and weight[1] == 1 and groups > 1:
+            return "depthwise"
+        prediction = predict(conv, registers)
+        if prediction.sparse is None:
+            return "dense"
+        wins = {"sparse": True, "dense": False}.get(
+            self.force or "", prediction.is_sparse_faster
+        )
+        ratio = prediction.dense / max(prediction.sparse, 1.0)
+        verdict = "pattern kernel" if wins else "runs dense"
+        conv.attributes["sq.why"] = StringAttr(
+            f"{verdict}: predicted dense / sparse = {ratio:.2f}"
+        )
+        return "pattern" if wins else "dense"
+
+
+def decode(ctx: Context, conv: sq.ConvOp) -> None:
+    """Replace an encoded weight by a dense constant with the same values."""
+    assert isinstance(conv.weight, OpResult)
+    source = conv.weight.owner
+    assert isinstance(source, sq.WeightOp)
+    store = weights_of(ctx)
+    names = source.resource_names()
+    arrays = {key: store[name] for key, name in names.items()}
+    type_ = nn.tensor_type(source.result)
+    shape = type_.get_shape()
+    dense = source.encoding.decode(arrays, shape)
+    name = store.add(f"{names['weight']}.dense", dense)
+    constant = nn.ConstantOp(name, TensorType(type_.element_type, shape))
+    block = source.parent_block()
+    assert block is not None
+    block.insert_op_before(constant, source)
+    conv.operands[1] = constant.result
+    if not source.result.uses:
+        source.detach()
+        source.erase()

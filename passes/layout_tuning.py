@@ -1,0 +1,266 @@
+"""What: choose the layout of every tensor and the schedule of every convolution.
+
+Why: zero padding that lies in the gaps between rows costs a few lanes; testing for the
+border at run time, or copying the input to pad it, costs a pass over memory. Rows of one
+pitch from layer to layer make a tap a constant offset and leave no row tails. The right
+register block depends on the size of the plane: at 7x7 a tile of 3 vectors wastes half.
+
+How: (1) tensors that flat-position convolutions tie together form groups of one pitch,
+the longest that a member needs (`analysis.rows`); (2) each tensor gets the gaps that its
+readers need; (3) `sq.convert_layout` is inserted where a layout cannot be had for
+nothing: a caller's own input, a result, and the split into phases before a stride;
+(4) each convolution gets the register block, or the tile and channel block, with the
+fewest predicted cycles (`edgec.kernels.cost`).
+
+Invariants: needs a `kernel` on every `sq.conv` (after `choose-kernel`); leaves schedules
+in them and layouts on rank-4 tensors; arguments and results of the function stay plain.
+Values do not change.
+
+Source: PatDNN (ASPLOS 2020), section 5.5 (parameter tuning by a model); the layout is
+this project's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from xdsl.context import Context
+from xdsl.dialects import func
+from xdsl.dialects.builtin import ModuleOp, NoneAttr, TensorType
+from xdsl.ir import Block, Operation, SSAValue
+from xdsl.rewriter import Rewriter
+
+from edgec.dialects import nn, sq
+from edgec.kernels.cost import Registers, best_block, best_rows
+from edgec.kernels.layout import plain
+from edgec.kernels.strip import Strip
+from edgec.passes.analysis.rows import (
+    is_full,
+    is_strided,
+    phase_layout,
+    place,
+    row_groups,
+    window_of,
+)
+from edgec.passes.base import ReportingPass
+
+CHUNK_UNITS = 32
+"""Units of work per layer to aim for, so that threads finish together."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What schedules depend on."""
+
+    registers: Registers
+    l1_bytes: int
+    l2_bytes: int
+
+
+def dense_schedule(op: sq.ConvOp, pitch: int, machine: Machine) -> dict[str, int]:
+    """Register block and tiles per unit of a dense convolution."""
+    weight, result = nn.shape_of(op.weight), nn.shape_of(op.result)
+    groups = op.groups.value.data
+    positions, filters = result[2] * pitch, weight[0] // groups
+    columns = weight[1] * weight[2] * weight[3]
+    block = best_block(
+        machine.registers, positions=positions, filters=filters, columns=columns
+    )
+    tile = block.vectors * machine.registers.lanes
+    tiles = max(1, positions // tile)
+    units = result[0] * groups * -(-filters // block.filters)
+    chunks = min(tiles, max(1, -(-CHUNK_UNITS // units)))
+    in_l2 = max(1, machine.l2_bytes // 2 // (weight[1] * tile * 4))
+    chunk = min(-(-tiles // chunks), in_l2)
+    return {"filters": block.filters, "vectors": block.vectors, "chunk": chunk}
+
+
+def pattern_schedule(
+    op: sq.ConvOp, encoding: sq.PatternAttr, machine: Machine, *, tuned: bool
+) -> dict[str, int]:
+    """Tile, channel block and parts of a pattern-sparse convolution.
+
+    `form` is 0 for `table`, 1 for `runs`, 2 for `switch`. Without tuning the kernel
+    reads its input in place, all channels at once, with the taps as constants.
+    """
+    result, channels = nn.shape_of(op.result), nn.shape_of(op.weight)[1]
+    lanes = machine.registers.lanes
+    rows = best_rows(
+        machine.registers,
+        height=result[2],
+        width=result[3],
+        kernels=encoding.num_kernels,
+        taps=len(encoding.taps[0]),
+    )
+    tiles = result[0] * -(-result[2] // rows) * -(-result[3] // lanes)
+    splits = min(max(1, -(-8 // tiles)), max(1, result[1] // 16))
+    if not tuned:
+        form = 1 if encoding.is_ordered else 2
+        return {
+            "form": form,
+            "packed": 0,
+            "rows": rows,
+            "block": channels,
+            "splits": splits,
+        }
+    strip = Strip(plain(nn.shape_of(op.input)), window_of(op), rows, lanes)
+    most = max(1, machine.l1_bytes // (strip.channel * 4))
+    blocks = -(-channels // most)
+    return {
+        "form": 0,
+        "packed": 1,
+        "rows": rows,
+        "block": -(-channels // blocks),
+        "splits": splits,
+    }
+
+
+def copy_fixed(convs: Sequence[sq.ConvOp]) -> int:
+    """Copy what convolutions read but nobody here writes: arguments and constants.
+
+    A copy can be given any layout, and kernels may read past its end.
+    """
+    copies: dict[SSAValue, SSAValue] = {}
+    for conv in convs:
+        full = [x for x in conv.extras if is_full(x, conv.result)]
+        for value in (conv.input, *full):
+            fixed = isinstance(value.owner, Block | nn.ConstantOp)
+            if fixed and value not in copies:
+                copy = sq.ConvertLayoutOp(value, NoneAttr())
+                insert_after(copy, value)
+                copies[value] = copy.result
+        for index, value in enumerate(conv.operands):
+            if value in copies and (index == 0 or value in full):
+                conv.operands[index] = copies[value]
+    return len(copies)
+
+
+def insert_after(op: Operation, value: SSAValue) -> None:
+    """Insert `op` where `value` is just defined."""
+    owner = value.owner
+    if isinstance(owner, Block):
+        first = owner.first_op
+        assert first is not None
+        owner.insert_op_before(op, first)
+    else:
+        block = owner.parent_block()
+        assert block is not None
+        block.insert_op_after(op, owner)
+
+
+def split_phases(
+    convs: Sequence[sq.ConvOp], phases: Sequence[sq.LaneAttr | None]
+) -> int:
+    """Convert the inputs of strided convolutions; equal conversions are shared."""
+    made: dict[tuple[SSAValue, sq.LaneAttr], SSAValue] = {}
+    for conv, layout in zip(convs, phases, strict=True):
+        if layout is None:
+            continue
+        key = (conv.input, layout)
+        if key not in made:
+            copy = sq.ConvertLayoutOp(conv.input, layout)
+            insert_after(copy, conv.input)
+            made[key] = copy.result
+        conv.operands[0] = made[key]
+    return len(made)
+
+
+def plain_results(module: ModuleOp) -> int:
+    """Convert results of the function back to row-major without gaps."""
+    conversions = 0
+    for op in module.walk():
+        if not isinstance(op, func.ReturnOp):
+            continue
+        for index, value in enumerate(op.operands):
+            if isinstance(nn.tensor_type(value).encoding, NoneAttr):
+                continue
+            copy = sq.ConvertLayoutOp(value, NoneAttr())
+            block = op.parent_block()
+            assert block is not None
+            block.insert_op_before(copy, op)
+            op.operands[index] = copy.result
+            conversions += 1
+    return conversions
+
+
+@dataclass(frozen=True)
+class LayoutTuning(ReportingPass):
+    """Give rank-4 tensors layouts and convolutions schedules.
+
+    **Before**
+
+    ```mlir
+    func.func @main(%x: tensor<1x1x6x6xf32>) -> tensor<1x8x4x4xf32> {
+      %w = nn.constant "w" : tensor<8x1x3x3xf32>
+      %y = sq.conv %x, %w {stride = array<i64: 1, 1>, padding_low = array<i64: 0, 0>,
+        padding_high = array<i64: 0, 0>, dilation = array<i64: 1, 1>, groups = 1 : i64,
+        epilogue = [], kernel = #sq.kernel<"dense">}
+        : tensor<1x1x6x6xf32>, tensor<8x1x3x3xf32> -> tensor<1x8x4x4xf32>
+      func.return %y : tensor<1x8x4x4xf32>
+    }
+    ```
+
+    **After**
+
+    ```mlir
+    AFTER
+    ```
+    """
+
+    name = "layout-tuning"
+
+    lanes: int = 8
+    """f32 lanes of a vector register."""
+    registers: int = 16
+    """Number of vector registers."""
+    l1_bytes: int = 32768
+    """Level 1 data cache of a core."""
+    l2_bytes: int = 1048576
+    """Level 2 cache of a core."""
+    tune: bool = True
+    """Pack strips and block channels of sparse layers; off to measure what it gains."""
+
+    def run(self, ctx: Context, op: ModuleOp) -> Mapping[str, int]:
+        """Count tensors with a layout, conversions, and scheduled convolutions."""
+        machine = Machine(
+            Registers(self.lanes, self.registers), self.l1_bytes, self.l2_bytes
+        )
+        counts = {"layouts": 0, "conversions": 0, "schedules": 0}
+        convs = [o for o in op.walk() if isinstance(o, sq.ConvOp)]
+        if any(c.kernel is not None and c.kernel.settings for c in convs):
+            return counts
+        counts["conversions"] += copy_fixed(convs)
+        groups = row_groups(op)
+        pitches = [groups.pitch(conv.result) for conv in convs]
+        phases = [
+            phase_layout(conv, pitch) if is_strided(conv) else None
+            for conv, pitch in zip(convs, pitches, strict=True)
+        ]
+        for value in list(groups.parent):
+            shape, gaps = nn.shape_of(value), groups.gaps_of(value)
+            layout = place(shape, gaps, groups.pitch(value))
+            if layout is not None:
+                old = nn.tensor_type(value)
+                type_ = TensorType(old.element_type, shape, layout)
+                Rewriter.replace_value_with_new_type(value, type_)
+                counts["layouts"] += 1
+        counts["conversions"] += split_phases(convs, phases)
+        for conv, pitch in zip(convs, pitches, strict=True):
+            self._schedule(conv, machine, pitch)
+            counts["schedules"] += 1
+        counts["conversions"] += plain_results(op)
+        return counts
+
+    def _schedule(self, op: sq.ConvOp, machine: Machine, pitch: int) -> None:
+        assert op.kernel is not None
+        family = op.kernel.family.data
+        encoding = nn.tensor_type(op.weight).encoding
+        if family == "pattern":
+            assert isinstance(encoding, sq.PatternAttr)
+            settings = pattern_schedule(op, encoding, machine, tuned=self.tune)
+        elif family == "depthwise":
+            settings = {"vectors": 4}
+        else:
+            settings = dense_schedule(op, pitch, machine)
+        op.properties["kernel"] = sq.KernelAttr.of(family, settings)
