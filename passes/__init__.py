@@ -20,6 +20,7 @@ NAMES = (
     "choose-kernel",
     "convert-to-lane",
     "fold-batch-norm",
+    "fuse",
     "layout-tuning",
     "load-redundancy-elimination",
     "plan-memory",

@@ -1,0 +1,353 @@
+"""Fuse elementwise ops into the convolutions and linear layers before them.
+
+What: chains of elementwise ops become the epilogue of the product that starts them, or
+one op of their own.
+
+Why: an activation by itself reads and writes a whole tensor for a few flops per
+element; as an epilogue it works on the register block that the product has just
+finished. MobileNetV2 has 35 activations and 10 residual sums: 45 trips through memory
+less.
+
+How: one walk forward. A product starts a chain. An elementwise op joins the chain that
+ends in one of its operands if nobody else reads that operand and the result has its
+shape. Its other operand becomes an extra operand, which must have the same shape or
+hold one number per channel (per column of a linear layer); the latter is brought to one
+form. Where two chains end in one sum, the later product takes it. Elementwise ops that
+find no chain start one, whose extra operands may broadcast in any way. A chain becomes
+one op at the place of its last member, where all its operands are known. Products never
+join each other: both need many inputs for one output (many-to-many in DNNFusion).
+
+Invariants: needs `nn` and weights of any encoding. Leaves no f32 `nn.conv`,
+`nn.linear`, `nn.unary` or `nn.binary`. Other element types are left alone.
+
+Source: Niu et al., "DNNFusion: Accelerating Deep Neural Networks Execution with
+Advanced Operator Fusion" (PLDI 2021), table 3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+from xdsl.context import Context
+from xdsl.dialects.builtin import ModuleOp, f32
+from xdsl.ir import Block, Operation, SSAValue
+
+from edgec.context import WeightStore, weights_of
+from edgec.dialects import nn, sq
+from edgec.dialects.shapes import Shape
+from edgec.passes.base import ReportingPass
+from edgec.passes.constants import (
+    constant_name,
+    erase_unused,
+    make_constant,
+    read_constant,
+)
+from edgec.passes.patterns.rewriting import copy_labels
+
+STATISTICS = (
+    "ops_before",
+    "ops_after",
+    "conv_steps",
+    "linear_steps",
+    "elementwise_steps",
+)
+
+Product = nn.ConvOp | nn.LinearOp
+Pointwise = nn.UnaryOp | nn.BinaryOp
+Fused = sq.ConvOp | sq.LinearOp | sq.ElementwiseOp
+
+
+def pad_rank(shape: Shape, rank: int) -> Shape | None:
+    """`shape` with ones before or without ones before it, so that it has `rank`."""
+    extra = len(shape) - rank
+    if extra <= 0:
+        return (1,) * -extra + shape
+    return shape[extra:] if set(shape[:extra]) == {1} else None
+
+
+def form_for_conv(shape: Shape, result: Shape) -> Shape | None:
+    """The form in which an epilogue reads an extra operand; None if it cannot.
+
+    `result` is `[N, C, *S]`. The form is that shape, or `[1, C, 1, …]` or
+    `[N, C, 1, …]`, to which one number is repeated.
+    """
+    padded = pad_rank(shape, len(result))
+    if padded is None or padded == result:
+        return padded
+    batch, channels, *spatial = padded
+    if batch in (1, result[0]) and channels in (1, result[1]) and set(spatial) <= {1}:
+        return (batch, result[1], *spatial)
+    return None
+
+
+def form_for_linear(shape: Shape, result: Shape) -> Shape | None:
+    """The same for `[…, N]`: that shape, or `[N]`."""
+    padded = pad_rank(shape, len(result))
+    if padded is None or padded == result:
+        return padded
+    *rows, columns = padded
+    is_vector = set(rows) <= {1} and columns in (1, result[-1])
+    return (result[-1],) if is_vector else None
+
+
+class Extra(NamedTuple):
+    """An extra operand: an operand of a binary op, and the form in which it is read.
+
+    Not the value itself, which changes when the chain that it ends is replaced.
+    """
+
+    op: nn.BinaryOp
+    operand: int
+    form: Shape
+
+    @property
+    def value(self) -> SSAValue:
+        """The operand as it is now."""
+        return self.op.operands[self.operand]
+
+
+@dataclass
+class Chain:
+    """Ops that become one; `head` is a product or the first elementwise op."""
+
+    head: Product | Pointwise
+    position: int
+    """Where the head stands in its block."""
+    last: Operation
+    tail: list[Pointwise] = field(default_factory=list[Pointwise])
+    """The elementwise ops, in order; the head too if it is one."""
+    start: int | None = None
+    """Which operand of the head is the input of a chain without product."""
+    steps: list[sq.StepAttr] = field(default_factory=list[sq.StepAttr])
+    extras: list[Extra] = field(default_factory=list[Extra])
+
+    @property
+    def rank(self) -> tuple[bool, int]:
+        """Of two chains the one with the higher rank takes an op."""
+        return (isinstance(self.head, Product), self.position)
+
+    def form(self, shape: Shape) -> Shape | None:
+        """The form of an extra operand of `shape`; None if it cannot be one."""
+        result = nn.shape_of(self.last)
+        if isinstance(self.head, nn.ConvOp):
+            return form_for_conv(shape, result)
+        if isinstance(self.head, nn.LinearOp):
+            return form_for_linear(shape, result)
+        return shape
+
+    def accepts(self, op: Pointwise) -> bool:
+        """Whether `op`, which reads the end of this chain, can join it."""
+        end = self.last.results[0]
+        if not end.has_one_use() or nn.shape_of(op.result) != nn.shape_of(end):
+            return False
+        if isinstance(op, nn.UnaryOp):
+            return True
+        other = op.rhs if op.lhs is end else op.lhs
+        return self.form(nn.shape_of(other)) is not None
+
+    def append(self, op: Pointwise, operand: int) -> None:
+        """Add a step, for which operand number `operand` is the running value."""
+        self.tail.append(op)
+        self.last = op
+        kind = op.kind.data.value
+        if isinstance(op, nn.UnaryOp):
+            self.steps.append(sq.StepAttr.unary(kind, op.parameters))
+            return
+        form = self.form(nn.shape_of(op.operands[1 - operand]))
+        assert form is not None
+        swap = operand == 1
+        self.steps.append(sq.StepAttr.binary(kind, len(self.extras), swap=swap))
+        self.extras.append(Extra(op, 1 - operand, form))
+
+
+def start_chain(op: Product | Pointwise, position: int) -> Chain:
+    """A chain with one member."""
+    chain = Chain(op, position, op)
+    if isinstance(op, Pointwise):
+        chain.start = main_operand(op)
+        chain.append(op, chain.start)
+    return chain
+
+
+def main_operand(op: Pointwise) -> int:
+    """The operand that has the shape of the result, if possible not a constant."""
+    result = nn.shape_of(op.result)
+
+    def fitness(index: int) -> tuple[bool, bool]:
+        value = op.operands[index]
+        is_constant = isinstance(value.owner, nn.ConstantOp)
+        return (nn.shape_of(value) == result, not is_constant)
+
+    return max(range(len(op.operands)), key=fitness)
+
+
+def find_chains(block: Block) -> list[Chain]:
+    """All chains of a block, in the order of their heads. Changes nothing."""
+    chains: list[Chain] = []
+    ends: dict[SSAValue, Chain] = {}
+    for position, op in enumerate(block.ops):
+        if not isinstance(op, Product | Pointwise) or not _is_f32(op):
+            continue
+        chain = None
+        if isinstance(op, Pointwise):
+            joinable = [ends[value] for value in op.operands if value in ends]
+            accepting = [one for one in joinable if one.accepts(op)]
+            chain = max(accepting, key=lambda one: one.rank, default=None)
+        if chain is None:
+            chain = start_chain(op, position)
+            chains.append(chain)
+        else:
+            assert isinstance(op, Pointwise)
+            chain.append(op, list(op.operands).index(chain.last.results[0]))
+        ends[op.result] = chain
+    return chains
+
+
+def _is_f32(op: Operation) -> bool:
+    values = (*op.operands, *op.results)
+    return all(nn.tensor_type(value).element_type == f32 for value in values)
+
+
+def fuse_chain(chain: Chain, weights: WeightStore) -> Fused:
+    """Replace the ops of a chain by one, and return that one."""
+    last = chain.last
+    values = [extra.value for extra in chain.extras]
+    extras = [
+        _adapt(value, extra.form, last, weights)
+        for value, extra in zip(values, chain.extras, strict=True)
+    ]
+    fused = _build(chain, extras)
+    _insert_before(fused, last)
+    fused.result.name_hint = last.results[0].name_hint
+    last.results[0].replace_all_uses_with(fused.result)
+    head = [chain.head] if isinstance(chain.head, Product) else []
+    for op in reversed([*head, *chain.tail]):
+        op.detach()
+        op.erase()
+    erase_unused(*values)
+    return fused
+
+
+def _adapt(
+    value: SSAValue, form: Shape, place: Operation, weights: WeightStore
+) -> SSAValue:
+    """`value` in the shape `form`; new ops stand before `place`."""
+    shape = nn.shape_of(value)
+    if shape == form:
+        return value
+    padded = pad_rank(shape, len(form))
+    assert padded is not None
+    array = read_constant(value, weights)
+    if array is not None:
+        array = np.ascontiguousarray(np.broadcast_to(array.reshape(padded), form))
+        hint = f"{constant_name(value)}.per_channel"
+        return _insert_before(make_constant(array, hint, value, weights), place)
+    if padded != shape:
+        value = _insert_before(nn.ReshapeOp(value, padded), place)
+    if form != padded:
+        value = _insert_before(nn.BroadcastOp(value, form), place)
+    return value
+
+
+def _insert_before(op: Operation, place: Operation) -> SSAValue:
+    block = place.parent
+    assert block is not None
+    block.insert_op_before(op, place)
+    return op.results[0]
+
+
+def _build(chain: Chain, extras: Sequence[SSAValue]) -> Fused:
+    """The op that a chain becomes, with the attributes of its head."""
+    head, type_ = chain.head, chain.last.results[0].type
+    match head:
+        case nn.ConvOp():
+            fused = sq.ConvOp(
+                head.input,
+                head.weight,
+                head.bias,
+                extras,
+                head.properties,
+                chain.steps,
+                type_,
+            )
+            fused.attributes.update(head.attributes)
+        case nn.LinearOp():
+            fused = sq.LinearOp(
+                head.input, head.weight, head.bias, extras, chain.steps, type_
+            )
+            fused.attributes.update(head.attributes)
+        case _:
+            assert chain.start is not None
+            start = head.operands[chain.start]
+            fused = sq.ElementwiseOp(start, extras, chain.steps, type_)
+            copy_labels(head, fused)
+    return fused
+
+
+@dataclass(frozen=True)
+class Fuse(ReportingPass):
+    """Fuse elementwise ops into the convolutions and linear layers before them.
+
+    **Before**
+
+    ```mlir
+    func.func @main(%x: tensor<1x2x4x4xf32>, %w: tensor<2x2x1x1xf32>,
+        %gate: tensor<1x2x1x1xf32>) -> tensor<1x2x4x4xf32> {
+      %y = nn.conv %x, %w {stride = array<i64: 1, 1>,
+        padding_low = array<i64: 0, 0>, padding_high = array<i64: 0, 0>,
+        dilation = array<i64: 1, 1>, groups = 1 : i64}
+        : (tensor<1x2x4x4xf32>, tensor<2x2x1x1xf32>) -> tensor<1x2x4x4xf32>
+      %s = nn.binary add %x, %y
+        : (tensor<1x2x4x4xf32>, tensor<1x2x4x4xf32>) -> tensor<1x2x4x4xf32>
+      %r = nn.unary relu %s : (tensor<1x2x4x4xf32>) -> tensor<1x2x4x4xf32>
+      %h = nn.unary hardsigmoid %gate
+        : (tensor<1x2x1x1xf32>) -> tensor<1x2x1x1xf32>
+      %z = nn.binary mul %r, %h
+        : (tensor<1x2x4x4xf32>, tensor<1x2x1x1xf32>) -> tensor<1x2x4x4xf32>
+      func.return %z : tensor<1x2x4x4xf32>
+    }
+    ```
+
+    **After**
+
+    ```mlir
+    func.func @main(%x: tensor<1x2x4x4xf32>, %w: tensor<2x2x1x1xf32>,
+        %gate: tensor<1x2x1x1xf32>) -> tensor<1x2x4x4xf32> {
+      %h = sq.elementwise %gate {epilogue = [#sq.step<"hardsigmoid">]}
+        : tensor<1x2x1x1xf32> -> tensor<1x2x1x1xf32>
+      %z = sq.conv %x, %w
+        extras(%x, %h : tensor<1x2x4x4xf32>, tensor<1x2x1x1xf32>)
+        {stride = array<i64: 1, 1>, padding_low = array<i64: 0, 0>,
+        padding_high = array<i64: 0, 0>, dilation = array<i64: 1, 1>,
+        groups = 1 : i64, epilogue = [#sq.step<"add", operand = 0, swap>,
+        #sq.step<"relu">, #sq.step<"mul", operand = 1>]}
+        : tensor<1x2x4x4xf32>, tensor<2x2x1x1xf32> -> tensor<1x2x4x4xf32>
+      func.return %z : tensor<1x2x4x4xf32>
+    }
+    ```
+    """
+
+    name = "fuse"
+
+    def run(self, ctx: Context, op: ModuleOp) -> Mapping[str, int]:
+        """Return `ops_before`, `ops_after` and the steps of each kind of op."""
+        weights = weights_of(ctx)
+        counts: dict[str, int] = dict.fromkeys(STATISTICS, 0)
+        for block in _blocks(op):
+            for chain in find_chains(block):
+                kind = fuse_chain(chain, weights).name.removeprefix("sq.")
+                counts[f"{kind}_steps"] += len(chain.steps)
+                counts["ops_before"] += len(chain.steps)
+                counts["ops_before"] += isinstance(chain.head, Product)
+                counts["ops_after"] += 1
+        return counts
+
+
+def _blocks(module: ModuleOp) -> Iterator[Block]:
+    """The blocks of all functions."""
+    for op in module.ops:
+        for region in op.regions:
+            yield from region.blocks
