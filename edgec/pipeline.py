@@ -74,7 +74,7 @@ def tensor_passes(options: Options, target: Target) -> tuple[ModulePass, ...]:
         # After weight rewrites, which match plain nn ops.
         Fuse(),
         # Needs fused ops, whose epilogues are part of the cost.
-        ChooseKernel(**registers, force=force),
+        ChooseKernel(**registers, l1_bytes=target.l1d_bytes, force=force),
         # Needs the families: each asks for other layouts.
         LayoutTuning(
             **registers,

@@ -1,19 +1,23 @@
 """From a tensor-level module to native code: kernels, emission, object cache.
 
 A compiled program is stored under a hash of the tensor-level module, the target, the
-options and the versions: with these equal, the code is equal. Weights are not part of it;
+options and the compiler's own code: with these equal, the code is equal. Weights are not part of it;
 they are packed anew in each process.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 from xdsl.dialects.builtin import IntegerAttr, ModuleOp
 
+from edgec import codegen, dialects, kernels, passes
 from edgec.codegen.cache import ObjectCache, cache_key
 from edgec.codegen.emit import emit_module
 from edgec.codegen.jit import compile_object
@@ -84,12 +88,13 @@ def build_program(
     ctx: EdgecContext,
     target: Target,
     options: Options,
-    cache: ObjectCache | None,
+    objects: ObjectCache | None,
     observer: Observer | None = None,
 ) -> Built:
     """Compile a tensor-level module, or find it compiled; packs weights into `ctx`."""
-    key = cache_key(f"{module}\nshare_loads={options.share_loads}", target, 3)
-    stored = cache.read(key) if cache is not None and observer is None else None
+    what = f"{module}\nshare_loads={options.share_loads}\n{_sources()}"
+    key = cache_key(what, target, 3)
+    stored = objects.read(key) if objects is not None and observer is None else None
     if stored is not None:
         program = Program.from_bytes(stored)
         if bind_weights(module, ctx, target.lanes) == program.weight_names:
@@ -111,9 +116,19 @@ def build_program(
         launches=_launches(module),
         statistics={record.name: dict(record.statistics) for record in records},
     )
-    if cache is not None:
-        cache.write(key, program.to_bytes())
+    if objects is not None:
+        objects.write(key, program.to_bytes())
     return Built(program, is_cached=False, records=records)
+
+
+@cache
+def _sources() -> str:
+    """A hash of the code that makes code: an edited compiler never meets old objects."""
+    state = hashlib.blake2b(digest_size=16)
+    for package in (codegen, dialects, kernels, passes):
+        for path in sorted(Path(package.__path__[0]).resolve().rglob("*.py")):
+            state.update(path.read_bytes())
+    return state.hexdigest()
 
 
 def _live_bytes(module: ModuleOp) -> int:

@@ -29,10 +29,11 @@ from edgec.dialects import nn, sq
 from edgec.kernels.cost import (
     Registers,
     best_block,
-    best_rows,
+    best_tile,
     dense_cycles,
     pattern_cycles,
 )
+from edgec.passes.analysis.sparse import sparse_layer
 from edgec.passes.base import ReportingPass
 
 
@@ -50,7 +51,7 @@ class Prediction:
         return self.sparse is not None and self.sparse < self.dense
 
 
-def predict(op: sq.ConvOp, registers: Registers) -> Prediction:
+def predict(op: sq.ConvOp, registers: Registers, l1_bytes: int) -> Prediction:
     """Both families' cycles for one convolution."""
     weight, result = nn.shape_of(op.weight), nn.shape_of(op.result)
     groups = op.groups.value.data
@@ -63,14 +64,9 @@ def predict(op: sq.ConvOp, registers: Registers) -> Prediction:
     encoding = nn.tensor_type(op.weight).encoding
     if not isinstance(encoding, sq.PatternAttr) or groups > 1:
         return Prediction(dense, None)
-    tile = {
-        "height": result[2],
-        "width": result[3],
-        "kernels": encoding.num_kernels,
-        "taps": len(encoding.taps[0]),
-    }
-    rows = best_rows(registers, **tile)
-    return Prediction(dense, pattern_cycles(lanes=registers.lanes, rows=rows, **tile))
+    layer = sparse_layer(op, encoding)
+    tile = best_tile(layer, registers, l1_bytes)
+    return Prediction(dense, pattern_cycles(layer, tile, lanes=registers.lanes))
 
 
 @dataclass(frozen=True)
@@ -110,6 +106,8 @@ class ChooseKernel(ReportingPass):
     """f32 lanes of a vector register."""
     registers: int = 16
     """Number of vector registers."""
+    l1_bytes: int = 32768
+    """Level 1 data cache of a core."""
     force: str | None = None
     """`sparse` or `dense`: choose that wherever it exists, whatever it costs."""
 
@@ -133,7 +131,7 @@ class ChooseKernel(ReportingPass):
         groups, weight = conv.groups.value.data, nn.shape_of(conv.weight)
         if groups == nn.shape_of(conv.input)[1] and weight[1] == 1 and groups > 1:
             return "depthwise"
-        prediction = predict(conv, registers)
+        prediction = predict(conv, registers, self.l1_bytes)
         if prediction.sparse is None:
             return "dense"
         wins = {"sparse": True, "dense": False}.get(

@@ -32,17 +32,15 @@ from xdsl.ir import Block, Operation, SSAValue
 from xdsl.rewriter import Rewriter
 
 from edgec.dialects import nn, sq
-from edgec.kernels.cost import Registers, best_block, best_rows
-from edgec.kernels.layout import plain
-from edgec.kernels.strip import Strip
+from edgec.kernels.cost import Registers, best_block, best_tile
 from edgec.passes.analysis.rows import (
     is_full,
     is_strided,
     phase_layout,
     place,
     row_groups,
-    window_of,
 )
+from edgec.passes.analysis.sparse import sparse_layer
 from edgec.passes.base import ReportingPass
 
 CHUNK_UNITS = 32
@@ -84,36 +82,16 @@ def pattern_schedule(
     `form` is 0 for `table`, 1 for `runs`, 2 for `switch`. Without tuning the kernel
     reads its input in place, all channels at once, with the taps as constants.
     """
-    result, channels = nn.shape_of(op.result), nn.shape_of(op.weight)[1]
-    lanes = machine.registers.lanes
-    rows = best_rows(
-        machine.registers,
-        height=result[2],
-        width=result[3],
-        kernels=encoding.num_kernels,
-        taps=len(encoding.taps[0]),
-    )
-    tiles = result[0] * -(-result[2] // rows) * -(-result[3] // lanes)
+    result, lanes = nn.shape_of(op.result), machine.registers.lanes
+    layer = sparse_layer(op, encoding)
+    tile = best_tile(layer, machine.registers, machine.l1_bytes)
+    tiles = result[0] * -(-result[2] // tile.rows) * -(-result[3] // lanes)
     splits = min(max(1, -(-8 // tiles)), max(1, result[1] // 16))
-    if not tuned:
-        form = 1 if encoding.is_ordered else 2
-        return {
-            "form": form,
-            "packed": 0,
-            "rows": rows,
-            "block": channels,
-            "splits": splits,
-        }
-    strip = Strip(plain(nn.shape_of(op.input)), window_of(op), rows, lanes)
-    most = max(1, machine.l1_bytes // (strip.channel * 4))
-    blocks = -(-channels // most)
-    return {
-        "form": 0,
-        "packed": 1,
-        "rows": rows,
-        "block": -(-channels // blocks),
-        "splits": splits,
-    }
+    settings = {"rows": tile.rows, "splits": splits}
+    if tuned:
+        return {**settings, "form": 0, "packed": 1, "block": tile.channels}
+    form = 1 if encoding.is_ordered else 2
+    return {**settings, "form": form, "packed": 0, "block": layer.channels}
 
 
 def copy_fixed(convs: Sequence[sq.ConvOp]) -> int:

@@ -19,9 +19,17 @@ UNALIGNED = {4: 1.0, 8: 1.5, 16: 1.75}
 twice."""
 TILE_OVERHEAD = 24.0
 """Cycles to start and finish the loop over channels of one register block."""
-PATTERN_CYCLES_PER_FMA = {4: 0.75, 8: 0.68, 16: 1.0}
-"""Measured for `table` on packed strips that fit L1: 85-98 GFLOP/s with 16 lanes, 65-77
-with 8; no load is shared, and sums between channel blocks travel through L2."""
+DENSE_EFFICIENCY = 0.8
+"""Measured share of the peak that a register block which counts as free of stalls has."""
+MAX_ROWS = 14
+"""More rows than this only lengthen the code."""
+VISIT_CYCLES = 40.0
+"""Cycles of a sparse filter's visit to a block of channels: the loop's exit is not
+predicted."""
+SUM_CYCLES = 5.0
+"""Cycles to load and store one partial sum, which travels through L2."""
+PACK_CYCLES = 1.2
+"""Cycles to copy one vector of a strip."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +74,7 @@ def dense_cycles(
         for vectors, times in tiles:
             cycles = columns * Block(size, vectors).column_cycles(lanes)
             total += count * times * (cycles + TILE_OVERHEAD)
-    return total
+    return total / DENSE_EFFICIENCY
 
 
 def best_block(
@@ -94,33 +102,63 @@ def best_block(
     )
 
 
-def pattern_cycles(
-    *, lanes: int, rows: int, height: int, width: int, kernels: int, taps: int
-) -> float:
-    """All kernels over all tiles of `rows` rows x one vector."""
-    tiles = math.ceil(height / rows) * math.ceil(width / lanes)
-    latency = FMA_LATENCY * taps
-    per_kernel = max(taps * rows * PATTERN_CYCLES_PER_FMA[lanes], latency)
-    return tiles * kernels * per_kernel
+@dataclass(frozen=True)
+class SparseLayer:
+    """A convolution of single kernels, for one image."""
+
+    height: int
+    width: int
+    filters: int
+    channels: int
+    kernels: int
+    """Kernels kept."""
+    taps: int
+    """Weights of a kernel."""
+    window: tuple[int, int]
+    """Rows and columns of the window."""
 
 
-def best_rows(
-    registers: Registers, *, height: int, width: int, kernels: int, taps: int
-) -> int:
-    """Rows of a tile: few wasted, enough to hide latency, sums in registers."""
-    most = min(height, registers.count - 2, 14)
+@dataclass(frozen=True)
+class Tile:
+    """Rows of one vector, and channels whose strip is packed at a time."""
+
+    rows: int
+    channels: int
+
+
+def strip_vectors(layer: SparseLayer, rows: int) -> int:
+    """Vectors in the packed strip of one channel."""
+    return (rows + layer.window[0] - 1) * layer.window[1]
+
+
+def tile_for(layer: SparseLayer, rows: int, lanes: int, l1_bytes: int) -> Tile:
+    """Blocks of equal size whose strips fit L1."""
+    most = max(1, l1_bytes // (strip_vectors(layer, rows) * lanes * 4))
+    blocks = math.ceil(layer.channels / most)
+    return Tile(rows, math.ceil(layer.channels / blocks))
+
+
+def pattern_cycles(layer: SparseLayer, tile: Tile, *, lanes: int) -> float:
+    """All kernels over all tiles."""
+    tiles = math.ceil(layer.height / tile.rows) * math.ceil(layer.width / lanes)
+    blocks = math.ceil(layer.channels / tile.channels)
+    latency = FMA_LATENCY * layer.taps
+    products = layer.taps * tile.rows / FMA_PER_CYCLE / 0.87
+    visits = layer.filters * blocks * (VISIT_CYCLES + SUM_CYCLES * tile.rows)
+    pack = layer.channels * strip_vectors(layer, tile.rows) * PACK_CYCLES
+    return tiles * (layer.kernels * max(products, latency) + visits + pack)
+
+
+def best_tile(layer: SparseLayer, registers: Registers, l1_bytes: int) -> Tile:
+    """The tile with the fewest cycles; ties go to more rows."""
+    most = min(layer.height, registers.count - 2, MAX_ROWS)
+    tiles = [
+        tile_for(layer, rows, registers.lanes, l1_bytes) for rows in range(1, most + 1)
+    ]
     return min(
-        range(1, most + 1),
-        key=lambda rows: (
-            pattern_cycles(
-                lanes=registers.lanes,
-                rows=rows,
-                height=height,
-                width=width,
-                kernels=kernels,
-                taps=taps,
-            )
-            * (1 + 1.0 / rows),
-            -rows,
+        tiles,
+        key=lambda tile: (
+            pattern_cycles(layer, tile, lanes=registers.lanes),
+            -tile.rows,
         ),
     )

@@ -1,0 +1,20 @@
+"""Sparse convolutions as the cost model sees them."""
+
+from __future__ import annotations
+
+from edgec.dialects import nn, sq
+from edgec.kernels.cost import SparseLayer
+
+
+def sparse_layer(op: sq.ConvOp, encoding: sq.PatternAttr) -> SparseLayer:
+    """The convolution as the cost model sees it."""
+    weight, result = nn.shape_of(op.weight), nn.shape_of(op.result)
+    return SparseLayer(
+        height=result[2],
+        width=result[3],
+        filters=weight[0],
+        channels=weight[1],
+        kernels=encoding.num_kernels,
+        taps=len(encoding.taps[0]),
+        window=(weight[2], weight[3]),
+    )
