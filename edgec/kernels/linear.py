@@ -1,0 +1,242 @@
+"""Linear layers: rows times packed weights, with an epilogue.
+
+Lanes are the output columns. Weights are packed so that each block of columns is one
+stream, read once per block of rows; with a single row that is all there is to do, and
+the kernel runs at the speed of memory.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from xdsl.dialects import func
+from xdsl.ir import SSAValue
+
+from edgec.dialects.lane import buffer_type
+from edgec.dialects.sq import Step
+from edgec.kernels.builder import Index, KernelBuilder
+from edgec.kernels.epilogue import apply_steps
+from edgec.kernels.gaps import zero_all_gaps
+from edgec.kernels.layout import Layout
+from edgec.kernels.product import (
+    Block,
+    Operands,
+    accumulate,
+    best_block,
+    column_masks,
+    for_blocks,
+)
+from edgec.kernels.softmax import require_unphased
+from edgec.kernels.views import Affine, Sizes, broadcast, collapse
+
+Floats = npt.NDArray[np.float32]
+
+ROW_BLOCKS = 8
+"""Row blocks per unit of work: they read the same weights, from cache."""
+
+
+def linear_block(lanes: int, rows: int, columns: int) -> Block:
+    """The register block; a single row takes four vectors to hide latency."""
+    if rows == 1:
+        return Block(1, min(4, -(-columns // lanes)))
+    return best_block(lanes, rows, columns)
+
+
+def pack_linear(weight: Floats, lanes: int, vectors: int) -> Floats:
+    """`[N, K]` to blocks of columns `[blocks][K][vectors * lanes]`, flat.
+
+    Missing columns are 0; the last block has only the vectors it needs.
+    """
+    columns, depth = weight.shape
+    width = vectors * lanes
+    blocks: list[Floats] = []
+    for start in range(0, columns, width):
+        part = weight[start : start + width]
+        wide = -(-part.shape[0] // lanes) * lanes
+        packed = np.zeros((depth, wide), np.float32)
+        packed[:, : part.shape[0]] = part.T
+        blocks.append(packed.reshape(-1))
+    return np.concatenate(blocks)
+
+
+@dataclass(frozen=True)
+class Linear:
+    """`y[..., n] = steps(sum(k) x[..., k] w[n, k] + bias[n])`.
+
+    Raises `InvalidInput` for a layout with phases.
+    """
+
+    input: Layout
+    output: Layout
+    has_bias: bool
+    steps: tuple[Step, ...]
+    extras: tuple[Layout, ...]
+    block: Block
+
+    def __post_init__(self) -> None:
+        require_unphased("linear", self.input, self.output, *self.extras)
+
+    def build(self, name: str, lanes: int) -> func.FuncOp:
+        """The kernel; buffers: x, w, bias if any, one per extra operand, y."""
+        columns, depth = self.output.shape[-1], self.input.shape[-1]
+        buffers = {
+            "x": buffer_type(self.input.elements),
+            "w": buffer_type(-(-columns // lanes) * lanes * depth),
+        }
+        if self.has_bias:
+            buffers["bias"] = buffer_type(columns)
+        for number, extra in enumerate(self.extras):
+            buffers[f"extra{number}"] = buffer_type(extra.elements)
+        buffers["y"] = buffer_type(self.output.elements)
+        b = KernelBuilder(name, buffers, lanes=lanes)
+        _Build(b, self).build()
+        zero_all_gaps(b, "y", self.output)
+        return b.finish()
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Addresses of the rows of a tensor, numbered in row-major order."""
+
+    sizes: Sizes
+    place: Affine
+
+    @staticmethod
+    def of(sizes: Sizes, place: Affine) -> Rows:
+        """With neighbouring dimensions merged."""
+        merged, (moved,) = collapse(sizes, [place])
+        return Rows(merged, moved)
+
+    def start(self, b: KernelBuilder, row: Index) -> Index:
+        """Address of a row."""
+        parts: list[Index] = [self.place.origin]
+        rest = row
+        for d in range(len(self.sizes) - 1, 0, -1):
+            index = b.remainder(rest, self.sizes[d])
+            parts.append(b.times(index, self.place.strides[d]))
+            rest = b.quotient(rest, self.sizes[d])
+        return b.plus(*parts, b.times(rest, self.place.strides[0]))
+
+    def several(
+        self, b: KernelBuilder, first: Index, count: int
+    ) -> list[tuple[Index, int]]:
+        """Base and constant offset of `count` rows from `first` on."""
+        if len(self.sizes) == 1:
+            base = self.start(b, first)
+            return [(base, r * self.place.strides[0]) for r in range(count)]
+        return [(self.start(b, b.plus(first, r)), 0) for r in range(count)]
+
+
+class _Build:
+    """State while one kernel is built."""
+
+    def __init__(self, b: KernelBuilder, spec: Linear) -> None:
+        self.b, self.spec = b, spec
+        *lead, self.columns = spec.output.shape
+        self.depth = spec.input.shape[-1]
+        self.rows = math.prod(lead)
+        sizes = tuple(lead)
+        self.x, self.y = (
+            Rows.of(sizes, Affine(place.origin, place.strides[:-1]))
+            for place in (spec.input, spec.output)
+        )
+        shape = spec.output.shape
+        ones, zeros = (1,) * len(shape), (0,) * len(shape)
+        places = [broadcast(e, shape).affine(ones, zeros) for e in spec.extras]
+        self.extra_steps = [place.strides[-1] for place in places]
+        self.extra_rows = [
+            Rows.of(sizes, Affine(p.origin, p.strides[:-1])) for p in places
+        ]
+
+    def build(self) -> None:
+        """Units are blocks of columns x groups of row blocks."""
+        b, block = self.b, self.spec.block
+        width = block.vectors * b.lanes
+        row_blocks = -(-self.rows // block.rows)
+        groups = -(-row_blocks // ROW_BLOCKS)
+
+        def unit(number: SSAValue) -> None:
+            group = b.remainder(number, groups)
+            begin = b.times(group, ROW_BLOCKS)
+            end = b.smaller(b.plus(begin, ROW_BLOCKS), row_blocks)
+
+            def columns(first: Index, count: int) -> None:
+                def rows(row_block: Index) -> None:
+                    for_blocks(
+                        b,
+                        self.rows,
+                        block.rows,
+                        row_block,
+                        lambda row, many: self._block(row, many, first, count),
+                    )
+
+                if row_blocks == 1:
+                    rows(0)
+                else:
+                    b.loop(begin, end, rows)
+
+            for_blocks(b, self.columns, width, b.quotient(number, groups), columns)
+
+        begin, end = b.share(-(-self.columns // width) * groups)
+        b.loop(begin, end, unit)
+
+    def _block(self, row: Index, rows: int, first: Index, columns: int) -> None:
+        """One register block, from its first row and column on."""
+        b = self.b
+        masks = column_masks(b, columns, self.spec.block.vectors)
+        operands = Operands(
+            a="x",
+            rows=self.x.several(b, row, rows),
+            a_step=1,
+            b="w",
+            b_base=b.times(first, self.depth),
+            b_step=len(masks) * b.lanes,
+        )
+        # The packed columns are whole vectors, only the result has a tail.
+        totals = accumulate(b, operands, self.depth, [None] * len(masks))
+        targets = self.y.several(b, row, rows)
+        extras = [place.several(b, row, rows) for place in self.extra_rows]
+        biases = [
+            b.load("bias", first, offset=v * b.lanes, mask=mask)
+            for v, mask in enumerate(masks)
+            if self.spec.has_bias
+        ]
+        for r, values in enumerate(totals):
+            sides = [places[r] for places in extras]
+            base, offset = targets[r]
+            for v, (value, mask) in enumerate(zip(values, masks, strict=True)):
+                if biases:
+                    value = b.binary("add", value, biases[v])
+                value = self._finish(value, sides, first, v, mask)
+                b.store(
+                    value,
+                    "y",
+                    b.plus(base, first),
+                    offset=offset + v * b.lanes,
+                    mask=mask,
+                )
+
+    def _finish(
+        self,
+        value: SSAValue,
+        sides: Sequence[tuple[Index, int]],
+        first: Index,
+        vector: int,
+        mask: SSAValue | None,
+    ) -> SSAValue:
+        """The epilogue of one vector."""
+        b = self.b
+
+        def extra(number: int) -> SSAValue:
+            (base, offset), step = sides[number], self.extra_steps[number]
+            name = f"extra{number}"
+            if step == 0:
+                return b.splat(b.load(name, base, lanes=1, offset=offset))
+            at = b.plus(base, first)
+            return b.load(name, at, offset=offset + vector * b.lanes, mask=mask)
+
+        return apply_steps(b, value, self.spec.steps, extra)
