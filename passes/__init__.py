@@ -19,6 +19,8 @@ if __name__ == "passes":
 NAMES = (
     "choose-kernel",
     "convert-to-lane",
+    "encode-sparsity",
+    "filter-kernel-reorder",
     "fold-batch-norm",
     "fuse",
     "layout-tuning",

@@ -31,6 +31,10 @@ class ReportingPass(ModulePass):
     idempotent: ClassVar[bool] = True
     """Whether a second run leaves the module as it is. A test holds passes to it."""
 
+    example_after: ClassVar[tuple[str, ...]] = ()
+    """Names of passes that make the docstring's Before ready for this one, where text
+    cannot show its arrays."""
+
     @abstractmethod
     def run(self, ctx: Context, op: ModuleOp) -> Mapping[str, int]:
         """Rewrite `op` in place and return counts of what was done, by name.

@@ -105,6 +105,8 @@ def test_the_examples_are_true(name: str) -> None:
 def check_example(pass_class: type[ReportingPass], example: Example) -> None:
     ctx, module = parse(example.before)
     _, expected = parse(example.after)
+    for name in pass_class.example_after:
+        get_pass(name)().apply(ctx, module)
     statistics = pass_class().run(ctx, module)
     module.verify()
     assert module.is_structurally_equivalent(expected), str(module)

@@ -90,6 +90,8 @@ def _statistics(pass_class: type[ModulePass]) -> list[str]:
     """What the pass reports on its own example."""
     assert issubclass(pass_class, ReportingPass)
     ctx, module = parse(examples_of(pass_class)[0].before)
+    for name in pass_class.example_after:
+        get_pass(name)().apply(ctx, module)
     counts = pass_class().run(ctx, module)
     rows = [f"| `{name}` | {count} |" for name, count in counts.items()]
     head = ["| statistic | in the example |", "|---|---|"]

@@ -1,0 +1,196 @@
+"""Find pattern-pruned weights and store what they keep.
+
+What: the weight of a convolution whose zeros follow a pattern scheme becomes an
+`sq.weight` in FKW storage.
+
+Why: a mask leaves the dense kernel as slow as it was. Stored as kernels and patterns, a
+weight at density 1/8 needs an eighth of the multiplications and about a seventh of the
+bytes, and the compiler knows its structure: no index per weight, no branch per zero.
+
+How: only the zeros count, no annotation: models from any pruner work. Kernels with no
+weight are dropped; the others must fit in a few patterns of equally many positions
+(`fkw.detect`). A weight with more nonzeros than `max_density` is not looked at further.
+The reason for each choice stands on the convolution as `sq.why`.
+
+Invariants: needs `nn`; leaves `nn` and `sq.weight`, with filters and kernels in the
+order of the model. Values do not change. Grouped convolutions, those that are not 2-D,
+those whose weight is computed and all but float32 stay dense.
+
+Source: Niu et al., "PatDNN: Achieving Real-Time DNN Execution on Mobile Devices with
+Pattern-based Weight Pruning" (ASPLOS 2020), section 5.3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from xdsl.context import Context
+from xdsl.dialects.builtin import ModuleOp, StringAttr, TensorType
+from xdsl.ir import SSAValue
+
+from edgec.context import WeightStore, weights_of
+from edgec.dialects import fkw, nn, sq
+from edgec.errors import InvalidInput
+from edgec.interpreter.arrays import AnyArray
+from edgec.passes.base import ReportingPass
+from edgec.passes.constants import constant_name, erase_unused, read_constant
+
+
+def assess(weight: AnyArray, max_density: float) -> fkw.PatternScheme | fkw.Dense:
+    """The scheme of a weight, if one stores at most `max_density` of it."""
+    kept = np.count_nonzero(weight) / max(weight.size, 1)
+    if kept > max_density:
+        return fkw.Dense(f"{kept:.0%} of the weights are not zero")
+    scheme = fkw.detect(weight)
+    if isinstance(scheme, fkw.PatternScheme) and scheme.density > max_density:
+        return fkw.Dense(f"the best patterns would store {scheme.density:.0%} of it")
+    return scheme
+
+
+def explain(scheme: fkw.PatternScheme | fkw.Dense) -> str:
+    """One line for the report."""
+    if isinstance(scheme, fkw.Dense):
+        return f"dense: {scheme.reason}"
+    return (
+        f"pattern: {scheme.num_kernels} of {scheme.total_kernels} kernels kept, "
+        f"{len(scheme.patterns)} patterns of {scheme.taps} weights, "
+        f"density {scheme.density:.3f}"
+    )
+
+
+def unfit_reason(op: nn.ConvOp) -> str | None:
+    """Why the convolution cannot be sparse whatever its weight is; None if it can."""
+    type_ = nn.tensor_type(op.weight)
+    if not isinstance(op.weight.owner, nn.ConstantOp):
+        return "the weight is computed"
+    if len(type_.get_shape()) != 4:
+        return f"the weight has rank {len(type_.get_shape())}, not 4"
+    if op.groups.value.data != 1:
+        return f"it has {op.groups.value.data} groups"
+    if str(type_.element_type) != "f32":
+        return f"the weights are {type_.element_type}, not f32"
+    return None
+
+
+@dataclass
+class Encoder:
+    """Encodes weights, each one once however many convolutions share it."""
+
+    weights: WeightStore
+    max_density: float
+    counts: dict[str, int]
+    encoded: dict[SSAValue, tuple[sq.WeightOp | None, str]] = field(
+        default_factory=dict[SSAValue, tuple[sq.WeightOp | None, str]]
+    )
+
+    def encode(self, value: SSAValue) -> tuple[sq.WeightOp | None, str]:
+        """The encoded form of a constant, None if it stays dense, and the reason."""
+        if value not in self.encoded:
+            array = read_constant(value, self.weights)
+            assert array is not None
+            scheme = assess(array, self.max_density)
+            op = None
+            if isinstance(scheme, fkw.PatternScheme):
+                op = self.store(value, array, scheme)
+            self.encoded[value] = op, explain(scheme)
+        return self.encoded[value]
+
+    def store(
+        self, value: SSAValue, array: AnyArray, scheme: fkw.PatternScheme
+    ) -> sq.WeightOp:
+        """Pack a weight, and put an `sq.weight` next to its constant."""
+        packed = fkw.pack(array, scheme.patterns)
+        names = {
+            key: self.weights.add(f"{constant_name(value)}.fkw.{key}", part)
+            for key, part in packed.arrays().items()
+        }
+        old = nn.tensor_type(value)
+        encoding = sq.PatternAttr.of(packed.patterns, packed.num_kernels, ordered=False)
+        op = sq.WeightOp(names, TensorType(old.element_type, old.get_shape(), encoding))
+        op.result.name_hint = value.name_hint
+        constant = value.owner
+        assert isinstance(constant, nn.ConstantOp)
+        assert constant.parent is not None
+        constant.parent.insert_op_after(op, constant)
+        self.counts["kernels_kept"] += packed.num_kernels
+        self.counts["bytes_before"] += array.nbytes
+        self.counts["bytes_after"] += packed.stored_bytes
+        return op
+
+
+@dataclass(frozen=True)
+class EncodeSparsity(ReportingPass):
+    """Find pattern-pruned weights and store what they keep.
+
+    **Before**
+
+    ```mlir
+    func.func @main(%x: tensor<1x2x4x4xf32>) -> tensor<1x1x2x2xf32> {
+      %w = nn.constant dense<[[[[0.0, 0.0, 0.0], [0.0, 0.0, 0.0], [0.0, 0.0, 0.0]],
+        [[1.0, 2.0, 0.0], [3.0, 4.0, 0.0], [0.0, 0.0, 0.0]]]]> : tensor<1x2x3x3xf32>
+      %y = nn.conv %x, %w {stride = array<i64: 1, 1>,
+        padding_low = array<i64: 0, 0>, padding_high = array<i64: 0, 0>,
+        dilation = array<i64: 1, 1>, groups = 1 : i64}
+        : (tensor<1x2x4x4xf32>, tensor<1x2x3x3xf32>) -> tensor<1x1x2x2xf32>
+      func.return %y : tensor<1x1x2x2xf32>
+    }
+    ```
+
+    **After**
+
+    ```mlir
+    func.func @main(%x: tensor<1x2x4x4xf32>) -> tensor<1x1x2x2xf32> {
+      %w = sq.weight {index = "w.fkw.index", offset = "w.fkw.offset",
+        pattern = "w.fkw.pattern", reorder = "w.fkw.reorder",
+        weight = "w.fkw.weight"}
+        : tensor<1x2x3x3xf32,
+          #sq.pattern<patterns = [[0, 1, 3, 4]], kernels = 1, ordered = false>>
+      %y = nn.conv %x, %w {
+        sq.why = "pattern: 1 of 2 kernels kept, 1 patterns of 4 weights, density 0.222",
+        stride = array<i64: 1, 1>,
+        padding_low = array<i64: 0, 0>, padding_high = array<i64: 0, 0>,
+        dilation = array<i64: 1, 1>, groups = 1 : i64}
+        : (tensor<1x2x4x4xf32>, tensor<1x2x3x3xf32,
+          #sq.pattern<patterns = [[0, 1, 3, 4]], kernels = 1, ordered = false>>)
+        -> tensor<1x1x2x2xf32>
+      func.return %y : tensor<1x1x2x2xf32>
+    }
+    ```
+    """
+
+    name = "encode-sparsity"
+
+    max_density: float = 0.7
+    """Largest share of a weight that is worth storing sparsely."""
+
+    ignore: bool = False
+    """Leave all weights dense, and say so on each convolution."""
+
+    def run(self, ctx: Context, op: ModuleOp) -> Mapping[str, int]:
+        """Return counts of layers, kept kernels, and bytes of encoded weights."""
+        if not 0 <= self.max_density <= 1:
+            raise InvalidInput(f"max_density must be in 0..1, got {self.max_density}")
+        names = ("layers_encoded", "layers_dense", "kernels_kept")
+        counts: dict[str, int] = dict.fromkeys(
+            (*names, "bytes_before", "bytes_after"), 0
+        )
+        encoder = Encoder(weights_of(ctx), self.max_density, counts)
+        for conv in list(op.walk()):
+            if not isinstance(conv, nn.ConvOp) or _is_encoded(conv):
+                continue
+            reason = "sparsity is ignored" if self.ignore else unfit_reason(conv)
+            weight, why = None, f"dense: {reason}"
+            if reason is None:
+                weight, why = encoder.encode(conv.weight)
+            conv.attributes["sq.why"] = StringAttr(why)
+            counts["layers_dense" if weight is None else "layers_encoded"] += 1
+            if weight is not None:
+                conv.operands[1] = weight.result
+        erase_unused(*encoder.encoded)
+        return counts
+
+
+def _is_encoded(op: nn.ConvOp) -> bool:
+    return isinstance(op.weight.owner, sq.WeightOp)
