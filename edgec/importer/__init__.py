@@ -11,7 +11,7 @@ model.py      what comes out
 
 from __future__ import annotations
 
-from edgec.importer.model import ImportedModel, InputSpec, OutputSpec
+from edgec.importer.model import ImportedModel
 from edgec.importer.walk import import_model
 
-__all__ = ["ImportedModel", "InputSpec", "OutputSpec", "import_model"]
+__all__ = ["ImportedModel", "import_model"]

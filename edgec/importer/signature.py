@@ -10,8 +10,8 @@ from torch import fx
 from torch.export import ExportedProgram
 from torch.export.graph_signature import ConstantArgument, InputKind, OutputKind
 
+from edgec.convention import Constant
 from edgec.importer.builder import ELEMENT_TYPES, dtype_advice
-from edgec.importer.model import Constant
 from edgec.importer.problems import Problem
 
 

@@ -18,13 +18,14 @@ from xdsl.dialects.builtin import Builtin, ModuleOp, TensorType, f32
 from xdsl.ir import Block, Region, SSAValue
 
 from edgec.context import EdgecContext
+from edgec.convention import Convention, InputSpec, OutputSpec, structure_of
 from edgec.dialects import nn
 from edgec.dialects.shapes import ShapeError
 from edgec.importer import export, inplace, signature
 from edgec.importer.aten import IGNORED, TABLE, Rule, functional_name
 from edgec.importer.builder import ELEMENT_TYPES, Builder, dtype_advice
 from edgec.importer.fold import ConstantFolder
-from edgec.importer.model import ImportedModel, InputSpec, OutputSpec
+from edgec.importer.model import ImportedModel
 from edgec.importer.problems import (
     Problem,
     Unsupported,
@@ -125,11 +126,13 @@ class _Walk:
         return ImportedModel(
             ModuleOp([main]),
             ctx,
-            tuple(input_specs),
-            tuple(output_specs),
-            dict(self.signature.constant_inputs),
-            in_spec,
-            out_spec,
+            Convention(
+                structure_of(in_spec),
+                structure_of(out_spec),
+                tuple(input_specs),
+                tuple(output_specs),
+                dict(self.signature.constant_inputs),
+            ),
         )
 
     def _open(self) -> list[InputSpec]:

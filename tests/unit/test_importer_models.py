@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,8 +13,8 @@ import torch
 from torch import nn
 
 from edgec.context import EdgecContext
+from edgec.convention import Convention
 from edgec.importer import import_model
-from edgec.importer.model import spec_from_json
 from edgec.interpreter import interpret
 from tests.importing import TOLERANCE, Call, check, randomized, run, sample
 
@@ -204,8 +205,9 @@ def test_ops_say_where_they_come_from() -> None:
 
 def test_specs_survive_json() -> None:
     imported = import_model(Call(lambda x: {"y": [x + 1]}), sample(3))
-    assert spec_from_json(imported.out_spec_json()) == imported.out_spec
-    assert spec_from_json(imported.in_spec_json()) == imported.in_spec
+    convention = imported.convention
+    stored = json.loads(json.dumps(convention.to_json()))
+    assert Convention.from_json(stored) == convention
 
 
 def _array(linear: nn.Linear) -> np.ndarray[Any, Any]:
