@@ -19,6 +19,7 @@ if __name__ == "passes":
 NAMES = (
     "choose-kernel",
     "convert-to-lane",
+    "decompose-conv-transpose",
     "encode-sparsity",
     "filter-kernel-reorder",
     "fold-batch-norm",
