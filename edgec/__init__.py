@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from edgec import compress
-    from edgec.driver import CompiledModel, compile
+    from edgec.compiled import CompiledModel, load
+    from edgec.driver import compile
     from edgec.errors import EdgecError
     from edgec.options import Options
     from edgec.target import Target
@@ -28,14 +29,16 @@ __all__ = [
     "Target",
     "compile",
     "compress",
+    "load",
 ]
 
 _HOMES = {
-    "CompiledModel": "edgec.driver",
+    "CompiledModel": "edgec.compiled",
     "EdgecError": "edgec.errors",
     "Options": "edgec.options",
     "Target": "edgec.target",
     "compile": "edgec.driver",
+    "load": "edgec.compiled",
 }
 
 

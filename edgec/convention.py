@@ -11,7 +11,7 @@ Structures are stored in the JSON form of torch's `treespec_dumps`.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
@@ -101,7 +101,7 @@ class PlainStructure:
                 f"{where} must have the structure {self}, got {_outline(value)}"
             )
         if self.kind is dict:
-            if value.keys() != set(self.keys):
+            if set(value) != set(self.keys):
                 raise InvalidInput(
                     f"{where} must have the keys {list(self.keys)}, got {list(value)}"
                 )
@@ -335,7 +335,7 @@ def _plain_node(schema: Mapping[str, Any]) -> PlainStructure | None:
 
 
 def _check_keywords(wanted: Sequence[str], found: Mapping[str, Any]) -> None:
-    if set(wanted) != found.keys():
+    if set(wanted) != set(found):
         raise InvalidInput(
             f"keyword inputs must be {sorted(wanted)}, got {sorted(found)}"
         )
@@ -344,6 +344,6 @@ def _check_keywords(wanted: Sequence[str], found: Mapping[str, Any]) -> None:
 def _outline(value: object) -> str:
     """What `value` is, without what it holds."""
     if isinstance(value, tuple | list | dict):
-        size = len(cast("Sequence[object]", value))
+        size = len(cast("Sized", value))  # of which elements is open
         return f"a {type(value).__name__} of {size}"
     return f"a {type(value).__name__}"

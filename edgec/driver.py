@@ -1,4 +1,4 @@
-"""Compile a model: one line per stage, from torch to a callable."""
+"""Compile a model: one line per stage, from torch to code."""
 
 from __future__ import annotations
 
@@ -6,79 +6,49 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar, get_args
 
-import numpy as np
 import torch
 from xdsl.dialects.builtin import ModuleOp
 
+from edgec.artefact import Artefact
 from edgec.codegen.cache import ObjectCache
-from edgec.codegen.entry import ENTRY_SYMBOL
+from edgec.codegen.emit import emit_module
 from edgec.codegen.host import host_features
-from edgec.codegen.jit import check_runnable, load_object
-from edgec.context import EdgecContext
+from edgec.codegen.jit import check_runnable, compile_object, emit_assembly
+from edgec.compiled import CompiledModel
 from edgec.dialects.nn import AnyTensor
 from edgec.errors import InvalidInput
 from edgec.importer import ImportedModel, import_model
 from edgec.interpreter.arrays import dtype_of
 from edgec.options import Options
 from edgec.passes.convert_to_lane import find_main
-from edgec.pipeline import Observer, run_passes, tensor_passes
+from edgec.pipeline import (
+    Observer,
+    PassRecord,
+    kernel_passes,
+    run_passes,
+    tensor_passes,
+)
 from edgec.program import Built, build_program
 from edgec.report import LayerReport, Report, describe_layers
-from edgec.runtime.executable import Executable, ProgramSpec, TensorSpec
-from edgec.runtime.threads import default_threads
+from edgec.runtime.executable import ProgramSpec, TensorSpec
+from edgec.runtime.threads import check_threads
 from edgec.target import Target
 
+Model = (
+    torch.nn.Module | torch.fx.GraphModule | torch.export.ExportedProgram | str | Path
+)
 
-class CompiledModel:
-    """A compiled model; call it like the model.
+Form = Literal["mlir", "lane", "llvm", "asm", "obj"]
+"""Forms of a program on its way: the IR after the tensor-level passes, the IR after the
+kernel-level passes, LLVM IR, assembly, an object file."""
 
-    Torch tensors in give torch tensors out, numpy arrays give numpy arrays. Inputs must
-    have the shapes and types that the model was compiled for; the structure of inputs
-    and outputs is the model's. Calls from several threads at once are safe.
-    """
-
-    def __init__(
-        self, imported: ImportedModel, executable: Executable, report: Report
-    ) -> None:
-        self._imported = imported
-        self._executable = executable
-        self._report = report
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Run the model once.
-
-        Raises `InvalidInput` naming the input whose shape, type, device or place in the
-        structure does not fit.
-        """
-        leaves = self._imported.flatten_inputs(args, kwargs)
-        arrays = [
-            _to_numpy(leaf, spec.name)
-            for leaf, spec in zip(leaves, self._imported.input_specs, strict=True)
-        ]
-        results = self._executable(arrays)
-        if all(isinstance(leaf, np.ndarray) for leaf in leaves) and leaves:
-            return self._imported.unflatten_outputs(results)
-        tensors = [torch.from_numpy(result) for result in results]
-        return self._imported.unflatten_outputs(tensors)
-
-    @property
-    def threads(self) -> int:
-        """How many threads run one call."""
-        return self._executable.threads
-
-    def report(self) -> Report:
-        """What was compiled and how: layers, kernels, why, memory, seconds."""
-        return self._report
+_Result = TypeVar("_Result")
 
 
 def compile(
-    model: torch.nn.Module
-    | torch.fx.GraphModule
-    | torch.export.ExportedProgram
-    | str
-    | Path,
+    model: Model,
     example_inputs: Any = None,
     *,
     target: str | Target = "native",
@@ -86,46 +56,124 @@ def compile(
     options: Options | None = None,
     observer: Observer | None = None,
 ) -> CompiledModel:
-    """Compile a model for its example inputs' shapes and types.
+    """Compile a model for its example inputs' shapes and types, and load it.
 
     Args:
         model: an `nn.Module` (compiled as in `eval()`), a `torch.fx.GraphModule`, an
             `ExportedProgram`, or the path of a `.pt2` file.
-        example_inputs: positional inputs as a tuple, keyword inputs as a mapping, or one
-            tensor; not needed for an exported program.
+        example_inputs: positional inputs as a tuple, keyword inputs as a mapping, or
+            one tensor; not needed for an exported program.
         target: a target or its name, such as `native` or `x86-64-v3`.
         threads: threads per call; by default as many as the process may use.
         options: see `Options`.
-        observer: called with each pass and the module after it; turns the cache off.
+        observer: called with each pass and the module after it; the cache is not read.
 
     Raises `ImportFailed` listing everything in the model that is not supported,
     `InvalidTarget` and `InvalidInput` for arguments that do not fit.
     """
-    options = options or Options()
-    clock = _Clock()
     machine = _target(target)
     check_runnable(machine)
+    return CompiledModel(
+        build(
+            model,
+            example_inputs,
+            target=machine,
+            threads=threads,
+            options=options,
+            observer=observer,
+        )
+    )
+
+
+def build(
+    model: Model,
+    example_inputs: Any = None,
+    *,
+    target: str | Target = "native",
+    threads: int | None = None,
+    options: Options | None = None,
+    observer: Observer | None = None,
+) -> Artefact:
+    """Compile a model without loading it: the target may be another machine.
+
+    Arguments and errors are those of `compile`.
+    """
+    options, machine = options or Options(), _target(target)
+    if threads is not None:
+        check_threads(threads)
+    clock = _Clock()
     imported = clock.time("import", lambda: import_model(model, example_inputs))
     module, ctx = imported.module, imported.ctx
-    clock.records += run_passes(
-        tensor_passes(options, machine),
-        ctx,
+    clock.records += _run_tensor_passes(imported, machine, options, observer)
+    layers = describe_layers(module, ctx.weights)
+    inputs, outputs = _tensor_specs(module, imported)
+    objects = ObjectCache(_cache_folder(options)) if options.use_cache else None
+    built = clock.time(
+        "code",
+        lambda: build_program(module, ctx, machine, options, objects, observer),
+    )
+    program = built.program
+    return Artefact(
+        target=machine,
+        convention=imported.convention,
+        program=ProgramSpec(
+            inputs, outputs, program.arena_bytes, program.scratch_bytes_per_thread
+        ),
+        code=program.code,
+        weights={name: ctx.weights[name] for name in program.weight_names},
+        threads=threads,
+        report=_report(clock, built, layers, machine).to_json(),
+    )
+
+
+def emit(
+    model: Model,
+    example_inputs: Any = None,
+    *,
+    form: Form,
+    target: str | Target = "native",
+    options: Options | None = None,
+    observer: Observer | None = None,
+) -> bytes:
+    """Compile a model up to one form of the program; text is UTF-8.
+
+    Other arguments and errors are those of `compile`.
+    """
+    if form not in get_args(Form):
+        raise InvalidInput(f"`form` must be one of {get_args(Form)}, got {form!r}")
+    options, machine = options or Options(), _target(target)
+    imported = import_model(model, example_inputs)
+    module = imported.module
+    _run_tensor_passes(imported, machine, options, observer)
+    if form == "mlir":
+        return f"{module}\n".encode()
+    run_passes(
+        kernel_passes(options, machine),
+        imported.ctx,
         module,
         verify=options.verify,
         observer=observer,
     )
-    layers = describe_layers(module, ctx.weights)
-    spec = _tensor_specs(module, imported)
-    cache = ObjectCache(_cache_folder(options)) if options.use_cache else None
-    built = clock.time(
-        "code",
-        lambda: build_program(module, ctx, machine, options, cache, observer),
+    if form == "lane":
+        return f"{module}\n".encode()
+    text = emit_module(module, machine).text
+    if form == "llvm":
+        return text.encode()
+    if form == "asm":
+        return emit_assembly(text, machine).encode()
+    return compile_object(text, machine)
+
+
+def _run_tensor_passes(
+    imported: ImportedModel, target: Target, options: Options, observer: Observer | None
+) -> tuple[PassRecord, ...]:
+    return run_passes(
+        tensor_passes(options, target),
+        imported.ctx,
+        imported.module,
+        verify=options.verify,
+        observer=observer,
     )
-    executable = clock.time(
-        "load",
-        lambda: _load(built, ctx, spec, machine, threads or default_threads()),
-    )
-    return CompiledModel(imported, executable, _report(clock, built, layers, machine))
 
 
 class _Clock:
@@ -133,9 +181,9 @@ class _Clock:
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
-        self.records: tuple[Any, ...] = ()
+        self.records: tuple[PassRecord, ...] = ()
 
-    def time(self, stage: str, work: Callable[[], Any]) -> Any:
+    def time(self, stage: str, work: Callable[[], _Result]) -> _Result:
         start = time.perf_counter()
         result = work()
         self.seconds[stage] = time.perf_counter() - start
@@ -173,45 +221,19 @@ def _tensor_specs(
     return inputs, tuple(outputs)
 
 
-def _load(
-    built: Built,
-    ctx: EdgecContext,
-    specs: tuple[Sequence[TensorSpec], Sequence[TensorSpec]],
-    target: Target,
-    threads: int,
-) -> Executable:
-    """Native code in memory, bound to its weights; other weights are let go."""
-    program = built.program
-    code = load_object(program.code, target, (ENTRY_SYMBOL,))
-    inputs, outputs = specs
-    return Executable(
-        code.address(ENTRY_SYMBOL),
-        ProgramSpec(
-            tuple(inputs),
-            tuple(outputs),
-            program.arena_bytes,
-            program.scratch_bytes_per_thread,
-        ),
-        [ctx.weights[name] for name in program.weight_names],
-        code=code,
-        threads=threads,
-    )
-
-
 def _report(
     clock: _Clock, built: Built, layers: Sequence[LayerReport], target: Target
 ) -> Report:
-    statistics: dict[str, Mapping[str, int]] = {
-        record.name: record.statistics for record in clock.records
-    }
+    seconds = dict(clock.seconds)
+    statistics: dict[str, Mapping[str, int]] = {}
+    for record in (*clock.records, *built.records):
+        # A pass may run more than once.
+        seconds[record.name] = seconds.get(record.name, 0) + record.seconds
+        statistics[record.name] = _sum(statistics.get(record.name, {}), record)
     return Report(
         target=target.name,
         layers=tuple(layers),
-        seconds={
-            **clock.seconds,
-            **{record.name: record.seconds for record in clock.records},
-            **{record.name: record.seconds for record in built.records},
-        },
+        seconds=seconds,
         statistics={**statistics, **built.program.statistics},
         arena_bytes=built.program.arena_bytes,
         live_bytes=built.program.live_bytes,
@@ -219,18 +241,6 @@ def _report(
     )
 
 
-def _to_numpy(leaf: object, name: str) -> np.ndarray[Any, Any]:
-    """An input as an array that shares its memory."""
-    if isinstance(leaf, np.ndarray):
-        return leaf
-    if not isinstance(leaf, torch.Tensor):
-        raise InvalidInput(
-            f"input '{name}' must be a torch tensor or a numpy array, "
-            f"got {type(leaf).__name__}"
-        )
-    if leaf.device.type != "cpu" or leaf.layout is not torch.strided:
-        raise InvalidInput(
-            f"input '{name}' must be a dense tensor on the CPU, "
-            f"got {leaf.layout} on {leaf.device}"
-        )
-    return leaf.detach().resolve_conj().resolve_neg().numpy()
+def _sum(counts: Mapping[str, int], record: PassRecord) -> dict[str, int]:
+    names = (*counts, *record.statistics)
+    return {n: counts.get(n, 0) + record.statistics.get(n, 0) for n in names}

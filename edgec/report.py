@@ -53,6 +53,13 @@ class Report:
         """Plain values, for `json.dump`."""
         return asdict(self)
 
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> Report:
+        """The inverse of `to_json`; lists may stand for tuples."""
+        fields = dict(stored)
+        fields["layers"] = tuple(map(_layer_from_json, stored["layers"]))
+        return cls(**fields)
+
     def __str__(self) -> str:
         """A table of the layers and a line of totals."""
         header = ("layer", "weight", "scheme", "kernel", "kB", "fused", "why")
@@ -68,6 +75,13 @@ class Report:
             f"largest live set {self.live_bytes / 1e6:.2f} MB"
         )
         return "\n".join(line.rstrip() for line in lines)
+
+
+def _layer_from_json(stored: Mapping[str, Any]) -> LayerReport:
+    fields = dict(stored)
+    for name in ("shape", "epilogue"):
+        fields[name] = tuple(fields[name])
+    return LayerReport(**fields)
 
 
 def _row(layer: LayerReport) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from edgec.runtime.buffers import (
     address_of,
     aligned_empty,
 )
-from edgec.runtime.threads import OpenMP, find_openmp
+from edgec.runtime.threads import OpenMP, check_threads, find_openmp
 
 Array = npt.NDArray[np.generic]
 
@@ -109,6 +109,11 @@ class Executable:
         self._workspaces.give_back(workspace)
         return results
 
+    @property
+    def weights(self) -> tuple[Array, ...]:
+        """The arrays that native code reads, in the order of its table."""
+        return self._weights
+
     def num_idle_workspaces(self) -> int:
         """Sets of buffers that wait for a call: as many as calls ever overlapped."""
         return self._workspaces.num_free()
@@ -132,8 +137,7 @@ class Executable:
 
 def _openmp_for(threads: int) -> OpenMP | None:
     """The runtime that a team of `threads` needs: none for one thread."""
-    if threads < 1:
-        raise InvalidInput(f"`threads` must be at least 1, got {threads}")
+    check_threads(threads)
     if threads == 1:
         return None
     openmp = find_openmp()

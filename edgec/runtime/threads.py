@@ -14,6 +14,7 @@ import ctypes
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgec.errors import InvalidInput
 from edgec.target import usable_cores
 
 RUNTIME_NAMES = ("libgomp", "libiomp5", "libomp")
@@ -37,6 +38,19 @@ class OpenMP:
     """`omp_get_thread_num(void)`."""
     num_threads: int
     """`omp_get_num_threads(void)`."""
+
+
+MAX_THREADS = 1024
+"""Asked for more than they can start, OpenMP runtimes end the process."""
+
+
+def check_threads(threads: object) -> None:
+    """Raise `InvalidInput` unless `threads` is a number of threads."""
+    is_number = isinstance(threads, int) and not isinstance(threads, bool)
+    if not (is_number and threads in range(1, MAX_THREADS + 1)):
+        raise InvalidInput(
+            f"`threads` must be a number from 1 to {MAX_THREADS}, got {threads!r}"
+        )
 
 
 def default_threads() -> int:

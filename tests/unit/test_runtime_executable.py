@@ -185,7 +185,7 @@ def test_threads_without_a_runtime_is_an_error(
 
 @pytest.mark.parametrize("threads", [0, -1])
 def test_at_least_one_thread(threads: int) -> None:
-    with pytest.raises(InvalidInput, match=f"at least 1, got {threads}"):
+    with pytest.raises(InvalidInput, match=f"from 1 to 1024, got {threads}"):
         make(threads)
 
 

@@ -1,0 +1,174 @@
+"""A compiled model that can be called, fresh from the compiler or from a file.
+
+Calling needs numpy and llvmlite's loader. torch is used when the inputs are torch's, or
+when the model takes or returns classes of its own; a model that takes arrays and plain
+containers runs without torch being imported.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeGuard
+
+import numpy as np
+import numpy.typing as npt
+
+from edgec.artefact import Artefact
+from edgec.codegen.entry import ENTRY_SYMBOL
+from edgec.codegen.jit import load_object
+from edgec.errors import InvalidArtefact, InvalidInput, InvalidTarget
+from edgec.runtime.executable import Executable, TensorSpec
+from edgec.runtime.threads import default_threads
+
+if TYPE_CHECKING:
+    import torch
+
+    from edgec.report import Report
+
+Array = npt.NDArray[np.generic]
+
+
+class CompiledModel:
+    """A compiled model; call it like the model.
+
+    Torch tensors in give torch tensors out, numpy arrays give numpy arrays. Inputs must
+    have the shapes and types that the model was compiled for; the structure of inputs
+    and outputs is the model's. Calls from several threads at once are safe.
+
+    Args:
+        artefact: what to load.
+        threads: threads per call; by default what was chosen when compiling, or as many
+            as the process may use.
+
+    Raises `InvalidTarget` if this machine cannot run the code, naming what it lacks.
+    """
+
+    def __init__(self, artefact: Artefact, threads: int | None = None) -> None:
+        start = time.perf_counter()
+        code = load_object(artefact.code, artefact.target, (ENTRY_SYMBOL,))
+        if threads is None:
+            threads = artefact.threads
+        self._executable = Executable(
+            code.address(ENTRY_SYMBOL),
+            artefact.program,
+            list(artefact.weights.values()),
+            code=code,
+            threads=default_threads() if threads is None else threads,
+        )
+        # The executable may have aligned some; the others would be held in vain.
+        weights = dict(zip(artefact.weights, self._executable.weights, strict=True))
+        self._artefact = replace(artefact, weights=weights)
+        self._load_seconds = time.perf_counter() - start
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the model once.
+
+        Raises `InvalidInput` naming the input whose shape, type, device or place in the
+        structure does not fit.
+        """
+        convention = self._artefact.convention
+        leaves = convention.flatten_inputs(args, kwargs)
+        arrays = [
+            _to_numpy(leaf, spec)
+            for leaf, spec in zip(leaves, self.inputs, strict=True)
+        ]
+        results: Sequence[Any] = self._executable(arrays)
+        if not leaves or any(_is_tensor(leaf) for leaf in leaves):
+            import torch
+
+            results = [torch.as_tensor(result) for result in results]  # shares memory
+        return convention.unflatten_outputs(results)
+
+    def run(self, arrays: Sequence[Array]) -> list[Array]:
+        """Run the model once on its tensors alone: arrays in, arrays out.
+
+        They stand in the order of `inputs` and `outputs`, without the model's
+        structure around them. Raises `InvalidInput` naming the one that does not fit.
+        """
+        return self._executable(arrays)
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """Name, shape and element type of each input tensor."""
+        return self._artefact.program.inputs
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        """Name, shape and element type of each output tensor."""
+        return self._artefact.program.outputs
+
+    @property
+    def threads(self) -> int:
+        """How many threads run one call."""
+        return self._executable.threads
+
+    def report(self) -> Report:
+        """What was compiled and how: layers, kernels, why, memory, seconds."""
+        from edgec.report import Report
+
+        stored = dict(self._artefact.report)
+        stored["seconds"] = {**stored["seconds"], "load": self._load_seconds}
+        return Report.from_json(stored)
+
+    def save(self, path: str | Path) -> None:
+        """Write the model to a file for `edgec.load`.
+
+        Raises `OSError` if it cannot be written, and `InvalidInput` if the model takes
+        or returns objects of a class that torch cannot name.
+        """
+        self._artefact.save(path)
+
+
+def load(path: str | Path, threads: int | None = None) -> CompiledModel:
+    """Load a model that `CompiledModel.save` or `edgec compile` wrote.
+
+    The file holds machine code that will run: load only files that you trust.
+
+    Args:
+        path: the file.
+        threads: threads per call; by default what was chosen when compiling, or as many
+            as the process may use.
+
+    Raises `InvalidArtefact` if the file cannot be read, is damaged, has another version
+    or needs a machine that this one is not; `InvalidInput` for wrong `threads`.
+    """
+    artefact = Artefact.read(path)
+    try:
+        return CompiledModel(artefact, threads)
+    except InvalidTarget as error:
+        raise InvalidArtefact(f"'{path}': {error}") from error
+
+
+def _to_numpy(leaf: object, spec: TensorSpec) -> Array:
+    """An input as an array that shares its memory."""
+    if isinstance(leaf, np.ndarray):
+        return leaf
+    if not _is_tensor(leaf):
+        raise InvalidInput(
+            f"input '{spec.name}' must be a torch tensor or a numpy array, "
+            f"{spec.describe()}; got {type(leaf).__name__}"
+        )
+    layout = str(leaf.layout).removeprefix("torch.")
+    if leaf.device.type != "cpu" or layout != "strided":
+        raise InvalidInput(
+            f"input '{spec.name}' must be a dense tensor on the CPU, "
+            f"{spec.describe()}; got layout {layout} on device {leaf.device}"
+        )
+    dtype = str(leaf.dtype).removeprefix("torch.")
+    if dtype != spec.dtype.name:  # some of torch's types numpy does not even have
+        raise InvalidInput(
+            f"input '{spec.name}' must be {spec.describe()}; got {dtype} of shape "
+            f"{tuple(leaf.shape)}"
+        )
+    array: Array = np.asarray(leaf.detach().resolve_neg())
+    return array
+
+
+def _is_tensor(leaf: object) -> TypeGuard[torch.Tensor]:
+    """Whether it is torch's; without importing torch, as then it cannot be."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(leaf, torch.Tensor)
