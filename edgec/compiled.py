@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import TYPE_CHECKING, Any, TypeGuard, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +21,7 @@ from edgec.artefact import Artefact
 from edgec.codegen.entry import ENTRY_SYMBOL
 from edgec.codegen.jit import load_object
 from edgec.errors import InvalidArtefact, InvalidInput, InvalidTarget
-from edgec.runtime.executable import Executable, TensorSpec
+from edgec.runtime.executable import Executable, TensorSpec, is_array
 from edgec.runtime.threads import default_threads
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ def load(path: str | Path, threads: int | None = None) -> CompiledModel:
 
 def _to_numpy(leaf: object, spec: TensorSpec) -> Array:
     """An input as an array that shares its memory."""
-    if isinstance(leaf, np.ndarray):
+    if is_array(leaf):
         return leaf
     if not _is_tensor(leaf):
         raise InvalidInput(
@@ -164,8 +164,8 @@ def _to_numpy(leaf: object, spec: TensorSpec) -> Array:
             f"input '{spec.name}' must be {spec.describe()}; got {dtype} of shape "
             f"{tuple(leaf.shape)}"
         )
-    array: Array = np.asarray(leaf.detach().resolve_neg())
-    return array
+    # What torch gives numpy has no type.
+    return cast("Array", np.asarray(leaf.detach().resolve_neg()))
 
 
 def _is_tensor(leaf: object) -> TypeGuard[torch.Tensor]:

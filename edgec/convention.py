@@ -343,7 +343,7 @@ def _check_keywords(wanted: Sequence[str], found: Mapping[str, Any]) -> None:
 
 def _outline(value: object) -> str:
     """What `value` is, without what it holds."""
+    name = type(value).__name__
     if isinstance(value, tuple | list | dict):
-        size = len(cast("Sized", value))  # of which elements is open
-        return f"a {type(value).__name__} of {size}"
-    return f"a {type(value).__name__}"
+        return f"a {name} of {len(cast('Sized', value))}"  # their elements are open
+    return f"a {name}"

@@ -151,7 +151,7 @@ def _openmp_for(threads: int) -> OpenMP | None:
 
 def _checked(value: object, spec: TensorSpec) -> Array:
     """`value` as the native code needs it, or an error that names the input."""
-    if not _is_array(value):
+    if not is_array(value):
         raise InvalidInput(
             f"input '{spec.name}' must be a numpy array, {spec.describe()}; got "
             f"{type(value).__name__}"
@@ -164,7 +164,8 @@ def _checked(value: object, spec: TensorSpec) -> Array:
     return value if value.flags.c_contiguous else np.ascontiguousarray(value)
 
 
-def _is_array(value: object) -> TypeGuard[Array]:
+def is_array(value: object) -> TypeGuard[Array]:
+    """Whether `value` is numpy's, of whatever element type."""
     return isinstance(value, np.ndarray)
 
 
