@@ -59,7 +59,7 @@ MIN = Monoid("min", float("inf"))
 
 @dataclass(frozen=True)
 class Part:
-    """A box without long loops, at `place` from the base; the last dimension is a row."""
+    """A box without long loops; the last dimension is a row."""
 
     sizes: Sizes
     place: Affine

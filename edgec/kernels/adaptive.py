@@ -138,11 +138,11 @@ class _Rows:
                 self.add_row(at)
                 return
             stride = self.spec.input.strides[2 + d]
-            b.loop(
-                windows[d].begin,
-                windows[d].end,
-                lambda i: rows(d + 1, b.plus(at, b.times(i, stride))),
-            )
+
+            def row(i: Index) -> None:
+                rows(d + 1, b.plus(at, b.times(i, stride)))
+
+            b.loop(windows[d].begin, windows[d].end, row)
 
         rows(0, x)
 

@@ -82,13 +82,12 @@ def zero_range(b: KernelBuilder, buffer: SSAValue | str, at: Index, count: int) 
     """Zero `count` elements from `at`."""
     full, tail = divmod(count, b.lanes)
     zeros = b.constant(0.0)
+
+    def vector(x: Index) -> None:
+        b.store(zeros, buffer, b.plus(at, x))
+
     if full > 4:
-        b.loop(
-            0,
-            full * b.lanes,
-            lambda x: b.store(zeros, buffer, b.plus(at, x)),
-            step=b.lanes,
-        )
+        b.loop(0, full * b.lanes, vector, step=b.lanes)
     else:
         for v in range(full):
             b.store(zeros, buffer, at, offset=v * b.lanes)

@@ -208,12 +208,10 @@ class _Build:
         for r, values in enumerate(totals):
             sides = [places[r] for places in extras]
             base, offset = targets[r]
-            for v, (value, mask) in enumerate(zip(values, masks, strict=True)):
-                if biases:
-                    value = b.binary("add", value, biases[v])
-                value = self._finish(value, sides, first, v, mask)
+            for v, (total, mask) in enumerate(zip(values, masks, strict=True)):
+                biased = b.binary("add", total, biases[v]) if biases else total
                 b.store(
-                    value,
+                    self._finish(biased, sides, first, v, mask),
                     "y",
                     b.plus(base, first),
                     offset=offset + v * b.lanes,

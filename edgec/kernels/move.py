@@ -14,15 +14,15 @@ from typing import Literal
 
 from xdsl.dialects import func
 from xdsl.dialects.builtin import f32, i64
-from xdsl.ir import Attribute
+from xdsl.ir import Attribute, SSAValue
 
 from edgec.dialects.lane import buffer_type, vector
 from edgec.errors import InvalidInput
 from edgec.kernels.builder import Index, KernelBuilder
 from edgec.kernels.gaps import has_gaps, zero_all_gaps, zero_gaps
 from edgec.kernels.layout import Layout, plain
-from edgec.kernels.sweep import Cursor, sweep
-from edgec.kernels.views import Axis, Sizes, View, broadcast, identity, regions
+from edgec.kernels.sweep import Cursor, are_alike, sweep
+from edgec.kernels.views import Axis, Region, Sizes, View, broadcast, identity, regions
 
 Element = Literal["f32", "i64"]
 
@@ -47,7 +47,10 @@ class Box:
 
 @dataclass(frozen=True)
 class Move:
-    """A result made of boxes of inputs; elements are converted if their types differ."""
+    """A result made of boxes of inputs.
+
+    Elements are converted if those of the inputs and the result differ.
+    """
 
     inputs: tuple[Layout, ...]
     output: Layout
@@ -64,45 +67,63 @@ class Move:
         }
         buffers["y"] = buffer_type(self.output.elements, result)
         b = KernelBuilder(name, buffers, lanes=lanes)
-        whole = [self._covers_planes(box) for box in self.boxes]
-        is_by_plane = has_gaps(self.output) and all(whole)
-        for box in self.boxes:
-            self._box(b, box, is_by_plane=is_by_plane)
+        jobs = [_Job.of(b, self, box) for box in self.boxes]
+        is_by_plane = has_gaps(self.output) and all(job.is_by_plane for job in jobs)
+        for job in jobs:
+            job.build(zero_planes=is_by_plane)
         if not is_by_plane:
             zero_all_gaps(b, "y", self.output)
         return b.finish()
 
-    def _covers_planes(self, box: Box) -> bool:
-        """Whether the box covers the whole of each plane that it touches."""
-        sizes = self.output.shape[2:]
-        return len(sizes) == 2 and (box.start[2:], box.sizes[2:]) == ((0, 0), sizes)
 
-    def _box(self, b: KernelBuilder, box: Box, *, is_by_plane: bool) -> None:
-        target = View(
-            self.output, tuple(Axis(d, start) for d, start in enumerate(box.start))
-        )
-        views, buffers = [target], [b["y"]]
+@dataclass(frozen=True)
+class _Job:
+    """The loops of one box."""
+
+    b: KernelBuilder
+    spec: Move
+    box: Box
+    buffers: tuple[SSAValue, ...]
+    parts: tuple[Region, ...]
+
+    @staticmethod
+    def of(b: KernelBuilder, spec: Move, box: Box) -> _Job:
+        """Where the box reads and writes."""
+        starts = tuple(Axis(d, start) for d, start in enumerate(box.start))
+        views, buffers = [View(spec.output, starts)], [b["y"]]
         if box.source is not None:
-            views.insert(0, View(self.inputs[box.source], box.axes))
+            views.insert(0, View(spec.inputs[box.source], box.axes))
             buffers.insert(0, b[f"x{box.source}"])
+        return _Job(b, spec, box, tuple(buffers), tuple(regions(box.sizes, views)))
+
+    @property
+    def is_by_plane(self) -> bool:
+        """Whether units can be whole planes of the result."""
+        box, sizes = self.box, self.spec.output.shape[2:]
+        is_whole = (box.start[2:], box.sizes[2:]) == ((0,) * len(sizes), sizes)
+        return is_whole and are_alike(self.parts)
+
+    def build(self, *, zero_planes: bool) -> None:
+        """Write the box, and the gaps of the planes that it covers."""
+        b, box = self.b, self.box
 
         def plane(n: Index, c: Index) -> None:
             at = b.plus(n, box.start[0]), b.plus(c, box.start[1])
-            zero_gaps(b, "y", self.output, *at)
+            zero_gaps(b, "y", self.spec.output, *at)
 
-        def body(cursor: Cursor) -> None:
-            if box.source is None:
-                cursor.store(b.constant(box.value, lanes=cursor.lanes))
-                return
-            value = cursor.load(0)
-            if self.element != self.result:
-                to = vector(cursor.lanes, ELEMENTS[self.result])
-                value = b.cast(value, to)
-            cursor.store(value)
+        on_plane = plane if zero_planes else None
+        sweep(b, self.parts, self.buffers, self.store, on_plane=on_plane)
 
-        for number, region in enumerate(regions(box.sizes, views)):
-            on_plane = plane if is_by_plane and number == 0 else None
-            sweep(b, region.sizes, buffers, region.places, body, on_plane=on_plane)
+    def store(self, cursor: Cursor) -> None:
+        """One vector or element of the result."""
+        b, spec = self.b, self.spec
+        if self.box.source is None:
+            cursor.store(b.constant(self.box.value, lanes=cursor.lanes))
+            return
+        value = cursor.load(0)
+        if spec.element != spec.result:
+            value = b.cast(value, vector(cursor.lanes, ELEMENTS[spec.result]))
+        cursor.store(value)
 
 
 def _one_box(source: View, output: Layout) -> Move:

@@ -306,7 +306,11 @@ class _Planes:
             shift = px * self.spec.output.plane if px else 0
 
             def vector(
-                o: Index, offset: int, mask: SSAValue | None, px: int = px
+                o: Index,
+                offset: int,
+                mask: SSAValue | None,
+                px: int = px,
+                shift: int = shift,
             ) -> None:
                 taps: list[SSAValue] = []
                 for k in range(width.kernel):

@@ -41,8 +41,9 @@ def best_block(lanes: int, rows: int, columns: int) -> Block:
 
 @dataclass(frozen=True)
 class Operands:
-    """Where a block reads: `A[r][k]` at `rows[r] + k * a_step`, `B[k]` at `b_base + k *
-    b_step`.
+    """Where a block reads.
+
+    `A[r][k]` at `rows[r] + k * a_step`, `B[k]` at `b_base + k * b_step`.
     """
 
     a: SSAValue | str
@@ -63,9 +64,7 @@ def accumulate(
     """Vectors `[row][v]` of the product; `masks` say which columns B has."""
     rows, vectors = len(operands.rows), len(masks)
 
-    def step(
-        totals: list[SSAValue], k: Index, offset: int
-    ) -> None:
+    def step(totals: list[SSAValue], k: Index, offset: int) -> None:
         at = b.plus(operands.b_base, b.times(k, operands.b_step))
         columns = [
             b.load(
@@ -99,9 +98,7 @@ def accumulate(
     return [totals[r * vectors : (r + 1) * vectors] for r in range(rows)]
 
 
-def column_masks(
-    b: KernelBuilder, columns: int, vectors: int
-) -> list[SSAValue | None]:
+def column_masks(b: KernelBuilder, columns: int, vectors: int) -> list[SSAValue | None]:
     """Masks of the vectors that hold `columns` columns; at most `vectors` of them."""
     masks: list[SSAValue | None] = []
     for start in range(0, min(columns, vectors * b.lanes), b.lanes):

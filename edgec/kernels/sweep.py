@@ -21,7 +21,7 @@ from xdsl.ir import SSAValue
 from edgec.dialects.lane import element_of
 from edgec.kernels.builder import Index, KernelBuilder
 from edgec.kernels.gaps import has_gaps, zero_all_gaps, zero_gaps
-from edgec.kernels.views import Affine, Sizes, View, collapse, regions, split
+from edgec.kernels.views import Affine, Region, Sizes, View, collapse, regions, split
 
 UNROLL = 4
 """Vectors per iteration of an innermost loop."""
@@ -218,58 +218,78 @@ def for_units(
     b.loop(begin, end, unit)
 
 
+Plane = Callable[[Index, Index], None]
+"""Called with the first two indices of a point."""
+
+
+def are_alike(parts: Sequence[Region]) -> bool:
+    """Whether the parts of a box do not split its first two dimensions."""
+    return len({part.residues[:2] for part in parts}) == 1
+
+
 def sweep(
     b: KernelBuilder,
-    sizes: Sizes,
+    parts: Sequence[Region],
     buffers: Sequence[SSAValue],
-    places: Sequence[Affine],
     body: Body,
     *,
-    on_plane: Callable[[Index, Index], None] | None = None,
+    on_plane: Plane | None = None,
 ) -> None:
-    """All points of a box, shared among the threads; the last operand is the result.
+    """All points of the parts of a box, shared among the threads.
 
-    With `on_plane`, units are the first two dimensions and it is called at each.
+    The last operand is the result. With several parts that are alike, units of work are
+    the first two dimensions; all parts of a unit are done one after the other, while
+    what they read is in cache. So it is with `on_plane`, which is called after each
+    unit; the parts must be alike then.
     """
-    if 0 in sizes:
+    if on_plane is not None or (are_alike(parts) and len(parts) > 1):
+        assert are_alike(parts), "parts split the planes"
+        _sweep_units(b, parts, buffers, body, 2, on_plane)
         return
-    if on_plane is not None:
-        _sweep_units(b, sizes, buffers, places, body, 2, on_plane)
+    for part in parts:
+        _sweep_one(b, part, buffers, body)
+
+
+def _sweep_one(
+    b: KernelBuilder, part: Region, buffers: Sequence[SSAValue], body: Body
+) -> None:
+    """One part, with as many of its dimensions as units as there is need."""
+    if 0 in part.sizes:
         return
-    sizes, places = collapse(sizes, places)
-    units = math.prod(sizes[:-1])
+    sizes, places = collapse(part.sizes, part.places)
     chunk = ROW_VECTORS * b.lanes
-    if units < ENOUGH_UNITS and sizes[-1] >= 2 * chunk:
-        for part, moved in split(sizes, places, len(sizes) - 1, chunk):
-            count = len(part) - 1
-            _sweep_units(b, part, buffers, moved, body, count, None)
+    if math.prod(sizes[:-1]) < ENOUGH_UNITS and sizes[-1] >= 2 * chunk:
+        for piece, moved in split(sizes, places, len(sizes) - 1, chunk):
+            units = len(piece) - 1
+            _sweep_units(b, [Region(piece, (), moved)], buffers, body, units, None)
         return
-    count = next(
+    units = next(
         (k for k in range(len(sizes)) if math.prod(sizes[:k]) >= ENOUGH_UNITS),
         len(sizes) - 1,
     )
-    _sweep_units(b, sizes, buffers, places, body, count, None)
+    _sweep_units(b, [Region(sizes, (), places)], buffers, body, units, None)
 
 
 def _sweep_units(
     b: KernelBuilder,
-    sizes: Sizes,
+    parts: Sequence[Region],
     buffers: Sequence[SSAValue],
-    places: Sequence[Affine],
     body: Body,
     count: int,
-    on_plane: Callable[[Index, Index], None] | None,
+    on_plane: Plane | None,
 ) -> None:
-    """`sweep` with the first `count` dimensions as units."""
-    leading, trailing = range(count), range(count, len(sizes))
-    inner = [Affine(0, place.part(trailing).strides) for place in places]
+    """`sweep` with `count` leading dimensions as units, alike in all parts."""
+    sizes, places = parts[0].sizes[:count], parts[0].places
+    leading = [Affine(0, place.strides[:count]) for place in places]
 
     def unit(point: list[Index], bases: list[Index]) -> None:
-        walk(b, sizes[count:], buffers, inner, bases, body)
+        for part in parts:
+            inner = [Affine(p.origin, p.strides[count:]) for p in part.places]
+            walk(b, part.sizes[count:], buffers, inner, bases, body)
         if on_plane is not None:
             on_plane(point[0], point[1])
 
-    for_units(b, sizes[:count], [place.part(leading) for place in places], unit)
+    for_units(b, sizes, leading, unit)
 
 
 def cover(
@@ -289,8 +309,7 @@ def cover(
     def plane(n: Index, c: Index) -> None:
         zero_gaps(b, buffer, result, n, c)
 
-    for number, region in enumerate(regions(sizes, views)):
-        on_plane = plane if is_by_plane and number == 0 else None
-        sweep(b, region.sizes, buffers, region.places, body, on_plane=on_plane)
+    on_plane = plane if is_by_plane else None
+    sweep(b, regions(sizes, views), buffers, body, on_plane=on_plane)
     if not is_by_plane:
         zero_all_gaps(b, buffer, result)

@@ -104,7 +104,7 @@ class Region:
 
 
 def regions(sizes: Sizes, views: Sequence[View]) -> list[Region]:
-    """Split a box so that every view is affine in each part; empty parts are left out."""
+    """Parts of a box in each of which every view is affine; none is empty."""
     periods = tuple(
         math.lcm(*(view.period(d) for view in views)) for d in range(len(sizes))
     )
