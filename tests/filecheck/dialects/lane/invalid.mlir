@@ -1,0 +1,111 @@
+// RUN: edgec-opt %s --verify-diagnostics --split-input-file | filecheck %s
+
+// CHECK: 'lane.load' op must access a flat buffer of f32, got memref<64xi32>
+func.func @element_type(%i: index, %x: memref<64xi32>) {
+  %v = lane.load %x[%i] : memref<64xi32>, vector<16xf32>
+  func.return
+}
+
+// -----
+
+// CHECK: 'lane.store' op must access a flat buffer of f32, got memref<8x8xf32>
+func.func @rank(%i: index, %v: f32, %x: memref<8x8xf32>) {
+  lane.store %v, %x[%i] : f32, memref<8x8xf32>
+  func.return
+}
+
+// -----
+
+// CHECK: 'lane.load' op mask must be vector<16xi1>, got vector<8xi1>
+func.func @mask(%i: index, %m: vector<8xi1>, %x: memref<64xf32>) {
+  %v = lane.load %x[%i], %m : vector<8xi1> of : memref<64xf32>, vector<16xf32>
+  func.return
+}
+
+// -----
+
+// CHECK: 'lane.load_mask' op offset must be a multiple of 8 bits, got 4
+func.func @mask_offset(%i: index, %x: memref<64xi8>) {
+  %v = lane.load_mask %x[%i] {offset = 4 : i64} : memref<64xi8>, vector<16xi1>
+  func.return
+}
+
+// -----
+
+// CHECK: 'lane.prefetch' op must access a flat buffer of f32, got memref<8x8xf32>
+func.func @prefetch(%i: index, %x: memref<8x8xf32>) {
+  lane.prefetch %x[%i] : memref<8x8xf32>
+  func.return
+}
+
+// -----
+
+// CHECK: 'lane.tail_mask' op mask must be vector<4xi1>, got vector<4xf32>
+func.func @tail(%n: index) {
+  %m = lane.tail_mask %n : vector<4xf32>
+  func.return
+}
+
+// -----
+
+// CHECK: 'lane.splat' op result must be a vector of f32, got vector<8xi32>
+func.func @splat(%s: f32) {
+  %v = lane.splat %s : f32 to vector<8xi32>
+  func.return
+}
+
+// -----
+
+// CHECK: 'lane.constant' op must give one number in lanes of f32, got 2 for vector<8xf32>
+func.func @constant() {
+  %v = lane.constant {value = array<f64: 0.5, 1.0>} : vector<8xf32>
+  func.return
+}
+
+// -----
+
+// CHECK: 'lane.unary' op clamp takes 2 params, got ()
+func.func @params(%v: vector<8xf32>) {
+  %u = lane.unary clamp %v : vector<8xf32>
+  func.return
+}
+
+// -----
+
+// CHECK: 'lane.select' op mask must be vector<8xi1>, got vector<4xi1>
+func.func @select(%m: vector<4xi1>, %v: vector<8xf32>) {
+  %u = lane.select %m, %v, %v : vector<4xi1>, vector<8xf32>
+  func.return
+}
+
+// -----
+
+// CHECK: 'lane.fold' op lanes must be a power of two, got 6
+func.func @fold_lanes(%v: vector<6xf32>) {
+  %u = lane.fold add %v : vector<6xf32> to f32
+  func.return
+}
+
+// -----
+
+// CHECK: 'lane.fold' op result must be f32, got i32
+func.func @fold_result(%v: vector<8xf32>) {
+  %u = lane.fold add %v : vector<8xf32> to i32
+  func.return
+}
+
+// -----
+
+// CHECK: 'lane.compare' op result must be vector<8xi1>, got i1
+func.func @compare(%v: vector<8xf32>) {
+  %u = lane.compare eq %v, %v : vector<8xf32> to i1
+  func.return
+}
+
+// -----
+
+// CHECK: 'lane.cast' op must keep the number of lanes, got vector<8xf32> to vector<4xi32>
+func.func @cast(%v: vector<8xf32>) {
+  %u = lane.cast %v : vector<8xf32> to vector<4xi32>
+  func.return
+}

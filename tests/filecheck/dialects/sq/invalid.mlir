@@ -1,0 +1,84 @@
+// RUN: edgec-opt %s --verify-diagnostics --split-input-file | filecheck %s
+
+// CHECK: #sq.pattern patterns must be distinct and of one length, got [(0, 1), (0, 1)]
+func.func private @same_patterns(tensor<2x2x3x3xf32, #sq.pattern<patterns = [[0, 1], [0, 1]], kernels = 3, ordered = true>>)
+
+// -----
+
+// CHECK: #sq.pattern positions must rise from 0, got [(1, 0)]
+func.func private @pattern_order(tensor<2x2x3x3xf32, #sq.pattern<patterns = [[1, 0]], kernels = 3, ordered = true>>)
+
+// -----
+
+// CHECK: #sq.lane needs 1 <= pitch <= plane and origin >= 0, got [9, 8, 0]
+func.func private @plane(tensor<1x1x1x8xf32, #sq.lane<pitch = 9, plane = 8, origin = 0, phase = [1, 1]>>)
+
+// -----
+
+// CHECK: #sq.lane phase must be two positive numbers, got (1,)
+func.func private @phase(tensor<1x1x1x8xf32, #sq.lane<pitch = 9, plane = 9, origin = 0, phase = [1]>>)
+
+// -----
+
+// CHECK: 'sq.weight' op result must carry a weight encoding such as #sq.pattern, got tensor<2x2x3x3xf32>
+func.func @no_encoding() {
+  %w = sq.weight {weight = "w"} : tensor<2x2x3x3xf32>
+  func.return
+}
+
+// -----
+
+// CHECK: 'sq.weight' op arrays must be ['index', 'offset', 'pattern', 'reorder', 'weight'], got ['weight']
+func.func @arrays() {
+  %w = sq.weight {weight = "w"} : tensor<2x2x3x3xf32, #sq.pattern<patterns = [[0, 1]], kernels = 3, ordered = false>>
+  func.return
+}
+
+// -----
+
+// CHECK: #sq.step kind must be one of
+// CHECK-SAME: got 'add'
+func.func @step_kind(%x: tensor<4xf32>) {
+  %y = sq.elementwise %x {epilogue = [#sq.step<"add">]} : tensor<4xf32> -> tensor<4xf32>
+  func.return
+}
+
+// -----
+
+// CHECK: #sq.step clamp takes 2 params, got (0.0,)
+func.func @step_params(%x: tensor<4xf32>) {
+  %y = sq.elementwise %x {epilogue = [#sq.step<"clamp", params = [0.0]>]} : tensor<4xf32> -> tensor<4xf32>
+  func.return
+}
+
+// -----
+
+// CHECK: 'sq.elementwise' op epilogue must hold #sq.step, got 1 : i64
+func.func @not_a_step(%x: tensor<4xf32>) {
+  %y = sq.elementwise %x {epilogue = [1 : i64]} : tensor<4xf32> -> tensor<4xf32>
+  func.return
+}
+
+// -----
+
+// CHECK: 'sq.elementwise' op epilogue names extra operand 0, but there are 0
+func.func @no_extra(%x: tensor<4xf32>) {
+  %y = sq.elementwise %x {epilogue = [#sq.step<"add", operand = 0>]} : tensor<4xf32> -> tensor<4xf32>
+  func.return
+}
+
+// -----
+
+// CHECK: 'sq.elementwise' op extra operand 0 is used by no step
+func.func @unused_extra(%x: tensor<4xf32>) {
+  %y = sq.elementwise %x extras(%x : tensor<4xf32>) {epilogue = []} : tensor<4xf32> -> tensor<4xf32>
+  func.return
+}
+
+// -----
+
+// CHECK: 'sq.elementwise' op extra operand 0 must broadcast to (1, 4), got (3, 4)
+func.func @extra_shape(%x: tensor<1x4xf32>, %r: tensor<3x4xf32>) {
+  %y = sq.elementwise %x extras(%r : tensor<3x4xf32>) {epilogue = [#sq.step<"add", operand = 0>]} : tensor<1x4xf32> -> tensor<1x4xf32>
+  func.return
+}

@@ -1,0 +1,35 @@
+// RUN: edgec-opt %s | edgec-opt | filecheck %s
+// RUN: edgec-opt %s --print-op-generic | edgec-opt | filecheck %s
+
+// CHECK-LABEL: func.func @weight
+func.func @weight() -> tensor<2x2x3x3xf32, #sq.pattern<patterns = [[0, 1, 3, 4], [1, 2, 4, 5]], kernels = 3, ordered = true>> {
+  // CHECK-NEXT: %w = sq.weight {index = "w.index", offset = "w.offset", pattern = "w.pattern", reorder = "w.reorder", stride = "w.stride", weight = "w.weight"}
+  // CHECK-SAME: #sq.pattern<patterns = {{\[\[}}0, 1, 3, 4], [1, 2, 4, 5]], kernels = 3, ordered = true>
+  %w = sq.weight {index = "w.index", offset = "w.offset", pattern = "w.pattern", reorder = "w.reorder", stride = "w.stride", weight = "w.weight"} : tensor<2x2x3x3xf32, #sq.pattern<patterns = [[0, 1, 3, 4], [1, 2, 4, 5]], kernels = 3, ordered = true>>
+  func.return %w : tensor<2x2x3x3xf32, #sq.pattern<patterns = [[0, 1, 3, 4], [1, 2, 4, 5]], kernels = 3, ordered = true>>
+}
+
+// CHECK-LABEL: func.func @layout
+func.func @layout(%x: tensor<1x4x8x8xf32>) {
+  // CHECK-NEXT: %y = sq.convert_layout %x : (tensor<1x4x8x8xf32>) -> tensor<1x4x8x8xf32, #sq.lane<pitch = 9, plane = 96, origin = 10, phase = [1, 1]>>
+  %y = sq.convert_layout %x : (tensor<1x4x8x8xf32>) -> tensor<1x4x8x8xf32, #sq.lane<pitch = 9, plane = 96, origin = 10, phase = [1, 1]>>
+  func.return
+}
+
+// CHECK-LABEL: func.func @fused
+func.func @fused(%x: tensor<1x4x8x8xf32>, %w: tensor<6x4x3x3xf32>, %b: tensor<6xf32>, %r: tensor<1x6x8x8xf32>) {
+  // CHECK-NEXT: %y = sq.conv %x, %w bias(%b : tensor<6xf32>) extras(%r : tensor<1x6x8x8xf32>)
+  // CHECK-SAME: epilogue = [#sq.step<"add", operand = 0, swap>, #sq.step<"clamp", params = [0.0, 6.0]>]
+  // CHECK-SAME: kernel = #sq.kernel<"conv-lanes", {filters = 6, vectors = 2}>
+  %y = sq.conv %x, %w bias(%b : tensor<6xf32>) extras(%r : tensor<1x6x8x8xf32>) {stride = array<i64: 1, 1>, padding_low = array<i64: 1, 1>, padding_high = array<i64: 1, 1>, dilation = array<i64: 1, 1>, groups = 1 : i64, epilogue = [#sq.step<"add", operand = 0, swap>, #sq.step<"clamp", params = [0.0, 6.0]>], kernel = #sq.kernel<"conv-lanes", {filters = 6, vectors = 2}>} : tensor<1x4x8x8xf32>, tensor<6x4x3x3xf32> -> tensor<1x6x8x8xf32>
+  // CHECK-NEXT: %e = sq.elementwise %y extras(%r : tensor<1x6x8x8xf32>) {epilogue = [#sq.step<"mul", operand = 0>]} : tensor<1x6x8x8xf32> -> tensor<1x6x8x8xf32>
+  %e = sq.elementwise %y extras(%r : tensor<1x6x8x8xf32>) {epilogue = [#sq.step<"mul", operand = 0>]} : tensor<1x6x8x8xf32> -> tensor<1x6x8x8xf32>
+  func.return
+}
+
+// CHECK-LABEL: func.func @linear
+func.func @linear(%x: tensor<1x4xf32>, %w: tensor<6x4xf32>) {
+  // CHECK-NEXT: %y = sq.linear %x, %w {epilogue = [#sq.step<"relu">]} : tensor<1x4xf32>, tensor<6x4xf32> -> tensor<1x6xf32>
+  %y = sq.linear %x, %w {epilogue = [#sq.step<"relu">]} : tensor<1x4xf32>, tensor<6x4xf32> -> tensor<1x6xf32>
+  func.return
+}
