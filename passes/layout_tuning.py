@@ -35,7 +35,7 @@ from edgec.dialects import nn, sq
 from edgec.kernels.cost import Registers, best_block, best_tile
 from edgec.passes.analysis.rows import (
     is_full,
-    is_strided,
+    is_split,
     phase_layout,
     place,
     row_groups,
@@ -97,19 +97,21 @@ def pattern_schedule(
 def copy_fixed(convs: Sequence[sq.ConvOp]) -> int:
     """Copy what convolutions read but nobody here writes: arguments and constants.
 
-    A copy can be given any layout, and kernels may read past its end.
+    A copy can be given any layout, and kernels may read past its end. An input that is
+    split into phases is copied by that.
     """
     copies: dict[SSAValue, SSAValue] = {}
     for conv in convs:
         full = [x for x in conv.extras if is_full(x, conv.result)]
-        for value in (conv.input, *full):
+        inputs = () if is_split(conv) else (conv.input,)
+        for value in (*inputs, *full):
             fixed = isinstance(value.owner, Block | nn.ConstantOp)
             if fixed and value not in copies:
                 copy = sq.ConvertLayoutOp(value, NoneAttr())
                 insert_after(copy, value)
                 copies[value] = copy.result
         for index, value in enumerate(conv.operands):
-            if value in copies and (index == 0 or value in full):
+            if value in copies and (value in inputs or value in full):
                 conv.operands[index] = copies[value]
     return len(copies)
 
@@ -212,7 +214,7 @@ class LayoutTuning(ReportingPass):
         groups = row_groups(op)
         pitches = [groups.pitch(conv.result) for conv in convs]
         phases = [
-            phase_layout(conv, pitch) if is_strided(conv) else None
+            phase_layout(conv, pitch) if is_split(conv) else None
             for conv, pitch in zip(convs, pitches, strict=True)
         ]
         for value in list(groups.parent):

@@ -19,6 +19,9 @@ UNALIGNED = {4: 1.0, 8: 1.5, 16: 1.75}
 twice."""
 TILE_OVERHEAD = 24.0
 """Cycles to start and finish the loop over channels of one register block."""
+MAX_FILTERS = 12
+"""More filters need more weights per cycle than L2 delivers: 14 x 2 is measured slower
+than 12 x 2 on every 3x3 layer."""
 DENSE_EFFICIENCY = 0.8
 """Measured share of the peak that a register block which counts as free of stalls has."""
 MAX_ROWS = 14
@@ -49,7 +52,8 @@ class Block:
 
     def fits(self, registers: Registers) -> bool:
         """Accumulators, the vectors of inputs and a weight stay in registers."""
-        return self.filters * self.vectors + self.vectors + 1 <= registers.count
+        used = self.filters * self.vectors + self.vectors + 1
+        return used < registers.count and self.filters <= MAX_FILTERS
 
     def column_cycles(self, lanes: int) -> float:
         """One input column (channel and tap) for all filters of the block."""

@@ -12,6 +12,7 @@ from edgec.errors import PassFailed
 from edgec.kernels.constants import constant_array, constant_name
 from edgec.kernels.conv import DenseConv, pack_dense
 from edgec.kernels.conv_depthwise import DepthwiseConv
+from edgec.kernels.conv_depthwise_strided import StridedDepthwiseConv
 from edgec.kernels.conv_pattern import FORMS, PatternConv
 from edgec.kernels.layout import Layout, layout
 from edgec.kernels.lowered import Lowered, Packed
@@ -77,19 +78,24 @@ def _lower_dense(op: sq.ConvOp, weights: WeightStore) -> Lowered:
 
 def _lower_depthwise(op: sq.ConvOp, weights: WeightStore) -> Lowered:
     assert op.kernel is not None
-    source = layout(op.input)
-    spec = DepthwiseConv(
-        source=source,
-        result=layout(op.result),
-        taps=window_of(op).tap_offsets(source),
-        has_bias=op.bias is not None,
-        steps=_steps(op),
-        extras=_extras(op),
-        vectors=op.kernel.settings["vectors"],
-    )
+    source, window = layout(op.input), window_of(op)
+    shared = {
+        "source": source,
+        "result": layout(op.result),
+        "has_bias": op.bias is not None,
+        "steps": _steps(op),
+        "extras": _extras(op),
+    }
     dense = constant_operand(op.weight, weights).reshape(-1)
-    tables = [Packed(constant_name(op.weight.owner), dense)]
-    return Lowered(spec, (op.input, *tables, *_rest(op, weights, spec.result)))
+    table = Packed(constant_name(op.weight.owner), dense)
+    if window.stride != (1, 1):
+        strided = StridedDepthwiseConv(
+            **shared, taps=window.direct_offsets(source), stride=window.stride
+        )
+        return Lowered(strided, (op.input, table, *_rest(op, weights, None)))
+    vectors = op.kernel.settings["vectors"]
+    flat = DepthwiseConv(**shared, taps=window.tap_offsets(source), vectors=vectors)
+    return Lowered(flat, (op.input, table, *_rest(op, weights, flat.result)))
 
 
 def _lower_pattern(op: sq.ConvOp, weights: WeightStore, lanes: int) -> Lowered:

@@ -43,6 +43,23 @@ class Window:
             after = max(after, result - 1 + distance - (held - 1))
         return before, after
 
+    def direct_reach(self, axis: int, size: int, result: int) -> tuple[int, int]:
+        """As `reach`, for a kernel that reads the input without a split."""
+        last = (result - 1) * self.stride[axis]
+        span = (self.kernel[axis] - 1) * self.dilation[axis]
+        after = last + span - self.low[axis] - (size - 1)
+        return self.low[axis], max(0, after)
+
+    def direct_offsets(self, source: Layout) -> tuple[int, ...]:
+        """Offset of each tap from `y stride pitch + x stride`, without a split."""
+        return tuple(
+            (ky * self.dilation[0] - self.low[0]) * source.pitch
+            + kx * self.dilation[1]
+            - self.low[1]
+            for ky in range(self.kernel[0])
+            for kx in range(self.kernel[1])
+        )
+
     def tap_offsets(self, source: Layout) -> tuple[int, ...]:
         """Offset of each tap, row-major, from a channel's base plus the position."""
         offsets: list[int] = []

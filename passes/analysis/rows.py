@@ -33,8 +33,18 @@ def window_of(op: sq.ConvOp) -> Window:
 
 
 def is_strided(op: sq.ConvOp) -> bool:
-    """Whether the input must be split into phases."""
+    """Whether neighbouring results read inputs that are not neighbours."""
     return any(s != 1 for s in op.stride.get_values())
+
+
+def is_split(op: sq.ConvOp) -> bool:
+    """Whether the input must be split into phases first.
+
+    A depthwise kernel reads each input for one filter only, so that splitting would cost
+    more than loads with a stride.
+    """
+    assert op.kernel is not None
+    return is_strided(op) and op.kernel.family.data != "depthwise"
 
 
 def is_full(extra: SSAValue, result: SSAValue) -> bool:
@@ -69,13 +79,11 @@ class Gaps:
 
 
 def reach(op: sq.ConvOp) -> tuple[tuple[int, int], tuple[int, int]]:
-    """How far a convolution reads around each phase of its input."""
+    """How far a convolution reads around its input, or each phase of it."""
     window, source = window_of(op), nn.shape_of(op.input)
     result = nn.shape_of(op.result)
-    return (
-        window.reach(0, source[2], result[2]),
-        window.reach(1, source[3], result[3]),
-    )
+    along = window.reach if is_split(op) else window.direct_reach
+    return along(0, source[2], result[2]), along(1, source[3], result[3])
 
 
 def place(
@@ -146,13 +154,13 @@ def row_groups(module: ModuleOp) -> RowGroups:
             if is_flat and is_full(extra, op.result):
                 groups.join(extra, op.result)
     for op in convs:
-        if not is_strided(op):
+        if not is_split(op):
             groups.gaps_of(op.input).include(*reach(op))
     for value in list(groups.parent):
         width = nn.shape_of(value)[3]
         groups.need(value, width + groups.gaps_of(value).between_rows)
     for op in convs:
-        if is_strided(op):
+        if is_split(op):
             columns = -(-nn.shape_of(op.input)[3] // op.stride.get_values()[1])
             groups.need(op.result, columns + max(reach(op)[1]))
     return groups
