@@ -1,14 +1,14 @@
 """What: remove loads that read what a register already holds.
 
-Why: a vector load costs a load port, a multiply-add with a register operand does not. In
-a block of 12 filters sharing an input column, 12 loads become one; taps of one pattern
-in neighbouring rows of a tile read the same row. On a machine with two load and two
-multiply ports the kernel is bound by loads until this is done.
+Why: a vector load costs a load port, a multiply-add with a register operand does not.
+In a block of 12 filters sharing an input column, 12 loads become one; taps of one
+pattern in neighbouring rows of a tile read the same row. On a machine with two load and
+two multiply ports the kernel is bound by loads until this is done.
 
 How: walk each kernel in order with the set of values that stand for an address (buffer,
-index, offset, stride, mask, type). A load of a known address is replaced by the value. A
-store forgets the buffer that it writes; a loop forgets, before its body, what its body
-writes; a region sees what its surroundings know.
+index, offset, stride, mask, type). A load of a known address is replaced by the value.
+A store forgets the buffer that it writes; a loop forgets, before its body, what its
+body writes; a region sees what its surroundings know.
 
 Invariants: needs `lane` kernels, whose buffers do not overlap; leaves them with fewer
 loads and the same values.

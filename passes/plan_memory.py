@@ -1,15 +1,15 @@
 """What: give every activation buffer a place in one arena.
 
-Why: the arena is allocated once; buffers whose lifetimes do not meet share memory, which
-keeps the working set in cache and the footprint near the largest live set.
+Why: the arena is allocated once; buffers whose lifetimes do not meet share memory,
+which keeps the working set in cache and the footprint near the largest live set.
 
 How: a buffer lives from the first launch that names it to the last. Largest first, each
 buffer takes the lowest gap between the placed buffers that live at the same time
 (greedy by size). Places are multiples of 64 bytes.
 
-Invariants: needs `@main` with `lane.buffer` and `lane.launch`; leaves each buffer with an
-`offset`, and `edgec.arena_bytes` and `edgec.live_bytes` on the module. Buffers that live
-at the same time do not overlap.
+Invariants: needs `@main` with `lane.buffer` and `lane.launch`; leaves each buffer with
+an `offset`, and `edgec.arena_bytes` and `edgec.live_bytes` on the module. Buffers that
+live at the same time do not overlap.
 
 Source: Pisarchyk and Lee, "Efficient memory management for deep neural net inference",
 2020, greedy by size for offset calculation.
@@ -21,7 +21,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from xdsl.context import Context
-from xdsl.dialects.builtin import MemRefType, ModuleOp
+from xdsl.dialects.builtin import FixedBitwidthType, ModuleOp
+from xdsl.ir import Operation
+from xdsl.utils.hints import isa
 
 from edgec.dialects import lane
 from edgec.dialects.nn import int_attr
@@ -72,9 +74,18 @@ def live_bytes(buffers: Sequence[Lifetime]) -> int:
     )
 
 
+def buffer_bytes(op: lane.BufferOp) -> int:
+    """Size of a buffer, rounded up to `ALIGNMENT`."""
+    type_ = op.result.type
+    assert isa(type_, lane.Buffer)
+    assert isinstance(type_.element_type, FixedBitwidthType)
+    size = type_.get_shape()[0] * type_.element_type.size
+    return -(-size // ALIGNMENT) * ALIGNMENT
+
+
 def lifetimes(main: Sequence[lane.BufferOp]) -> tuple[Lifetime, ...]:
     """Lifetime of each buffer, counting launches of its block."""
-    number = {}
+    number: dict[Operation, int] = {}
     if main:
         block = main[0].parent_block()
         assert block is not None
@@ -82,11 +93,9 @@ def lifetimes(main: Sequence[lane.BufferOp]) -> tuple[Lifetime, ...]:
         number = {op: i for i, op in enumerate(launches)}
     result: list[Lifetime] = []
     for op in main:
-        assert isinstance(op.result.type, MemRefType)
-        elements = op.result.type.get_shape()[0]
-        size = -(-elements * 4 // ALIGNMENT) * ALIGNMENT
         uses = [number[use.operation] for use in op.result.uses]
-        result.append(Lifetime(size, min(uses, default=0), max(uses, default=0)))
+        first, last = min(uses, default=0), max(uses, default=0)
+        result.append(Lifetime(buffer_bytes(op), first, last))
     return tuple(result)
 
 
@@ -127,7 +136,7 @@ class PlanMemory(ReportingPass):
     name = "plan-memory"
 
     def run(self, ctx: Context, op: ModuleOp) -> Mapping[str, int]:
-        """Report the bytes of the arena, of the largest live set, and of all buffers."""
+        """Report bytes: of the arena, of the largest live set, of all buffers."""
         buffers = [o for o in op.walk() if isinstance(o, lane.BufferOp)]
         lives = lifetimes(buffers)
         offsets = plan(lives)
