@@ -17,6 +17,7 @@ if __name__ == "passes":
     raise ImportError("import this package as 'edgec.passes'")
 
 NAMES = (
+    "canonicalize-nn",
     "choose-kernel",
     "convert-to-lane",
     "decompose-conv-transpose",

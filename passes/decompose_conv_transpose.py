@@ -95,7 +95,6 @@ class ShuffleTaps(RewritePattern):
     """Kernel as large as the stride: a 1x1 convolution and a shuffle."""
 
     weights: WeightStore
-    shuffled: int = 0
 
     @op_type_rewrite_pattern
     def match_and_rewrite(
@@ -142,7 +141,6 @@ class ShuffleTaps(RewritePattern):
         old = op.operands[1:]
         replace(rewriter, op, [*ops, conv, apart, woven, merged])
         erase_unused(*old)
-        self.shuffled += 1
 
 
 @dataclass
@@ -150,7 +148,6 @@ class InsertZeros(RewritePattern):
     """Any other: zeros between elements, then a convolution with mirrored kernels."""
 
     weights: WeightStore
-    inserted: int = 0
 
     @op_type_rewrite_pattern
     def match_and_rewrite(
@@ -190,7 +187,6 @@ class InsertZeros(RewritePattern):
         old = op.weight
         replace(rewriter, op, [*ops, conv])
         erase_unused(old)
-        self.inserted += 1
 
 
 def _read(op: nn.ConvTransposeOp, weights: WeightStore) -> AnyArray | None:
@@ -259,6 +255,8 @@ class DecomposeConvTranspose(ReportingPass):
     def run(self, ctx: Context, op: ModuleOp) -> Mapping[str, int]:
         """Return the counts `shuffled` and `inserted`, by form."""
         weights = weights_of(ctx)
-        shuffle, insert = ShuffleTaps(weights), InsertZeros(weights)
-        rewrite_once(op, [shuffle, insert])
-        return {"shuffled": shuffle.shuffled, "inserted": insert.inserted}
+        patterns = {
+            "shuffled": ShuffleTaps(weights),
+            "inserted": InsertZeros(weights),
+        }
+        return rewrite_once(op, patterns)

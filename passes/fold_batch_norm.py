@@ -93,7 +93,6 @@ class FoldIntoProduct(RewritePattern):
     """`batch_norm(product(x, w, b))` to `product(x, w', b')`."""
 
     weights: WeightStore
-    folded: int = 0
 
     @op_type_rewrite_pattern
     def match_and_rewrite(self, op: nn.BatchNormOp, rewriter: PatternRewriter) -> None:
@@ -126,7 +125,6 @@ class FoldIntoProduct(RewritePattern):
         rewriter.replace(op, _with_weights(product, new_weight, new_bias))
         rewriter.erase(product)
         erase_unused(*old)
-        self.folded += 1
 
 
 def _is_foldable(op: nn.BatchNormOp, product: ProductOp) -> bool:
@@ -158,7 +156,6 @@ class ScaleAndShift(RewritePattern):
     """`batch_norm(x)` to `x * [1, C, 1, 1] + [1, C, 1, 1]`."""
 
     weights: WeightStore
-    scaled: int = 0
 
     @op_type_rewrite_pattern
     def match_and_rewrite(self, op: nn.BatchNormOp, rewriter: PatternRewriter) -> None:
@@ -183,7 +180,6 @@ class ScaleAndShift(RewritePattern):
         old: tuple[SSAValue, ...] = tuple(op.operands[1:])
         replace(rewriter, op, [factor, shift, product, total])
         erase_unused(*old)
-        self.scaled += 1
 
 
 @dataclass(frozen=True)
@@ -233,6 +229,8 @@ class FoldBatchNorm(ReportingPass):
     def run(self, ctx: Context, op: ModuleOp) -> Mapping[str, int]:
         """Return the counts `folded` and `scaled`."""
         weights = weights_of(ctx)
-        fold, scale = FoldIntoProduct(weights), ScaleAndShift(weights)
-        rewrite_once(op, [fold, scale])
-        return {"folded": fold.folded, "scaled": scale.scaled}
+        patterns = {
+            "folded": FoldIntoProduct(weights),
+            "scaled": ScaleAndShift(weights),
+        }
+        return rewrite_once(op, patterns)

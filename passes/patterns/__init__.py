@@ -1,4 +1,8 @@
 """Rewrites of tensor programs that passes are put together from, by theme.
 
 rewriting.py    the walk, and small questions about values
+movement.py     ops that move elements and compute nothing
+products.py     convolutions, linear layers, matrix products
+pooling.py      pools
+elementwise.py  elementwise ops and constants
 """

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import Operation, SSAValue
 from xdsl.pattern_rewriter import PatternRewriter, RewritePattern
+from xdsl.traits import Pure
 
 from edgec.dialects import nn
 
@@ -17,23 +18,37 @@ LABELS = ("nn.path", "nn.source")
 """Attributes that say where in the model an op comes from."""
 
 
-def rewrite_once(module: ModuleOp, patterns: Sequence[RewritePattern]) -> bool:
-    """Offer each op to the patterns, once and in order; whether anything changed.
+def rewrite_once(
+    module: ModuleOp, patterns: Mapping[str, RewritePattern]
+) -> dict[str, int]:
+    """Offer each op to the patterns, once and in order; rewrites by pattern's name.
 
     An op that one pattern rewrote is not offered to the others, and neither are ops
     made on the way. Unlike xDSL's walker it is linear and lets `EdgecError` through.
     """
-    is_changed = False
+    counts = dict.fromkeys(patterns, 0)
     for op in list(module.walk()):
         if op.parent is None:
             continue  # the module itself, or an op that was erased on the way
         rewriter = PatternRewriter(op)
-        for pattern in patterns:
+        for name, pattern in patterns.items():
             pattern.match_and_rewrite(op, rewriter)
             if rewriter.has_done_action:
-                is_changed = True
+                counts[name] += 1
                 break
-    return is_changed
+    return counts
+
+
+def erase_dead(module: ModuleOp) -> int:
+    """Remove ops without effect whose results nobody uses; how many."""
+    count = 0
+    for op in reversed(list(module.walk())):
+        is_used = any(result.first_use for result in op.results)
+        if op.has_trait(Pure) and not is_used:
+            op.detach()
+            op.erase()
+            count += 1
+    return count
 
 
 def producer(value: SSAValue, kind: type[OpT]) -> OpT | None:
@@ -64,4 +79,8 @@ def replace(
 ) -> None:
     """Put `new_ops` in the place of `op`, the last one for its result, labelled."""
     copy_labels(op, *new_ops)
-    rewriter.replace(op, new_ops)
+    for new_op in new_ops:
+        if not isinstance(new_op, nn.ConstantOp):
+            new_op.results[0].name_hint = op.results[0].name_hint
+    rewriter.insert(new_ops)
+    rewriter.replace(op, [], new_ops[-1].results)
