@@ -20,6 +20,7 @@ import numpy.typing as npt
 from edgec.artefact import Artefact
 from edgec.codegen.entry import ENTRY_SYMBOL
 from edgec.codegen.jit import load_object
+from edgec.convention import Convention
 from edgec.errors import InvalidArtefact, InvalidInput, InvalidTarget
 from edgec.runtime.executable import Executable, TensorSpec, is_array
 from edgec.runtime.threads import default_threads
@@ -70,8 +71,7 @@ class CompiledModel:
         Raises `InvalidInput` naming the input whose shape, type, device or place in the
         structure does not fit.
         """
-        convention = self._artefact.convention
-        leaves = convention.flatten_inputs(args, kwargs)
+        leaves = self.convention.flatten_inputs(args, kwargs)
         arrays = [
             _to_numpy(leaf, spec)
             for leaf, spec in zip(leaves, self.inputs, strict=True)
@@ -81,7 +81,7 @@ class CompiledModel:
             import torch
 
             results = [torch.as_tensor(result) for result in results]  # shares memory
-        return convention.unflatten_outputs(results)
+        return self.convention.unflatten_outputs(results)
 
     def run(self, arrays: Sequence[Array]) -> list[Array]:
         """Run the model once on its tensors alone: arrays in, arrays out.
@@ -90,6 +90,11 @@ class CompiledModel:
         structure around them. Raises `InvalidInput` naming the one that does not fit.
         """
         return self._executable(arrays)
+
+    @property
+    def convention(self) -> Convention:
+        """How the model's nested inputs and outputs map to lists of tensors."""
+        return self._artefact.convention
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:

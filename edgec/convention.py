@@ -257,6 +257,16 @@ class Convention:
                 )
         return [leaves[spec.position] for spec in self.input_specs]
 
+    def unflatten_inputs(
+        self, tensors: Sequence[Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The inverse of `flatten_inputs`: `(args, kwargs)`."""
+        leaves = dict(self.constant_inputs)
+        for spec, tensor in zip(self.input_specs, tensors, strict=True):
+            leaves[spec.position] = tensor
+        args, kwargs = self.inputs.unflatten([leaves[i] for i in range(len(leaves))])
+        return args, kwargs
+
     def unflatten_outputs(self, results: Sequence[Any]) -> Any:
         """Rebuild the model's output from the results of `@main`."""
         return self.outputs.unflatten(

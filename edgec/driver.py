@@ -217,7 +217,7 @@ def _tensor_specs(
     for number, type_ in enumerate(main.function_type.outputs):
         tensor: AnyTensor = type_  # pyright: ignore[reportAssignmentType] verified IR
         dtype = dtype_of(tensor.element_type)
-        outputs.append(TensorSpec(f"output {number}", tensor.get_shape(), dtype))
+        outputs.append(TensorSpec(f"output{number}", tensor.get_shape(), dtype))
     return inputs, tuple(outputs)
 
 

@@ -1,0 +1,357 @@
+"""`edgec`: compile models, run them, and compare their speed.
+
+    edgec compile model.pt2 -o model.edgec --target x86-64-v3
+    edgec run model.edgec --input x.npy --output y.npy
+    edgec bench model.pt2 --against torch,onnxruntime
+
+Exit codes: 0 done, 1 failed with a reason, 2 wrong usage. Nothing heavy is imported
+before a command needs it.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import sys
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO, cast
+
+import click
+from click.utils import PacifyFlushWrapper
+
+import edgec
+from edgec.errors import EdgecError, InvalidTarget
+
+if TYPE_CHECKING:
+    from xdsl.dialects.builtin import ModuleOp
+    from xdsl.passes import ModulePass
+
+    from edgec.driver import Form
+    from edgec.options import Sparsity
+    from edgec.report import Report
+    from edgec.tools.bench import Result
+
+MAX_THREADS = 1024
+"""As in `edgec.runtime.threads`, which would import numpy here."""
+
+_DEBUG = "edgec.debug"
+
+
+def _set_debug(ctx: click.Context, _parameter: click.Parameter, value: bool) -> None:
+    if value:
+        ctx.meta[_DEBUG] = True
+
+
+def _debug_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    return click.option(
+        "--debug",
+        is_flag=True,
+        expose_value=False,
+        callback=_set_debug,
+        help="Show the traceback of an error.",
+    )(command)
+
+
+def _check_target(_ctx: click.Context, _parameter: click.Parameter, value: str) -> str:
+    from edgec.target import Target
+
+    try:
+        if value != "native":
+            Target.parse(value)
+    except InvalidTarget as error:
+        raise click.BadParameter(str(error)) from error
+    return value
+
+
+_target_option = click.option(
+    "--target",
+    default="native",
+    show_default=True,
+    callback=_check_target,
+    help="Machine to compile for: native, x86-64-v3, x86-64-v4, generic, …",
+)
+_threads_option = click.option(
+    "--threads",
+    type=click.IntRange(1, MAX_THREADS),
+    help="Threads per call; default: as many as the process may use.",
+)
+_sparsity_option = click.option(
+    "--sparsity",
+    type=click.Choice(["auto", "ignore", "always"]),
+    default="auto",
+    show_default=True,
+    help="Run pruned layers sparse where it is faster, never, or always.",
+)
+_path = click.Path(path_type=Path)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(edgec.__version__, prog_name="edgec")
+@_debug_option
+def cli() -> None:
+    """Compile pruned neural networks for CPUs, and run them.
+
+    Models come as .pt2 files, which torch.export.save writes.
+    """
+
+
+@cli.command("compile")
+@click.argument("model", type=_path)
+@click.option("-o", "--output", type=_path, help="File to write.")
+@_target_option
+@_threads_option
+@_sparsity_option
+@click.option(
+    "--emit",
+    type=click.Choice(["mlir", "lane", "llvm", "asm", "obj"]),
+    help="Stop early and write the tensor-level IR, the kernel-level IR, LLVM IR, "
+    "assembly or an object file; text goes to the terminal without -o.",
+)
+@click.option(
+    "--print-ir-after-all", is_flag=True, help="Print the IR after each pass to stderr."
+)
+@click.option("--statistics", is_flag=True, help="Print what each pass did.")
+@click.option("--report", is_flag=True, help="Print how each layer was compiled.")
+@_debug_option
+def compile_command(
+    model: Path,
+    output: Path | None,
+    target: str,
+    threads: int | None,
+    sparsity: Sparsity,
+    emit: Form | None,
+    print_ir_after_all: bool,
+    **prints: bool,
+) -> None:
+    """Compile MODEL, a .pt2 file, to a file for `edgec run` and edgec.load."""
+    _check_outputs(output, emit, threads, prints)
+    from edgec import driver
+    from edgec.options import Options
+
+    start = time.perf_counter()
+    common: dict[str, Any] = {
+        "target": target,
+        "options": Options(sparsity=sparsity),
+        "observer": _print_ir if print_ir_after_all else None,
+    }
+    if emit is not None:
+        _write(output, driver.emit(model, form=emit, **common))
+        return
+    assert output is not None, "checked above"
+    artefact = driver.build(model, threads=threads, **common)
+    artefact.save(output)
+    seconds = time.perf_counter() - start
+    report = driver.Report.from_json(artefact.report)
+    if prints["statistics"]:
+        _print_statistics(report)
+    if prints["report"]:
+        click.echo(str(report))
+    size = output.stat().st_size / 1e6
+    click.echo(f"wrote {output}: {size:.2f} MB, {report.target}, {seconds:.1f} s")
+
+
+@cli.command("run")
+@click.argument("model", type=_path)
+@click.option(
+    "--input",
+    "inputs",
+    multiple=True,
+    metavar="[NAME=]FILE",
+    help="A .npy file, or an .npz file whose arrays have the inputs' names.",
+)
+@click.option(
+    "--output",
+    "outputs",
+    multiple=True,
+    required=True,
+    type=_path,
+    help="A .npy file for each output, or one .npz file.",
+)
+@_threads_option
+@_debug_option
+def run_command(
+    model: Path, inputs: Sequence[str], outputs: Sequence[Path], threads: int | None
+) -> None:
+    """Run MODEL, an .edgec file, once."""
+    from edgec.compiled import load
+    from edgec.tools.arrays import read_inputs, write_outputs
+
+    compiled = load(model, threads)
+    results = compiled.run(read_inputs(inputs, compiled.inputs))
+    names = [spec.name for spec in compiled.outputs]
+    write_outputs(outputs, dict(zip(names, results, strict=True)))
+
+
+@cli.command("bench")
+@click.argument("model", type=_path)
+@click.option(
+    "--against",
+    default="",
+    metavar="ENGINE,…",
+    help="Others to time in turn with edgec: torch, onnxruntime, openvino.",
+)
+@_target_option
+@_threads_option
+@_sparsity_option
+@click.option(
+    "--rounds",
+    type=click.IntRange(min=1),
+    default=20,
+    show_default=True,
+    help="Times that each engine has its turn.",
+)
+@click.option(
+    "--json", "json_file", type=_path, help="File for all samples and the versions."
+)
+@_debug_option
+def bench_command(
+    model: Path,
+    against: str,
+    target: str,
+    threads: int | None,
+    sparsity: Sparsity,
+    rounds: int,
+    json_file: Path | None,
+) -> None:
+    """Time MODEL, a .pt2 or an .edgec file, on random inputs."""
+    from edgec.tools import bench
+
+    others = [name for name in against.split(",") if name]
+    unknown = [name for name in others if name not in bench.ENGINES]
+    if unknown:
+        raise click.BadParameter(
+            f"no engine {', '.join(unknown)}; choose from {', '.join(bench.ENGINES)}",
+            param_hint="--against",
+        )
+    if others and model.suffix != ".pt2":
+        raise click.UsageError("--against needs the .pt2 file, which others can read")
+    result = bench.bench(
+        model,
+        others,
+        target=target,
+        threads=threads,
+        sparsity=sparsity,
+        rounds=rounds,
+    )
+    if json_file is not None:
+        json_file.write_text(json.dumps(result.to_json(), indent=1) + "\n")
+    _print_times(result)
+
+
+def _check_outputs(
+    output: Path | None, emit: str | None, threads: int | None, prints: dict[str, bool]
+) -> None:
+    """Raise `UsageError` for options that do not go together."""
+    if emit is None and output is None:
+        raise click.UsageError("-o FILE says where the compiled model goes")
+    if emit == "obj" and output is None:
+        raise click.UsageError("--emit obj is not text: -o FILE says where it goes")
+    if emit is not None and (threads is not None or any(prints.values())):
+        raise click.UsageError(
+            "--threads, --statistics and --report are for whole models: not with --emit"
+        )
+
+
+def _write(output: Path | None, content: bytes) -> None:
+    if output is None:
+        click.echo(content, nl=False)
+    else:
+        output.write_bytes(content)
+
+
+def _print_ir(pass_: ModulePass, module: ModuleOp) -> None:
+    click.echo(f"// *** IR after {pass_} ***\n{module}", err=True)
+
+
+def _print_statistics(report: Report) -> None:
+    """A table of seconds and counts: stages first, then passes in their order."""
+    from rich import box
+
+    rows: list[tuple[str, ...]] = []
+    for name in dict.fromkeys([*report.seconds, *report.statistics]):
+        seconds = report.seconds.get(name)
+        counts = report.statistics.get(name, {})
+        cells = [f"{count} = {value}" for count, value in counts.items()]
+        took = "cached" if seconds is None else f"{seconds * 1e3:.1f}"
+        rows.append((name, took, "\n".join(cells)))
+    _print_table(("stage or pass", "ms", "statistics"), rows, box.SIMPLE)
+
+
+def _print_times(result: Result) -> None:
+    from rich import box
+
+    rows = [
+        (
+            timing.engine,
+            *(f"{value * 1e3:.3f}" for value in timing.quartiles()),
+            f"{timing.median() / result.timings[0].median():.2f}",
+            f"{timing.difference:.1e}",
+        )
+        for timing in result.timings
+    ]
+    header = ("engine", "25 % ms", "median ms", "75 % ms", "times edgec", "difference")
+    _print_table(header, rows, box.SIMPLE)
+    click.echo(
+        f"{result.threads} threads, {len(result.timings[0].seconds)} rounds in turns; "
+        "difference: the largest from edgec's outputs, relative to their largest value"
+    )
+
+
+def _print_table(
+    header: Sequence[str], rows: Sequence[Sequence[str]], box: Any
+) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*header, box=box)
+    for row in rows:
+        table.add_row(*row)
+    Console(width=None if sys.stdout.isatty() else 120).print(table)
+
+
+def _explain(error: Exception) -> str:
+    """The reason in a line, or as many as the error itself has."""
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"edgec: error: '{error.filename}': {error.strerror}"
+    if isinstance(error, EdgecError | OSError):
+        notes: list[str] = getattr(error, "__notes__", [])
+        return "\n".join([f"edgec: error: {error}", *notes])
+    reason = (str(error).splitlines() or [""])[0]
+    return f"edgec: internal error: {type(error).__name__}: {reason} (see --debug)"
+
+
+def _fail(ctx: click.Context | None, error: Exception) -> int:
+    if ctx is not None and ctx.meta.get(_DEBUG):
+        traceback.print_exception(error)
+    click.echo(_explain(error), err=True)
+    return 1
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the tool with `args` (default: the command line); return the exit code."""
+    ctx: click.Context | None = None
+    try:
+        ctx = cli.make_context("edgec", list(sys.argv[1:] if args is None else args))
+        with ctx:
+            cli.invoke(ctx)
+    except click.exceptions.Exit as leave:
+        return leave.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        return 128 + 2  # what shells report for SIGINT
+    except Exception as error:  # noqa: BLE001  the user sees a reason, not a traceback
+        if isinstance(error, OSError) and error.errno == errno.EPIPE:
+            # The reader of a pipe left; Python must not complain when it flushes.
+            sys.stdout = cast("TextIO", PacifyFlushWrapper(sys.stdout))
+            return 1
+        return _fail(ctx, error)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
