@@ -80,7 +80,13 @@ class _Build:
         self.sizes, self.places = collapse(
             tuple(shape[d] for d in kept), [p.part(kept) for p in region.places]
         )
-        self.is_inner = all(size == 1 for size in shape[axis + 1 :])
+        self.is_inner = self.steps == [1, 1]
+        if not self.is_inner and any(place.strides[-1] != 1 for place in self.places):
+            # No dimension has neighbouring elements: rows are done one by one.
+            self.sizes = (*self.sizes, 1)
+            self.places = tuple(
+                Affine(place.origin, (*place.strides, 1)) for place in self.places
+            )
 
     def build(self) -> None:
         """Rows along the axis, or blocks of rows where lanes go along another one."""

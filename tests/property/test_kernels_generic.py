@@ -177,7 +177,7 @@ def test_products(data: st.DataObject, target: Any, seed: int) -> None:
     a = numbers((*batch, rows, depth), seed)
     if data.draw(st.booleans()):
         b = numbers((columns, depth), seed + 1)
-        one = Case(lambda x, w: nn.LinearOp(x, w), [a, b], constants=("w",))
+        one = Case(nn.LinearOp, [a, b], constants=("w",))
     else:
         lead = tuple(1 if data.draw(st.booleans()) else size for size in batch)
         one = Case(nn.MatmulOp, [a, numbers((*lead, depth, columns), seed + 1)])

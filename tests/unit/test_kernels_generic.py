@@ -226,6 +226,10 @@ NORMS = {
             (True, Tensors(PLANES, (GAPS,), TIGHT)),
         )
     },
+    "softmax of columns": (
+        lambda x: nn.SoftmaxOp(x, 2),
+        Tensors([(2, 5, 7, 1)], (TIGHT,), GAPS),
+    ),
     "layer norm": (
         lambda x, s, t: nn.LayerNormOp(x, s, t, 1e-5, 1),
         Tensors([(2, 3, 167), (167,), (167,)]),
@@ -409,8 +413,8 @@ def test_cast_and_moves_of_integers(target: Target) -> None:
 def test_batch_norm_with_and_without_constants(target: Target) -> None:
     inputs = [random(2, 6, 7, 9), *(np.abs(random(6, k)[:, 0]) for k in (2, 3, 4, 5))]
 
-    def make(*values: Any) -> Operation:
-        return nn.BatchNormOp(*values, 1e-5)
+    def make(x: Any, scale: Any, shift: Any, mean: Any, variance: Any) -> Operation:
+        return nn.BatchNormOp(x, scale, shift, mean, variance, 1e-5)
 
     for constants in ((), ("scale", "shift", "mean", "variance")):
         one = Case(
@@ -451,7 +455,7 @@ def test_packed_weights_have_every_column_once(target: Target) -> None:
             "'nn.binary' op element type must be f32, got i64",
         ),
         (
-            lambda x, w: nn.LinearOp(x, w),
+            nn.LinearOp,
             [random(2, 3), random(4, 3)],
             (),
             "'nn.linear' op weight must be a constant",
