@@ -121,6 +121,26 @@ def test_binary_kinds(target: Target, kind: BinaryKind) -> None:
         np.testing.assert_array_equal(found, expected)
 
 
+@targets
+def test_comparisons(target: Target) -> None:
+    x, y = (g.ravel() for g in np.meshgrid(SPECIAL, SPECIAL))
+    kinds, size = list(lane.CompareKind), x.size // target.lanes * target.lanes
+    types = {"x": buffer_type(x.size), "y": buffer_type(x.size)}
+    types["z"] = buffer_type(len(kinds) * size)
+    b = KernelBuilder("compare", types, lanes=target.lanes)
+
+    def body(i: SSAValue) -> None:
+        lhs, rhs = b.load("x", i), b.load("y", i)
+        for row, kind in enumerate(kinds):
+            mask = b.compare(kind, lhs, rhs)
+            value = b.select(mask, b.constant(1.0), b.constant(0.0))
+            b.store(value, "z", i, offset=row * size)
+
+    b.loop(0, size, body, step=target.lanes)
+    (found,), (expected,) = run_both(program(b.finish(), 2), [x, y], target)
+    np.testing.assert_array_equal(found, expected)
+
+
 # Random kernels
 
 
