@@ -15,7 +15,7 @@ from xdsl.dialects import func
 from xdsl.ir import SSAValue
 
 from edgec.dialects.lane import buffer_type
-from edgec.kernels.accumulate import ADD, CASCADE, accumulate_rows, parts_of
+from edgec.kernels.accumulate import ADD, CASCADE, Load, accumulate_rows, parts_of
 from edgec.kernels.builder import Index, KernelBuilder
 from edgec.kernels.gaps import zero_all_gaps, zero_gaps
 from edgec.kernels.layout import Layout
@@ -113,46 +113,63 @@ def _normalize(
     lanes: int,
 ) -> func.FuncOp:
     """The kernel that normalizes each group of `space`."""
-    names = ("x", "scale", "shift", "y")
     elements = (source.elements, params, params, result.elements)
-    types = {key: buffer_type(n) for key, n in zip(names, elements, strict=True)}
+    types = {key: buffer_type(n) for key, n in zip(_NAMES, elements, strict=True)}
     b = KernelBuilder(name, types, lanes=lanes)
-    leading, inner = range(space.groups), range(space.groups, len(space.sizes))
-    sizes = tuple(space.sizes[d] for d in inner)
-    rest = [Affine(0, place.part(inner).strides) for place in space.places]
-    parts = parts_of(sizes, rest[0], row=CASCADE * UNROLL * lanes)
-    count = b.constant(float(math.prod(sizes)), lanes=1)
+    group = _Group(b, space, eps)
+    leading = [place.part(range(space.groups)) for place in space.places]
+    for_units(b, space.sizes[: space.groups], leading, group.build)
+    zero_all_gaps(b, "y", result)
+    return b.finish()
 
-    def group(_: list[Index], bases: list[Index]) -> None:
+
+_NAMES = ("x", "scale", "shift", "y")
+
+
+class _Group:
+    """Builds the work on one group."""
+
+    def __init__(self, b: KernelBuilder, space: _Space, eps: float) -> None:
+        self.b, self.eps = b, eps
+        inner = range(space.groups, len(space.sizes))
+        self.sizes = tuple(space.sizes[d] for d in inner)
+        self.places = [Affine(0, place.part(inner).strides) for place in space.places]
+        row = CASCADE * UNROLL * b.lanes
+        self.parts = parts_of(self.sizes, self.places[0], row=row)
+        self.count = b.constant(float(math.prod(self.sizes)), lanes=1)
+
+    def build(self, _: list[Index], bases: list[Index]) -> None:
+        """Mean, variance, then the results."""
+        b = self.b
+
         def load(
             at: Index, offset: int, stride: int, mask: SSAValue | None
         ) -> SSAValue:
             return b.load("x", at, offset=offset, stride=stride, mask=mask)
 
-        total = b.fold("add", accumulate_rows(b, ADD, parts, bases[0], load))
-        mean = _both(b, b.binary("div", total, count))
+        mean = _both(b, self.average(bases[0], load))
 
         def square(
             at: Index, offset: int, stride: int, mask: SSAValue | None
         ) -> SSAValue:
-            value = b.binary("sub", load(at, offset, stride, mask), mean[lanes])
+            value = b.binary("sub", load(at, offset, stride, mask), mean[b.lanes])
             return b.binary("mul", value, value)
 
-        spread = b.fold("add", accumulate_rows(b, ADD, parts, bases[0], square))
-        variance = b.binary("div", spread, count)
-        factor = _both(b, _reciprocal_deviation(b, variance, eps))
+        variance = self.average(bases[0], square)
+        factor = _both(b, _reciprocal_deviation(b, variance, self.eps))
 
         def finish(cursor: Cursor) -> None:
             value = b.binary("sub", cursor.load(0), mean[cursor.lanes])
             value = b.binary("mul", value, factor[cursor.lanes])
             cursor.store(b.dot(cursor.load(2), value, cursor.load(1)))
 
-        walk(b, sizes, [b[key] for key in names], rest, bases, finish)
+        walk(b, self.sizes, [b[key] for key in _NAMES], self.places, bases, finish)
 
-    groups = space.sizes[: space.groups]
-    for_units(b, groups, [place.part(leading) for place in space.places], group)
-    zero_all_gaps(b, "y", result)
-    return b.finish()
+    def average(self, base: Index, load: Load) -> SSAValue:
+        """The mean of what `load` gives, as a scalar."""
+        b = self.b
+        total = accumulate_rows(b, ADD, self.parts, base, load)
+        return b.binary("div", b.fold("add", total), self.count)
 
 
 def _both(b: KernelBuilder, scalar: SSAValue) -> dict[int, SSAValue]:
