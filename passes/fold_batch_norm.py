@@ -69,22 +69,32 @@ def affine_of(parameters: Sequence[AnyArray], eps: float) -> Affine:
         return Affine(factor, shift - mean * factor)
 
 
-def scale_filters(weight: AnyArray, factor: WideArray) -> WideArray:
+def multiply(weight: AnyArray, factor: WideArray) -> AnyArray:
+    """The product in float64, rounded to the type of `weight`.
+
+    Numpy converts piece by piece: there is no float64 copy of a large weight.
+    """
+    result = np.empty_like(weight)
+    with np.errstate(all="ignore"):
+        return np.multiply(
+            weight, factor, out=result, dtype=np.float64, casting="same_kind"
+        )
+
+
+def scale_filters(weight: AnyArray, factor: WideArray) -> AnyArray:
     """`[F, …]` with each filter multiplied by its factor; zeros stay zero."""
-    wide = weight.astype(np.float64)
-    return wide * factor.reshape(-1, *(1,) * (weight.ndim - 1))
+    rows = weight.reshape(len(weight), -1)
+    return multiply(rows, factor.reshape(-1, 1)).reshape(weight.shape)
 
 
-def scale_transposed(weight: AnyArray, factor: WideArray, groups: int) -> WideArray:
+def scale_transposed(weight: AnyArray, factor: WideArray, groups: int) -> AnyArray:
     """The same for the `[C, F / groups, *K]` of a transposed convolution.
 
     Filter `f` of group `g` stands in the rows of the input channels of group `g`.
     """
     channels, filters, *kernel = weight.shape
-    wide = weight.astype(np.float64).reshape(
-        groups, channels // groups, filters, math.prod(kernel)
-    )
-    scaled = wide * factor.reshape(groups, 1, filters, 1)
+    split = weight.reshape(groups, channels // groups, filters, math.prod(kernel))
+    scaled = multiply(split, factor.reshape(groups, 1, filters, 1))
     return scaled.reshape(weight.shape)
 
 
