@@ -18,30 +18,45 @@ from edgec.kernels.layout import Layout, layout
 from edgec.kernels.lowered import Lowered, Packed
 from edgec.kernels.pack_pattern import pack_pattern
 from edgec.kernels.positions import Extra, row_mask
-from edgec.kernels.window import Window
+from edgec.kernels.window import window_of
 
 Floats = npt.NDArray[np.float32]
+
+SETTINGS: dict[str, set[str]] = {
+    "dense": {"filters", "vectors", "chunk"},
+    "depthwise": {"vectors"},
+    "pattern": {"form", "packed", "rows", "block", "splits"},
+}
+"""Family → what its schedule sets."""
 
 
 def lower_conv(op: sq.ConvOp, weights: WeightStore, lanes: int) -> Lowered:
     """The kernel that `kernel` names; `layout-tuning` has set it."""
-    if op.kernel is None:
-        raise PassFailed(
-            "'sq.conv' op has no kernel: run choose-kernel and layout-tuning first"
-        )
-    family = op.kernel.family.data
+    family = _checked_family(op)
     if family == "pattern":
         return _lower_pattern(op, weights, lanes)
     lower = {"dense": _lower_dense, "depthwise": _lower_depthwise}[family]
     return lower(op, weights)
 
 
-def window_of(op: sq.ConvOp) -> Window:
-    """The geometry of a convolution."""
-    kernel = nn.shape_of(op.weight)[2:]
-    attributes = (op.stride, op.padding_low, op.padding_high, op.dilation)
-    pairs = [tuple(a.get_values()) for a in attributes]
-    return Window((kernel[0], kernel[1]), *((p[0], p[1]) for p in pairs))
+def _checked_family(op: sq.ConvOp) -> str:
+    """The family of the op's kernel, whose schedule is complete."""
+    if op.kernel is None:
+        raise PassFailed(
+            "'sq.conv' op has no kernel: run choose-kernel and layout-tuning first"
+        )
+    family, settings = op.kernel.family.data, op.kernel.settings
+    if family not in SETTINGS:
+        raise PassFailed(
+            f"'sq.conv' op kernel must be one of {sorted(SETTINGS)}, got '{family}'"
+        )
+    if set(settings) != SETTINGS[family]:
+        raise PassFailed(
+            f"'sq.conv' op kernel '{family}' must have the schedule "
+            f"{sorted(SETTINGS[family])}, got {sorted(settings)}: run layout-tuning "
+            "first"
+        )
+    return family
 
 
 def constant_operand(value: SSAValue, weights: WeightStore) -> Floats:
@@ -78,29 +93,27 @@ def _lower_dense(op: sq.ConvOp, weights: WeightStore) -> Lowered:
 
 def _lower_depthwise(op: sq.ConvOp, weights: WeightStore) -> Lowered:
     assert op.kernel is not None
-    source, window = layout(op.input), window_of(op)
-    shared = {
-        "source": source,
-        "result": layout(op.result),
-        "has_bias": op.bias is not None,
-        "steps": _steps(op),
-        "extras": _extras(op),
-    }
+    source, result = layout(op.input), layout(op.result)
+    window, has_bias = window_of(op), op.bias is not None
+    end = (_steps(op), _extras(op))
     dense = constant_operand(op.weight, weights).reshape(-1)
     table = Packed(constant_name(op.weight.owner), dense)
     if window.stride != (1, 1):
+        taps = window.direct_offsets(source)
         strided = StridedDepthwiseConv(
-            **shared, taps=window.direct_offsets(source), stride=window.stride
+            source, result, taps, window.stride, has_bias, *end
         )
         return Lowered(strided, (op.input, table, *_rest(op, weights, None)))
     vectors = op.kernel.settings["vectors"]
-    flat = DepthwiseConv(**shared, taps=window.tap_offsets(source), vectors=vectors)
-    return Lowered(flat, (op.input, table, *_rest(op, weights, flat.result)))
+    taps = window.tap_offsets(source)
+    flat = DepthwiseConv(source, result, taps, has_bias, *end, vectors)
+    return Lowered(flat, (op.input, table, *_rest(op, weights, result)))
 
 
 def _lower_pattern(op: sq.ConvOp, weights: WeightStore, lanes: int) -> Lowered:
     source_op = op.weight.owner
-    assert op.kernel is not None and isinstance(source_op, sq.WeightOp)
+    assert op.kernel is not None
+    assert isinstance(source_op, sq.WeightOp)
     encoding = source_op.encoding
     assert isinstance(encoding, sq.PatternAttr)
     settings, name = op.kernel.settings, source_op.resource_names()["weight"]

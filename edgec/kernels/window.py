@@ -1,17 +1,22 @@
 """Where the taps of a convolution lie in a lane layout.
 
-With rows of one pitch on both sides, output position `p = y * pitch + x` reads the input
-at `p + offset` for a constant offset per tap; a stride becomes a split into phases. This
-file computes the offsets and how much zero padding they reach into.
+With rows of one pitch on both sides, output position `p = y * pitch + x` reads the
+input at `p + offset` for a constant offset per tap; a stride becomes a split into
+phases. This file computes the offsets and how much zero padding they reach into.
 
-Source: the flat-position view of direct convolution is folklore; the split into phases is
-the polyphase decomposition of signal processing.
+Source: the flat-position view of direct convolution is folklore; the split into phases
+is the polyphase decomposition of signal processing.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from xdsl.dialects.builtin import DenseArrayBase, IntegerType
+from xdsl.ir import Attribute
+from xdsl.utils.hints import isa
+
+from edgec.dialects import nn, sq
 from edgec.kernels.layout import Layout
 
 
@@ -70,3 +75,21 @@ class Window:
                 plane = (phase_y * self.stride[1] + phase_x) * source.plane
                 offsets.append(plane + dy * source.pitch + dx)
         return tuple(offsets)
+
+
+def window_of(op: sq.ConvOp) -> Window:
+    """The geometry of a convolution of rank 4."""
+    kernel = nn.shape_of(op.weight)[2:]
+    return Window(
+        kernel=(kernel[0], kernel[1]),
+        stride=_pair(op.stride),
+        low=_pair(op.padding_low),
+        high=_pair(op.padding_high),
+        dilation=_pair(op.dilation),
+    )
+
+
+def _pair(values: Attribute) -> tuple[int, int]:
+    assert isa(values, DenseArrayBase[IntegerType])
+    rows, columns = values.get_values()
+    return rows, columns

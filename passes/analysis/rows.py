@@ -15,7 +15,7 @@ from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import SSAValue
 
 from edgec.dialects import nn, sq
-from edgec.kernels.window import Window
+from edgec.kernels.window import window_of
 
 CACHE_LINE = 16
 """f32 elements of 64 bytes."""
@@ -24,24 +24,16 @@ PAGE = 1024
 sets of the L1 cache."""
 
 
-def window_of(op: sq.ConvOp) -> Window:
-    """The geometry of a convolution."""
-    kernel = nn.shape_of(op.weight)[2:]
-    attributes = (op.stride, op.padding_low, op.padding_high, op.dilation)
-    pairs = [tuple(a.get_values()) for a in attributes]
-    return Window((kernel[0], kernel[1]), *((p[0], p[1]) for p in pairs))
-
-
 def is_strided(op: sq.ConvOp) -> bool:
     """Whether neighbouring results read inputs that are not neighbours."""
-    return any(s != 1 for s in op.stride.get_values())
+    return window_of(op).stride != (1, 1)
 
 
 def is_split(op: sq.ConvOp) -> bool:
     """Whether the input must be split into phases first.
 
-    A depthwise kernel reads each input for one filter only, so that splitting would cost
-    more than loads with a stride.
+    A depthwise kernel reads each input for one filter only, so that splitting would
+    cost more than loads with a stride.
     """
     assert op.kernel is not None
     return is_strided(op) and op.kernel.family.data != "depthwise"
@@ -161,7 +153,7 @@ def row_groups(module: ModuleOp) -> RowGroups:
         groups.need(value, width + groups.gaps_of(value).between_rows)
     for op in convs:
         if is_split(op):
-            columns = -(-nn.shape_of(op.input)[3] // op.stride.get_values()[1])
+            columns = -(-nn.shape_of(op.input)[3] // window_of(op).stride[1])
             groups.need(op.result, columns + max(reach(op)[1]))
     return groups
 
@@ -170,7 +162,6 @@ def phase_layout(op: sq.ConvOp, pitch: int) -> sq.LaneAttr:
     """The layout of the copy that a strided convolution reads."""
     gaps = Gaps()
     gaps.include(*reach(op))
-    stride = op.stride.get_values()
-    layout = place(nn.shape_of(op.input), gaps, pitch, (stride[0], stride[1]))
+    layout = place(nn.shape_of(op.input), gaps, pitch, window_of(op).stride)
     assert layout is not None
     return layout
