@@ -91,6 +91,8 @@ def write_tensors(path: Path, content: TensorFile) -> None:
             for _, array in arrays:
                 file.write(array.reshape(-1).view(np.uint8).data)
         temporary.replace(path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -39,6 +39,9 @@ Call = Callable[[], list[Array]]
 BATCH_SECONDS = 0.02
 """A batch of calls takes about as long, so that the clock's own cost does not count."""
 
+PAUSE_SECONDS = 0.01
+"""Between turns: the threads of the engine before stop looking for more work."""
+
 SEED = 0
 
 
@@ -138,6 +141,7 @@ def interleave(calls: Mapping[str, Call], rounds: int) -> dict[str, list[float]]
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(rounds):
         for name, call in calls.items():
+            time.sleep(PAUSE_SECONDS)
             call()  # the turn before was another's: caches and threads are cold
             seconds[name].append(_time(call, sizes[name]))
     return seconds

@@ -11,16 +11,19 @@ before a command needs it.
 from __future__ import annotations
 
 import errno
+import importlib
 import json
+import logging
+import os
 import sys
 import time
 import traceback
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO, cast
+from typing import TYPE_CHECKING, Any
 
 import click
-from click.utils import PacifyFlushWrapper
 
 import edgec
 from edgec.errors import EdgecError, InvalidTarget
@@ -131,6 +134,7 @@ def compile_command(
     from edgec import driver
     from edgec.options import Options
 
+    _quiet_torch()
     start = time.perf_counter()
     common: dict[str, Any] = {
         "target": target,
@@ -219,6 +223,8 @@ def bench_command(
     """Time MODEL, a .pt2 or an .edgec file, on random inputs."""
     from edgec.tools import bench
 
+    if model.suffix == ".pt2":
+        _quiet_torch()
     others = [name for name in against.split(",") if name]
     unknown = [name for name in others if name not in bench.ENGINES]
     if unknown:
@@ -241,10 +247,19 @@ def bench_command(
     _print_times(result)
 
 
+def _quiet_torch() -> None:
+    """Keep torch's own log out of the way of our messages; `--debug` shows it."""
+    importlib.import_module("torch")  # which sets its loggers up
+    if not click.get_current_context().meta.get(_DEBUG):
+        logging.getLogger("torch").setLevel(logging.CRITICAL)
+
+
 def _check_outputs(
     output: Path | None, emit: str | None, threads: int | None, prints: dict[str, bool]
 ) -> None:
-    """Raise `UsageError` for options that do not go together."""
+    """Raise `UsageError` for options that do not go together or cannot be met."""
+    if output is not None and not output.parent.is_dir():
+        raise click.BadParameter(f"'{output.parent}' is not a folder", param_hint="-o")
     if emit is None and output is None:
         raise click.UsageError("-o FILE says where the compiled model goes")
     if emit == "obj" and output is None:
@@ -267,14 +282,14 @@ def _print_ir(pass_: ModulePass, module: ModuleOp) -> None:
 
 
 def _print_statistics(report: Report) -> None:
-    """A table of seconds and counts: stages first, then passes in their order."""
+    """A table of times and counts: stages first, then passes in their order."""
     from rich import box
 
     rows: list[tuple[str, ...]] = []
     for name in dict.fromkeys([*report.seconds, *report.statistics]):
         seconds = report.seconds.get(name)
         counts = report.statistics.get(name, {})
-        cells = [f"{count} = {value}" for count, value in counts.items()]
+        cells = [f"{count} = {value}" for count, value in counts.items() if value]
         took = "cached" if seconds is None else f"{seconds * 1e3:.1f}"
         rows.append((name, took, "\n".join(cells)))
     _print_table(("stage or pass", "ms", "statistics"), rows, box.SIMPLE)
@@ -335,7 +350,9 @@ def main(args: Sequence[str] | None = None) -> int:
     ctx: click.Context | None = None
     try:
         ctx = cli.make_context("edgec", list(sys.argv[1:] if args is None else args))
-        with ctx:
+        with ctx, warnings.catch_warnings():
+            if not sys.warnoptions:  # those of torch say nothing to a user of edgec
+                warnings.simplefilter("ignore")
             cli.invoke(ctx)
     except click.exceptions.Exit as leave:
         return leave.exit_code
@@ -347,7 +364,7 @@ def main(args: Sequence[str] | None = None) -> int:
     except Exception as error:  # noqa: BLE001  the user sees a reason, not a traceback
         if isinstance(error, OSError) and error.errno == errno.EPIPE:
             # The reader of a pipe left; Python must not complain when it flushes.
-            sys.stdout = cast("TextIO", PacifyFlushWrapper(sys.stdout))
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 1
         return _fail(ctx, error)
     return 0
