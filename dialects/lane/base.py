@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any, cast
 
 from xdsl.dialects.builtin import (
@@ -22,7 +23,6 @@ from xdsl.irdl import (
     base,
 )
 from xdsl.utils.exceptions import VerifyException
-from xdsl.utils.hints import isa
 
 memory = base(MemRefType)
 number = base(Float32Type) | base(IntegerType) | base(VectorType)
@@ -58,11 +58,13 @@ def width_of(type_: Attribute) -> int | None:
     return None
 
 
+@cache
 def vector(lanes: int, element: Attribute = f32) -> Attribute:
     """`vector<lanes x element>`, or `element` itself for one lane."""
     return VectorType(element, [lanes]) if lanes > 1 else element
 
 
+@cache
 def buffer_type(elements: int, element: Attribute = f32) -> MemRefType[Any]:
     """A flat buffer of `elements`."""
     return MemRefType(element, [elements])
@@ -84,11 +86,11 @@ class AccessOp(IRDLOperation):
     ) -> None:
         """The buffer is flat and of the value's element type; the mask fits."""
         element = element_of(value)
-        assert isa(buffer.type, Buffer)
-        if buffer.type.get_num_dims() != 1 or buffer.type.element_type != element:
+        assert isinstance(buffer.type, MemRefType)
+        memory = cast("Buffer", buffer.type)
+        if len(memory.shape.data) != 1 or memory.element_type != element:
             raise VerifyException(
-                f"'{self.name}' op must access a flat buffer of {element}, "
-                f"got {buffer.type}"
+                f"'{self.name}' op must access a flat buffer of {element}, got {memory}"
             )
         if mask is not None:
             check_lanes(self, mask, value)

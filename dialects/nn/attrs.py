@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 from xdsl.dialects.builtin import (
@@ -28,6 +29,7 @@ def float_array(values: Sequence[float]) -> DenseArrayBase[Any]:
     return DenseArrayBase.from_list(f64, list(values))
 
 
+@cache
 def int_attr(value: int) -> IntegerAttr[Any]:
     """`value : i64`."""
     return IntegerAttr(value, i64)
