@@ -1,12 +1,13 @@
 """Building kernels: `func.func`s of `lane`, `scf` and `arith` ops.
 
-`KernelBuilder` keeps the insertion point, folds index arithmetic on constants, and shares
-constants. Index arguments may be Python ints or values.
+`KernelBuilder` keeps the insertion point, folds index arithmetic on constants, and
+shares constants. Index arguments may be Python ints or values.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from xdsl.dialects import arith, func, scf
@@ -14,14 +15,13 @@ from xdsl.dialects.builtin import (
     FunctionType,
     IndexType,
     IntegerAttr,
-    IntegerType,
     MemRefType,
     f32,
 )
 from xdsl.ir import Attribute, Block, Operation, Region, SSAValue
 
 from edgec.dialects import lane
-from edgec.dialects.lane import buffer_type, vector
+from edgec.dialects.lane import buffer_type, element_of, vector, width_of
 from edgec.dialects.nn import int_attr
 
 Index = int | SSAValue
@@ -162,7 +162,7 @@ class KernelBuilder:
         types = [value.type for value in carried]
         block = Block(arg_types=[index, *types])
         bounds = (self.value(begin), self.value(end), self.value(step))
-        with _inside(self, block):
+        with self._inside(block):
             next_values = body(*block.args) or ()
             block.add_op(scf.YieldOp(*next_values))
         loop = scf.ForOp(*bounds, list(carried), Region(block))
@@ -179,7 +179,7 @@ class KernelBuilder:
         blocks = [Block(), Block()]
         values: Sequence[SSAValue] = ()
         for block, branch in zip(blocks, (then, otherwise), strict=True):
-            with _inside(self, block):
+            with self._inside(block):
                 values = (branch() if branch else None) or ()
                 block.add_op(scf.YieldOp(*values))
         operation = scf.IfOp(
@@ -316,6 +316,15 @@ class KernelBuilder:
         """`lane.scratch` of f32; `offset` counts bytes, a multiple of 64."""
         return self.add(lane.ScratchOp(buffer_type(elements), offset))
 
+    @contextmanager
+    def _inside(self, block: Block) -> Generator[None]:
+        """Build in another block for a while."""
+        outer, self._block = self._block, block
+        try:
+            yield
+        finally:
+            self._block = outer
+
     def _memory(self, buffer: SSAValue | str) -> SSAValue:
         return self._buffers[buffer] if isinstance(buffer, str) else buffer
 
@@ -337,22 +346,7 @@ class KernelBuilder:
         return self._constants[key]
 
 
-class _inside:
-    """Build in another block for a while."""
-
-    def __init__(self, builder: KernelBuilder, block: Block) -> None:
-        self._builder, self._block = builder, block
-
-    def __enter__(self) -> None:
-        self._outer = self._builder._block
-        self._builder._block = self._block
-
-    def __exit__(self, *_: object) -> None:
-        self._builder._block = self._outer
-
-
 def _element(memory: SSAValue) -> Attribute:
-    assert isinstance(memory.type, MemRefType)
-    element = memory.type.element_type
-    assert isinstance(element, IntegerType) or element == f32
+    element = element_of(memory.type)
+    assert width_of(element) is not None or element == f32
     return element

@@ -149,7 +149,7 @@ class _Build:
         chunks: int,
         filters: int,
     ) -> None:
-        """All tiles of the chunk for `filters` filters; the last chunk does the rest."""
+        """All tiles of the chunk for `filters` filters; the last one does the rest."""
         spec, b = self.spec, self.b
         first = b.plus(b.times(group, self.per_group), b.times(block, spec.filters))
         weights = b.times(first, self.channels * len(spec.taps))

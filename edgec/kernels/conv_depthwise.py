@@ -104,7 +104,10 @@ class _Plane:
             values = [self.accumulate(start, v, weights, bias) for v in range(vectors)]
             self.sink.store(image, filter_, at, values, 1, vectors, tail)
 
-        b.loop(0, full, lambda i: micro(b.times(i, tile), spec.vectors, 0))
+        def whole(number: SSAValue) -> None:
+            micro(b.times(number, tile), spec.vectors, 0)
+
+        b.loop(0, full, whole)
         if rest:
             micro(full * tile, -(-rest // b.lanes), rest % b.lanes)
         self.sink.zero_gaps(image, filter_, 1)

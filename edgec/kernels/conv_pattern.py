@@ -1,4 +1,4 @@
-"""Pattern-sparse convolution: filters of single kernels over tiles of rows x one vector.
+"""Pattern-sparse convolution: filters of single kernels over rows of one vector.
 
     for tile, for block of channels:
         pack the block's rows, once per column of the window          (if packed)
@@ -8,8 +8,8 @@
             store the sum, or finish after the last block
 
 Filters share nothing, so every weight meets one load per row of the tile. What pays:
-no branch per kernel (`table`: the taps' addresses come from a table; `runs`: one loop per
-pattern with the taps as constants), loads that hit L1 and do not cross cache lines
+no branch per kernel (`table`: the taps' addresses come from a table; `runs`: one loop
+per pattern with the taps as constants), loads that hit L1 and do not cross cache lines
 (packing), and enough rows to hide the latency of multiply-add.
 
 Source: PatDNN (ASPLOS 2020): sections 5.2 to 5.4; the packed strip and the table of tap

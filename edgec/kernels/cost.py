@@ -23,7 +23,7 @@ MAX_FILTERS = 12
 """More filters need more weights per cycle than L2 delivers: 14 x 2 is measured slower
 than 12 x 2 on every 3x3 layer."""
 DENSE_EFFICIENCY = 0.8
-"""Measured share of the peak that a register block which counts as free of stalls has."""
+"""Measured share of the peak of a register block that counts as free of stalls."""
 MAX_ROWS = 14
 """More rows than this only lengthen the code."""
 VISIT_CYCLES = 40.0

@@ -1,7 +1,7 @@
 """How a tensor lies in its buffer, as plain numbers.
 
-`Layout` is the meaning of `#sq.lane` and of the plain row-major order, for kernels: strides,
-origin, and where the gaps are that must be kept zero.
+`Layout` is the meaning of `#sq.lane` and of the plain row-major order, for kernels:
+strides, origin, and where the gaps are that must be kept zero.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -11,14 +12,18 @@ from edgec.dialects.fkw import Fkw
 from edgec.kernels.conv_pattern import PatternConv
 from edgec.kernels.strip import Strip
 
+Number = TypeVar("Number", np.int32, np.float32)
 Ints = npt.NDArray[np.int32]
 Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class PatternTables:
-    """Arrays of a `PatternConv`; kernels stand in the order in which they are used:
-    part of the filters, block of channels, row, then the order of the storage."""
+    """Arrays of a `PatternConv`.
+
+    Kernels stand in the order in which they are used: part of the filters, block of
+    channels, row, then the order of the storage.
+    """
 
     w: Floats
     """`[kernels, taps]` weights."""
@@ -51,9 +56,9 @@ def pack_pattern(fkw: Fkw, spec: PatternConv, lanes: int) -> PatternTables:
         cell = cell * runs + fkw.pattern
     counts = np.bincount(cell, minlength=spec.num_blocks * filters * runs)
     return PatternTables(
-        w=_at_least_one(fkw.weight[order], np.float32),
+        w=_at_least_one(fkw.weight[order].astype(np.float32)),
         where=_at_least_one(
-            _addresses(spec, lanes, channel[order], fkw.pattern[order]), np.int32
+            _addresses(spec, lanes, channel[order], fkw.pattern[order]).astype(np.int32)
         ),
         counts=counts.astype(np.int32),
         starts=starts.astype(np.int32),
@@ -86,13 +91,13 @@ def _addresses(
 def _balanced(offset: npt.NDArray[np.int64], parts: int) -> npt.NDArray[np.int64]:
     """Row boundaries that cut the kernels into about equal parts."""
     goals = np.arange(1, parts) * (offset[-1] / parts)
-    inner = np.searchsorted(offset, goals)
-    return np.concatenate(([0], inner, [len(offset) - 1]))
+    ends = np.zeros(parts + 1, np.int64)
+    ends[1:-1] = np.searchsorted(offset, goals)
+    ends[-1] = len(offset) - 1
+    return ends
 
 
-def _at_least_one(
-    array: npt.NDArray[np.generic], dtype: npt.DTypeLike
-) -> npt.NDArray[np.generic]:
+def _at_least_one(array: npt.NDArray[Number]) -> npt.NDArray[Number]:
     """A flat array that is not empty, so that it has an address."""
-    flat = np.ascontiguousarray(array, dtype).reshape(-1)
-    return flat if flat.size else np.zeros(1, dtype)
+    flat = np.ascontiguousarray(array).reshape(-1)
+    return flat if flat.size else np.zeros(1, flat.dtype)

@@ -1,7 +1,7 @@
 """The end of a convolution kernel: epilogue, zero gaps, store.
 
-Shared by the convolution kernels, whose results are vectors of neighbouring positions of
-one filter's plane.
+Shared by the convolution kernels, whose results are vectors of neighbouring positions
+of one filter's plane.
 """
 
 from __future__ import annotations
@@ -92,8 +92,9 @@ class PositionStore:
             for v in range(vectors):
                 exists = b.tail_mask(tail) if tail and v == vectors - 1 else None
                 value = self.finish(values[f * vectors + v], sides, f, v, exists)
-                if masks[v] is not None:
-                    value = b.select(masks[v], value, b.constant(0.0))
+                mask = masks[v]
+                if mask is not None:
+                    value = b.select(mask, value, b.constant(0.0))
                 offset = result.origin + f * result.strides[1] + v * b.lanes
                 b.store(value, "y", where, offset=offset, mask=exists)
 

@@ -19,7 +19,10 @@ from edgec.kernels.window import Window
 
 @dataclass(frozen=True)
 class Reader:
-    """Addresses of a tile's input: `base + offset + channel * c + taps[t] + row * r`."""
+    """Addresses of a tile's input.
+
+    `base + offset + channel * c + taps[t] + row * r` for row `r`, tap `t`, channel `c`.
+    """
 
     buffer: SSAValue
     base: Index
@@ -68,7 +71,10 @@ class Strip:
         )
 
     def direct(self, b: KernelBuilder, place: Index) -> Reader:
-        """Read the source itself; `place` is the tile's position in its first channel."""
+        """Read the source itself.
+
+        `place` is the tile's position in its first channel.
+        """
         source = self.source
         return Reader(
             b["x"],
