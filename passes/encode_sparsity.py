@@ -4,8 +4,9 @@ What: the weight of a convolution whose zeros follow a pattern scheme becomes an
 `sq.weight` in FKW storage.
 
 Why: a mask leaves the dense kernel as slow as it was. Stored as kernels and patterns, a
-weight at density 1/8 needs an eighth of the multiplications and about a seventh of the
-bytes, and the compiler knows its structure: no index per weight, no branch per zero.
+weight at density 1/8 needs an eighth of the multiplications and less than a fifth of
+the bytes, and the compiler knows its structure: no index per weight, no branch per
+zero.
 
 How: only the zeros count, no annotation: models from any pruner work. Kernels with no
 weight are dropped; the others must fit in a few patterns of equally many positions

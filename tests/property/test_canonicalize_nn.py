@@ -38,6 +38,34 @@ def test_one_dimensional_layers_become_two_dimensional(case: Case) -> None:
             assert len(nn.shape_of(op.result)) == 4
 
 
+def test_sums_and_products_between_one_dimensional_layers() -> None:
+    chain = Chain((1, 2, 4))
+    start = chain.value
+    weight = chain.constant(2, 2, 1)
+    one, zero = (1,), (0,)
+    chain.then(
+        nn.ConvOp(
+            chain.value,
+            weight,
+            stride=one,
+            padding_low=zero,
+            padding_high=zero,
+            dilation=one,
+        )
+    )
+    chain.then(nn.BinaryOp("mul", chain.constant(2, 1), chain.value))
+    chain.then(nn.BinaryOp("sub", chain.value, start))
+    chain.then(nn.UnaryOp("relu", chain.value))
+    names, _ = run(chain, rtol=1e-6)
+    assert [name for name in names if name != "reshape"] == [
+        "conv",
+        "binary",
+        "binary",
+        "unary",
+    ]
+    assert names[-1] == "reshape"
+
+
 class Chain:
     """A function that applies ops in a row, with constants in the IR or the store."""
 
@@ -177,6 +205,25 @@ def test_padding_goes_into_a_pool() -> None:
             )
         )
         assert run(chain)[0] == ["pool"]
+
+
+@pytest.mark.parametrize("counts", [True, False])
+def test_a_border_counts_as_input(counts: bool) -> None:
+    chain = Chain((1, 2, 5, 5))
+    pads = (0, 0, 1, 1)
+    chain.then(nn.PadOp("constant", chain.value, pads, pads))
+    chain.then(
+        nn.PoolOp(
+            "avg",
+            chain.value,
+            kernel=(5, 5),
+            stride=(1, 1),
+            padding=(1, 1),
+            dilation=(1, 1),
+            count_include_pad=counts,
+        )
+    )
+    assert run(chain, rtol=1e-6)[0] == ["pad", "pool"][counts:]
 
 
 def test_a_strided_unit_conv_reads_a_slice() -> None:
