@@ -1,8 +1,8 @@
 """From a tensor-level module to native code: kernels, emission, object cache.
 
 A compiled program is stored under a hash of the tensor-level module, the target, the
-options and the compiler's own code: with these equal, the code is equal. Weights are not part of it;
-they are packed anew in each process.
+options and the compiler's own code: with these equal, the code is equal. Weights are
+not part of it; they are packed anew in each process.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ def build_program(
 
 @cache
 def _sources() -> str:
-    """A hash of the code that makes code: an edited compiler never meets old objects."""
+    """A hash of the code that makes code: an edited compiler meets no old objects."""
     state = hashlib.blake2b(digest_size=16)
     for package in (codegen, dialects, kernels, passes):
         for path in sorted(Path(package.__path__[0]).resolve().rglob("*.py")):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -132,5 +132,5 @@ def _describe(op: sq.ConvOp | sq.LinearOp, weights: Mapping[str, Any]) -> LayerR
     )
 
 
-def _epilogue(steps: Sequence[object]) -> tuple[str, ...]:
+def _epilogue(steps: Iterable[object]) -> tuple[str, ...]:
     return tuple(step.step.kind for step in steps if isinstance(step, sq.StepAttr))

@@ -1,15 +1,16 @@
 """What: choose the kernel family of every convolution, dense or sparse, by cost.
 
-Why: a sparse kernel loads once per multiply and pays for addresses; below some saving the
-dense kernel, which shares each load among a block of filters, is faster. A sparse layer
-must never be slower than the same layer dense.
+Why: a sparse kernel loads once per multiply and pays for addresses; below some saving
+the dense kernel, which shares each load among a block of filters, is faster. A sparse
+layer must never be slower than the same layer dense.
 
-How: predict the cycles of both families from their schedules (`edgec.kernels.cost`); keep
-the encoding if it wins, else decode the weights to a dense constant. Depthwise layers
-have a family of their own. The choice and the prediction stand in `kernel` and `sq.why`.
+How: predict the cycles of both families from their schedules (`edgec.kernels.cost`);
+keep the encoding if it wins, else decode the weights to a dense constant. Depthwise
+layers have a family of their own. The choice and the prediction stand in `kernel` and
+`sq.why`.
 
-Invariants: needs `sq.conv` (after `fuse`); leaves every `sq.conv` with a `kernel`. Values
-do not change.
+Invariants: needs `sq.conv` (after `fuse`); leaves every `sq.conv` of rank 4 with a
+`kernel`. Values do not change.
 
 Source: the rule is this project's; the cost model counts ports as in Agner Fog's
 microarchitecture manual.
@@ -112,7 +113,7 @@ class ChooseKernel(ReportingPass):
     """`sparse` or `dense`: choose that wherever it exists, whatever it costs."""
 
     def run(self, ctx: Context, op: ModuleOp) -> Mapping[str, int]:
-        """Count the families chosen, and sparse layers that run dense because faster."""
+        """Count the families chosen, and the sparse layers that run dense."""
         counts = {"dense": 0, "depthwise": 0, "pattern": 0, "decoded": 0}
         registers = Registers(self.lanes, self.registers)
         for conv in [o for o in op.walk() if isinstance(o, sq.ConvOp)]:

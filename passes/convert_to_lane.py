@@ -5,12 +5,13 @@ layers of equal shape share one kernel, so code grows with distinct layers only.
 
 How: `@main` gets the inputs, then the results, as flat buffers. Each op names a kernel
 spec and its arguments (`edgec.kernels`); equal specs become one function. Weights are
-packed for their kernel and named in the weight store. A reshape between plain tensors is
-the same buffer. A result that is an input, a constant or used elsewhere too is copied.
+packed for their kernel and named in the weight store. A reshape between plain tensors
+is the same buffer. A result that is an input, a constant or used elsewhere too is
+copied.
 
 Invariants: needs one `@main` without nested regions whose ops all have a kernel; leaves
-`lane`, `scf`, `arith` and `func` only. `edgec.inputs` and `edgec.outputs` on `@main` keep
-the tensor types.
+`lane`, `scf`, `arith` and `func` only. `edgec.inputs` and `edgec.outputs` on `@main`
+keep the tensor types.
 
 Source: BLIS (Van Zee and van de Geijn, 2015) for micro-kernels around packed operands.
 """
@@ -147,13 +148,34 @@ class ConvertToLane(ReportingPass):
     **Before**
 
     ```mlir
-    BEFORE
+    func.func @main(%x: tensor<2x4xf32>) -> tensor<2x4xf32> {
+      %y = nn.unary relu %x {nn.path = "act"} : (tensor<2x4xf32>) -> tensor<2x4xf32>
+      func.return %y : tensor<2x4xf32>
+    }
     ```
 
     **After**
 
     ```mlir
-    AFTER
+    func.func @elementwise_0(%thread: index, %threads: index, %x: memref<8xf32>,
+                             %y: memref<8xf32>) {
+      %one = arith.constant 1 : index
+      %zero = arith.constant 0 : index
+      %begin = arith.divui %thread, %threads : index
+      %next = arith.addi %thread, %one : index
+      %end = arith.divui %next, %threads : index
+      scf.for %unit = %begin to %end step %one {
+        %v = lane.load %x[%zero] : memref<8xf32>, vector<8xf32>
+        %r = lane.unary relu %v : vector<8xf32>
+        lane.store %r, %y[%zero] : vector<8xf32>, memref<8xf32>
+      }
+      func.return
+    }
+    func.func @main(%x: memref<8xf32>, %y: memref<8xf32>) attributes {
+      edgec.inputs = [tensor<2x4xf32>], edgec.outputs = [tensor<2x4xf32>]} {
+      lane.launch @elementwise_0(%x, %y) {layer = "act"} : memref<8xf32>, memref<8xf32>
+      func.return
+    }
     ```
     """
 
@@ -213,13 +235,16 @@ def convert(block: Block, program: Program) -> None:
     operations = [op for op in block.ops if op is not last and not is_weight(op)]
     check_supported(operations)
     for value in block.args:
-        program.buffers[value] = program.main.insert_arg(
+        argument = program.main.insert_arg(
             buffer_type_of(value), len(program.main.args)
         )
+        argument.name_hint = value.name_hint
+        program.buffers[value] = argument
     copies: list[tuple[SSAValue, SSAValue]] = []
     for value in last.operands:
         kind = lane.buffer_type(num_elements(value), nn.tensor_type(value).element_type)
         target = program.main.insert_arg(kind, len(program.main.args))
+        target.name_hint = value.name_hint
         if is_own(value) and value not in program.buffers:
             program.buffers[value] = target
         else:
@@ -233,9 +258,10 @@ def convert(block: Block, program: Program) -> None:
 
 def is_own(value: SSAValue) -> bool:
     """Whether a result can be written straight into the caller's buffer."""
-    if isinstance(value, BlockArgument) or is_weight(value.owner):
+    owner = value.owner
+    if isinstance(owner, Block) or is_weight(owner):
         return False
-    return len(list(value.uses)) == 1 and not is_alias(value.owner)
+    return len(list(value.uses)) == 1 and not is_alias(owner)
 
 
 def convert_op(op: Operation, program: Program) -> None:

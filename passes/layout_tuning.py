@@ -1,20 +1,21 @@
 """What: choose the layout of every tensor and the schedule of every convolution.
 
 Why: zero padding that lies in the gaps between rows costs a few lanes; testing for the
-border at run time, or copying the input to pad it, costs a pass over memory. Rows of one
-pitch from layer to layer make a tap a constant offset and leave no row tails. The right
-register block depends on the size of the plane: at 7x7 a tile of 3 vectors wastes half.
+border at run time, or copying the input to pad it, costs a pass over memory. Rows of
+one pitch from layer to layer make a tap a constant offset and leave no row tails. The
+right register block depends on the size of the plane: at 7x7 a tile of 3 vectors wastes
+half.
 
 How: (1) tensors that flat-position convolutions tie together form groups of one pitch,
-the longest that a member needs (`analysis.rows`); (2) each tensor gets the gaps that its
-readers need; (3) `sq.convert_layout` is inserted where a layout cannot be had for
-nothing: a caller's own input, a result, and the split into phases before a stride;
-(4) each convolution gets the register block, or the tile and channel block, with the
-fewest predicted cycles (`edgec.kernels.cost`).
+the longest that a member needs (`analysis.rows`); (2) each tensor gets the gaps that
+its readers need; (3) `sq.convert_layout` is inserted where a layout cannot be had for
+nothing: a caller's own input, a result, and the split into phases before a stride; (4)
+each convolution gets the register block, or the tile and channel block, with the fewest
+predicted cycles (`edgec.kernels.cost`).
 
-Invariants: needs a `kernel` on every `sq.conv` (after `choose-kernel`); leaves schedules
-in them and layouts on rank-4 tensors; arguments and results of the function stay plain.
-Values do not change.
+Invariants: needs a `kernel` on every `sq.conv` (after `choose-kernel`); leaves
+schedules in them and layouts on rank-4 tensors; arguments and results of the function
+stay plain. Values do not change.
 
 Source: PatDNN (ASPLOS 2020), section 5.5 (parameter tuning by a model); the layout is
 this project's.
@@ -171,20 +172,34 @@ class LayoutTuning(ReportingPass):
     **Before**
 
     ```mlir
-    func.func @main(%x: tensor<1x1x6x6xf32>) -> tensor<1x8x4x4xf32> {
-      %w = nn.constant "w" : tensor<8x1x3x3xf32>
-      %y = sq.conv %x, %w {stride = array<i64: 1, 1>, padding_low = array<i64: 0, 0>,
-        padding_high = array<i64: 0, 0>, dilation = array<i64: 1, 1>, groups = 1 : i64,
+    func.func @main(%x: tensor<1x1x4x4xf32>) -> tensor<1x2x4x4xf32> {
+      %w = nn.constant "w" : tensor<2x1x3x3xf32>
+      %y = sq.conv %x, %w {stride = array<i64: 1, 1>, padding_low = array<i64: 1, 1>,
+        padding_high = array<i64: 1, 1>, dilation = array<i64: 1, 1>, groups = 1 : i64,
         epilogue = [], kernel = #sq.kernel<"dense">}
-        : tensor<1x1x6x6xf32>, tensor<8x1x3x3xf32> -> tensor<1x8x4x4xf32>
-      func.return %y : tensor<1x8x4x4xf32>
+        : tensor<1x1x4x4xf32>, tensor<2x1x3x3xf32> -> tensor<1x2x4x4xf32>
+      func.return %y : tensor<1x2x4x4xf32>
     }
     ```
 
     **After**
 
     ```mlir
-    AFTER
+    #in = #sq.lane<pitch = 5, plane = 32, origin = 16, phase = [1, 1]>
+    #out = #sq.lane<pitch = 5, plane = 32, origin = 0, phase = [1, 1]>
+    func.func @main(%x: tensor<1x1x4x4xf32>) -> tensor<1x2x4x4xf32> {
+      %p = sq.convert_layout %x
+        : (tensor<1x1x4x4xf32>) -> tensor<1x1x4x4xf32, #in>
+      %w = nn.constant "w" : tensor<2x1x3x3xf32>
+      %y = sq.conv %p, %w {stride = array<i64: 1, 1>, padding_low = array<i64: 1, 1>,
+        padding_high = array<i64: 1, 1>, dilation = array<i64: 1, 1>, groups = 1 : i64,
+        epilogue = [],
+        kernel = #sq.kernel<"dense", {chunk = 1, filters = 2, vectors = 3}>}
+        : tensor<1x1x4x4xf32, #in>, tensor<2x1x3x3xf32> -> tensor<1x2x4x4xf32, #out>
+      %r = sq.convert_layout %y
+        : (tensor<1x2x4x4xf32, #out>) -> tensor<1x2x4x4xf32>
+      func.return %r : tensor<1x2x4x4xf32>
+    }
     ```
     """
 
