@@ -86,8 +86,7 @@ class AccessOp(IRDLOperation):
     ) -> None:
         """The buffer is flat and of the value's element type; the mask fits."""
         element = element_of(value)
-        assert isinstance(buffer.type, MemRefType)
-        memory = cast("Buffer", buffer.type)
+        memory = cast("Buffer", buffer.type)  # the operand's constraint holds
         if len(memory.shape.data) != 1 or memory.element_type != element:
             raise VerifyException(
                 f"'{self.name}' op must access a flat buffer of {element}, got {memory}"

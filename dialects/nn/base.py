@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-
 from typing import cast
 
 from xdsl.dialects.builtin import DenseArrayBase, TensorType, f64, i64
 from xdsl.ir import Attribute, Operation, SSAValue
 from xdsl.irdl import IRDLOperation, base
 from xdsl.utils.exceptions import VerifyException
-from xdsl.utils.hints import isa
 
 from edgec.dialects import shapes
 

@@ -137,7 +137,7 @@ class ConvTransposeOp(NNOperation):
         "functional-type(operands, results)"
     )
 
-    def __init__(  # noqa: PLR0913 - one argument per property
+    def __init__(
         self,
         input: SSAValue,
         weight: SSAValue,

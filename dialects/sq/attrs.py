@@ -98,10 +98,12 @@ class PatternAttr(WeightEncoding):
         return self.kernels.value.data
 
     def array_names(self) -> tuple[str, ...]:
+        """`stride` only once the storage is ordered."""
         names = ("reorder", "offset", "index", "pattern", "weight")
         return (*names, "stride") if self.is_ordered else names
 
     def decode(self, arrays: Mapping[str, Array], shape: shapes.Shape) -> Array:
+        """Unpack the kernels to their places."""
         return fkw.unpack(self.storage(arrays), shape)
 
     def storage(self, arrays: Mapping[str, Array]) -> fkw.Fkw:
@@ -109,10 +111,12 @@ class PatternAttr(WeightEncoding):
         return fkw.Fkw.from_arrays(self.taps, arrays)
 
     def scheme(self) -> str:
+        """Always `pattern`."""
         return "pattern"
 
     @classmethod
     def parse_parameters(cls, parser: AttrParser) -> Sequence[Attribute]:
+        """Parse the form in the class docstring."""
         with parser.in_angle_brackets():
             parser.parse_keyword("patterns")
             parser.parse_punctuation("=")
@@ -128,6 +132,7 @@ class PatternAttr(WeightEncoding):
         return [ArrayAttr(patterns), int_attr(kernels), int_attr(ordered)]
 
     def print_parameters(self, printer: Printer) -> None:
+        """Print the form in the class docstring."""
         patterns = ", ".join(str(list(p)) for p in self.taps)
         ordered = "true" if self.is_ordered else "false"
         printer.print_string(
@@ -136,6 +141,7 @@ class PatternAttr(WeightEncoding):
         )
 
     def verify(self) -> None:
+        """Check the values."""
         sizes = {len(pattern) for pattern in self.taps}
         if len(sizes) != 1 or len(set(self.taps)) != len(self.taps):
             raise VerifyException(
@@ -150,7 +156,7 @@ class PatternAttr(WeightEncoding):
 
 def _parse_ints(parser: AttrParser) -> list[int]:
     return parser.parse_comma_separated_list(
-        parser.Delimiter.SQUARE, lambda: parser.parse_integer()
+        parser.Delimiter.SQUARE, parser.parse_integer
     )
 
 
@@ -190,6 +196,7 @@ class LaneAttr(ParametrizedAttribute):
 
     @classmethod
     def parse_parameters(cls, parser: AttrParser) -> Sequence[Attribute]:
+        """Parse the form in the class docstring."""
         with parser.in_angle_brackets():
             values: list[Attribute] = []
             for field in ("pitch", "plane", "origin"):
@@ -201,6 +208,7 @@ class LaneAttr(ParametrizedAttribute):
         return values
 
     def print_parameters(self, printer: Printer) -> None:
+        """Print the form in the class docstring."""
         phase = list(self.phase.get_values())
         printer.print_string(
             f"<pitch = {self.pitch.value.data}, plane = {self.plane.value.data}, "
@@ -208,6 +216,7 @@ class LaneAttr(ParametrizedAttribute):
         )
 
     def verify(self) -> None:
+        """Check the values."""
         numbers = [v.value.data for v in (self.pitch, self.plane, self.origin)]
         phase = tuple(self.phase.get_values())
         if numbers[0] < 1 or numbers[1] < numbers[0] or numbers[2] < 0:
@@ -261,6 +270,7 @@ class StepAttr(ParametrizedAttribute):
 
     @classmethod
     def parse_parameters(cls, parser: AttrParser) -> Sequence[Attribute]:
+        """Parse the form in the class docstring."""
         params: list[float] = []
         operand, swap = -1, 0
         with parser.in_angle_brackets():
@@ -279,6 +289,7 @@ class StepAttr(ParametrizedAttribute):
         return [StringAttr(kind), _floats(params), int_attr(operand), int_attr(swap)]
 
     def print_parameters(self, printer: Printer) -> None:
+        """Print the form in the class docstring."""
         step = self.step
         text = f'<"{step.kind}"'
         if step.params:
@@ -288,6 +299,7 @@ class StepAttr(ParametrizedAttribute):
         printer.print_string(text + ">")
 
     def verify(self) -> None:
+        """Check the values."""
         step = self.step
         kinds = [k.value for k in (UnaryKind if step.operand < 0 else BinaryKind)]
         if step.kind not in kinds:
@@ -347,6 +359,7 @@ class KernelAttr(ParametrizedAttribute):
 
     @classmethod
     def parse_parameters(cls, parser: AttrParser) -> Sequence[Attribute]:
+        """Parse the form in the class docstring."""
         with parser.in_angle_brackets():
             family = parser.parse_str_literal()
             schedule: dict[str, Attribute] = {}
@@ -359,6 +372,7 @@ class KernelAttr(ParametrizedAttribute):
         return [StringAttr(family), DictionaryAttr(schedule)]
 
     def print_parameters(self, printer: Printer) -> None:
+        """Print the form in the class docstring."""
         text = ", ".join(f"{k} = {v}" for k, v in sorted(self.settings.items()))
         tail = f", {{{text}}}" if text else ""
         printer.print_string(f'<"{self.family.data}"{tail}>')

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 
 from xdsl.dialects.builtin import (
     ArrayAttr,
-    DenseArrayBase,
     DictionaryAttr,
     IntegerAttr,
     NoneAttr,
@@ -35,6 +34,7 @@ from edgec.dialects import shapes
 from edgec.dialects.nn import (
     NNOperation,
     check_bias,
+    ints,
     shape_of,
     tensor,
     tensor_type,
@@ -84,6 +84,7 @@ class WeightOp(IRDLOperation):
         return result
 
     def verify_(self) -> None:
+        """Check the shapes and the epilogue."""
         encoding = tensor_type(self.result).encoding
         if not isinstance(encoding, WeightEncoding):
             raise VerifyException(
@@ -128,8 +129,9 @@ def check_epilogue(op: ConvOp | LinearOp | ElementwiseOp) -> None:
 
 @irdl_op_definition
 class ConvOp(NNOperation):
-    """`%y = sq.conv %x, %w bias(%b : …) extras(%r : …) {…} : …`: `nn.conv`, then
-    the steps of `epilogue`.
+    """`%y = sq.conv %x, %w bias(%b : …) extras(%r : …) {…} : …`: `nn.conv`.
+
+    Then the steps of `epilogue`.
     """
 
     name = "sq.conv"
@@ -138,10 +140,10 @@ class ConvOp(NNOperation):
     weight = operand_def(tensor)
     bias = opt_operand_def(tensor)
     extras = var_operand_def(tensor)
-    stride = prop_def(base(DenseArrayBase))
-    padding_low = prop_def(base(DenseArrayBase))
-    padding_high = prop_def(base(DenseArrayBase))
-    dilation = prop_def(base(DenseArrayBase))
+    stride = prop_def(ints)
+    padding_low = prop_def(ints)
+    padding_high = prop_def(ints)
+    dilation = prop_def(ints)
     groups = prop_def(IntegerAttr)
     epilogue = prop_def(base(ArrayAttr))
     kernel = opt_prop_def(KernelAttr)
@@ -178,6 +180,7 @@ class ConvOp(NNOperation):
         )
 
     def result_shape(self) -> shapes.Shape:
+        """The shape that the result must have."""
         check_bias(self.bias, shape_of(self.weight)[0])
         return shapes.convolution(
             shape_of(self.input),
@@ -190,14 +193,16 @@ class ConvOp(NNOperation):
         )
 
     def verify_(self) -> None:
+        """Check the shapes and the epilogue."""
         super().verify_()
         check_epilogue(self)
 
 
 @irdl_op_definition
 class LinearOp(NNOperation):
-    """`%y = sq.linear %x, %w bias(%b : …) extras(%r : …) {…} : …`: `nn.linear`,
-    then the steps of `epilogue`.
+    """`%y = sq.linear %x, %w bias(%b : …) extras(%r : …) {…} : …`: `nn.linear`.
+
+    Then the steps of `epilogue`.
     """
 
     name = "sq.linear"
@@ -235,10 +240,12 @@ class LinearOp(NNOperation):
         )
 
     def result_shape(self) -> shapes.Shape:
+        """The shape that the result must have."""
         check_bias(self.bias, shape_of(self.weight)[0])
         return shapes.linear(shape_of(self.input), shape_of(self.weight))
 
     def verify_(self) -> None:
+        """Check the shapes and the epilogue."""
         super().verify_()
         check_epilogue(self)
 
@@ -278,9 +285,11 @@ class ElementwiseOp(NNOperation):
         )
 
     def result_shape(self) -> shapes.Shape:
+        """The shape that the result must have."""
         return shapes.broadcast(shape_of(self.input), shape_of(self.result))
 
     def verify_(self) -> None:
+        """Check the shapes and the epilogue."""
         super().verify_()
         check_epilogue(self)
 
@@ -305,6 +314,7 @@ class ConvertLayoutOp(NNOperation):
         )
 
     def result_shape(self) -> shapes.Shape:
+        """The shape that the result must have."""
         return shape_of(self.input)
 
 
