@@ -27,6 +27,7 @@ from xdsl.ir import OpResult
 
 from edgec.context import weights_of
 from edgec.dialects import nn, sq
+from edgec.errors import InvalidInput
 from edgec.kernels.cost import (
     Registers,
     best_block,
@@ -114,6 +115,11 @@ class ChooseKernel(ReportingPass):
 
     def run(self, ctx: Context, op: ModuleOp) -> Mapping[str, int]:
         """Count the families chosen, and the sparse layers that run dense."""
+        if self.force not in (None, "sparse", "dense"):
+            raise InvalidInput(
+                "option `force` of choose-kernel must be 'sparse' or 'dense', "
+                f"got '{self.force}'"
+            )
         counts = {"dense": 0, "depthwise": 0, "pattern": 0, "decoded": 0}
         registers = Registers(self.lanes, self.registers)
         for conv in [o for o in op.walk() if isinstance(o, sq.ConvOp)]:

@@ -35,6 +35,7 @@ from xdsl.rewriter import Rewriter
 from edgec.dialects import nn, sq
 from edgec.kernels.cost import Registers, best_block, best_tile
 from edgec.passes.analysis.rows import (
+    convolutions,
     is_full,
     is_split,
     phase_layout,
@@ -222,7 +223,7 @@ class LayoutTuning(ReportingPass):
             Registers(self.lanes, self.registers), self.l1_bytes, self.l2_bytes
         )
         counts = {"layouts": 0, "conversions": 0, "schedules": 0}
-        convs = [o for o in op.walk() if isinstance(o, sq.ConvOp)]
+        convs = convolutions(op)
         if any(c.kernel is not None and c.kernel.settings for c in convs):
             return counts
         counts["conversions"] += copy_fixed(convs)

@@ -96,6 +96,7 @@ def conv_shapes(
     most_channels: int = 40,
     most_size: int = 20,
     most_kernel: int = 5,
+    strides: Sequence[tuple[int, int]] = ((1, 1), (1, 1), (2, 2), (1, 2), (3, 2)),
 ) -> Shape:
     """Shapes with every kind of window; padding may be larger than the window."""
 
@@ -103,7 +104,7 @@ def conv_shapes(
         return draw(st.integers(low, high)), draw(st.integers(low, high))
 
     size, kernel = pair(1, most_size), pair(1, most_kernel)
-    stride = draw(st.sampled_from([(1, 1)] * 4 + [(2, 2), (1, 2), (3, 2)]))
+    stride = draw(st.sampled_from(strides))
     window = Window(kernel, stride, pair(0, 3), pair(0, 3), pair(1, 2))
     lacking = [
         max(0, _extent(window, a) - size[a] - sum(_pad(window, a))) for a in (0, 1)
@@ -136,17 +137,16 @@ rooms = st.builds(Room, st.integers(0, 3), st.integers(0, 21), st.integers(0, 17
 
 
 def layouts_of(
-    shape: Shape, source: Room, result: Room, *, flat: bool
+    shape: Shape, source: Room, result: Room, *, flat: bool, split: bool = True
 ) -> tuple[Layout, Layout]:
     """Layouts of input and result with all the zeros that the window reaches.
 
-    `flat`: rows of both have one pitch.
+    `flat`: rows of both have one pitch. `split`: into phases, if there is a stride.
     """
     window, size, output = shape.window, shape.size, shape.output
-    (above, below), (left, right) = (
-        window.reach(a, size[a], output[2 + a]) for a in (0, 1)
-    )
-    sy, sx = window.stride
+    reach = window.reach if split else window.direct_reach
+    (above, below), (left, right) = (reach(a, size[a], output[2 + a]) for a in (0, 1))
+    sy, sx = window.stride if split else (1, 1)
     rows, columns = -(-size[0] // sy), -(-size[1] // sx)
     pitch = columns + max(left, right) + source.pitch
     other = output[3] + result.pitch

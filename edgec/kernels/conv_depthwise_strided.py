@@ -15,7 +15,7 @@ from xdsl.ir import SSAValue
 from edgec.dialects.lane import buffer_type
 from edgec.dialects.sq import Step
 from edgec.kernels.builder import Index, KernelBuilder
-from edgec.kernels.layout import Layout
+from edgec.kernels.layout import SLACK, Layout
 from edgec.kernels.positions import Extra, PositionStore, declare_extras
 
 
@@ -100,9 +100,12 @@ class _Plane:
     ) -> SSAValue:
         """One vector of results."""
         b, spec = self.b, self.spec
-        value = bias
+        value, columns = bias, spec.result.columns
+        # Lanes beyond a short row read the slack, unless the stride takes them further.
+        beyond = (b.lanes - columns) * spec.stride[1]
+        mask = b.tail_mask(columns) if beyond > SLACK else None
         for tap, weight in zip(spec.taps, weights, strict=True):
             offset = spec.source.origin + tap + at
-            x = b.load("x", start, offset=offset, stride=spec.stride[1])
+            x = b.load("x", start, offset=offset, stride=spec.stride[1], mask=mask)
             value = b.dot(value, x, weight)
         return value

@@ -10,6 +10,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from edgec.errors import InvalidInput
+
 FMA_PER_CYCLE = 2.0
 LOADS_PER_CYCLE = 2.0
 FMA_LATENCY = 4
@@ -17,6 +19,8 @@ FMA_LATENCY = 4
 UNALIGNED = {4: 1.0, 8: 1.5, 16: 1.75}
 """Cost of an unaligned vector load by lanes: the share that crosses a 64-byte line pays
 twice."""
+MIN_REGISTERS = 8
+"""An accumulator, an input, a weight, and some for the epilogue."""
 TILE_OVERHEAD = 24.0
 """Cycles to start and finish the loop over channels of one register block."""
 MAX_FILTERS = 12
@@ -41,6 +45,19 @@ class Registers:
 
     lanes: int
     count: int
+
+    def __post_init__(self) -> None:
+        """Raise `InvalidInput` for registers that no kernel is made for."""
+        if self.lanes not in UNALIGNED:
+            raise InvalidInput(
+                f"the number of lanes must be one of {list(UNALIGNED)}, "
+                f"got {self.lanes}"
+            )
+        if self.count < MIN_REGISTERS:
+            raise InvalidInput(
+                f"the number of registers must be at least {MIN_REGISTERS}, "
+                f"got {self.count}"
+            )
 
 
 @dataclass(frozen=True)

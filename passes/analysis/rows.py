@@ -24,6 +24,12 @@ PAGE = 1024
 sets of the L1 cache."""
 
 
+def convolutions(module: ModuleOp) -> list[sq.ConvOp]:
+    """Those of rank 4: there is no kernel for others, which a later pass says."""
+    convs = [op for op in module.walk() if isinstance(op, sq.ConvOp)]
+    return [op for op in convs if len(nn.shape_of(op.result)) == 4]
+
+
 def is_strided(op: sq.ConvOp) -> bool:
     """Whether neighbouring results read inputs that are not neighbours."""
     return window_of(op).stride != (1, 1)
@@ -136,7 +142,7 @@ class RowGroups:
 def row_groups(module: ModuleOp) -> RowGroups:
     """The groups of all tensors that convolutions touch."""
     groups = RowGroups()
-    convs = [op for op in module.walk() if isinstance(op, sq.ConvOp)]
+    convs = convolutions(module)
     for op in convs:
         groups.find(op.result)
         is_flat = op.kernel is not None and op.kernel.family.data != "pattern"

@@ -12,15 +12,18 @@ from hypothesis import strategies as st
 from edgec.dialects import fkw
 from edgec.kernels.conv import DenseConv, pack_dense
 from edgec.kernels.conv_depthwise import DepthwiseConv
+from edgec.kernels.conv_depthwise_strided import StridedDepthwiseConv
 from edgec.kernels.conv_pattern import FORMS, PatternConv
 from edgec.kernels.layout import Layout
 from edgec.kernels.pack_pattern import pack_pattern
 from edgec.kernels.positions import row_mask
+from edgec.kernels.window import Window
 from edgec.target import Target
 from tests.convs import (
     Array,
     Epilogue,
     Floats,
+    Room,
     Shape,
     check_buffer,
     conv_shapes,
@@ -65,9 +68,15 @@ class Case:
 
 
 @st.composite
-def cases(draw: st.DrawFn, shapes: st.SearchStrategy[Shape], *, flat: bool) -> Case:
+def cases(
+    draw: st.DrawFn,
+    shapes: st.SearchStrategy[Shape],
+    *,
+    flat: bool,
+    split: bool = True,
+) -> Case:
     shape = draw(shapes)
-    source, result = layouts_of(shape, draw(rooms), draw(rooms), flat=flat)
+    source, result = layouts_of(shape, draw(rooms), draw(rooms), flat=flat, split=split)
     end = draw(epilogues(result, same_pitch=flat))
     flags = draw(st.booleans()), draw(st.booleans())
     return Case(shape, source, result, end, *flags, draw(st.integers(0, 2**16)))
@@ -75,7 +84,7 @@ def cases(draw: st.DrawFn, shapes: st.SearchStrategy[Shape], *, flat: bool) -> C
 
 def check(
     case: Case,
-    spec: DenseConv | DepthwiseConv | PatternConv,
+    spec: DenseConv | DepthwiseConv | StridedDepthwiseConv | PatternConv,
     buffers: list[Array],
     numbers: tuple[Floats, Floats, Floats | None],
     target: Target,
@@ -144,6 +153,38 @@ def test_depthwise(target: Target, case: Case, vectors: int) -> None:
     )
     x, w, bias = case.numbers()
     check(case, spec, flat_buffers(case, x, w, bias), (x, w, bias), target)
+
+
+def strided_spec(case: Case) -> StridedDepthwiseConv:
+    window = case.shape.window
+    return StridedDepthwiseConv(
+        case.source,
+        case.result,
+        window.direct_offsets(case.source),
+        window.stride,
+        case.has_bias,
+        case.end.steps,
+        case.end.extras,
+    )
+
+
+def strided_buffers(case: Case) -> list[Array]:
+    x, w, bias = case.numbers()
+    buffers: list[Array] = [put(case.source, x), w.reshape(-1)]
+    return buffers if bias is None else [*buffers, bias]
+
+
+strides = ((2, 2), (1, 2), (3, 2), (2, 1), (2, 3), (1, 6))
+
+
+@targets
+@settings(max_examples=8)
+@given(
+    case=cases(conv_shapes(depthwise=True, strides=strides), flat=False, split=False)
+)
+def test_strided_depthwise(target: Target, case: Case) -> None:
+    spec, buffers = strided_spec(case), strided_buffers(case)
+    check(case, spec, buffers, case.numbers(), target)
 
 
 # Patterns
@@ -257,6 +298,9 @@ def test_pattern(
 # Accesses: the interpreter raises at the first one outside of its buffer.
 
 small = conv_shapes(most_channels=3, most_size=6, most_kernel=3)
+small_strided = conv_shapes(
+    depthwise=True, most_channels=2, most_size=9, most_kernel=3, strides=strides
+)
 small_ungrouped = conv_shapes(
     grouped=False, most_channels=3, most_size=6, most_kernel=3
 )
@@ -264,7 +308,10 @@ lanes_of_targets = pytest.mark.parametrize("lanes", [4, 8, 16])
 
 
 def check_accesses(
-    case: Case, spec: DenseConv | PatternConv, buffers: list[Array], lanes: int
+    case: Case,
+    spec: DenseConv | StridedDepthwiseConv | PatternConv,
+    buffers: list[Array],
+    lanes: int,
 ) -> Floats:
     extras = zip(case.end.extras, case.end.values, strict=True)
     buffers = [*buffers, *(put(extra.layout, value) for extra, value in extras)]
@@ -282,6 +329,24 @@ def test_dense_stays_inside(
     packed = pack_dense(w, case.shape.groups, spec.filters)
     found = check_accesses(case, spec, flat_buffers(case, x, packed, bias), lanes)
     check_buffer(case.result, found, *expected(case.shape, x, w, bias, case.end))
+
+
+def test_short_rows_with_a_large_stride_stay_inside() -> None:
+    """Regression: lanes beyond the row read further than the slack."""
+    window = Window((1, 1), (1, 6), (0, 0), (0, 0), (1, 1))
+    shape = Shape(1, 1, (2, 6), 1, 1, window)
+    layouts = layouts_of(shape, Room(0, 0, 0), Room(0, 0, 0), flat=False, split=False)
+    case = Case(shape, *layouts, Epilogue((), (), ()), False, False, 0)
+    found = check_accesses(case, strided_spec(case), strided_buffers(case), 16)
+    check_buffer(case.result, found, *expected(shape, *case.numbers(), case.end))
+
+
+@lanes_of_targets
+@settings(max_examples=5)
+@given(case=cases(small_strided, flat=False, split=False))
+def test_strided_depthwise_stays_inside(lanes: int, case: Case) -> None:
+    found = check_accesses(case, strided_spec(case), strided_buffers(case), lanes)
+    check_buffer(case.result, found, *expected(case.shape, *case.numbers(), case.end))
 
 
 @lanes_of_targets
