@@ -8,10 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
+import numpy as np
 import torch
 from xdsl.dialects.builtin import ModuleOp
 
-from edgec.artefact import Artefact
+from edgec.artefact import Array, Artefact
 from edgec.codegen.cache import ObjectCache
 from edgec.codegen.emit import emit_module
 from edgec.codegen.host import host_features
@@ -32,6 +33,7 @@ from edgec.pipeline import (
 )
 from edgec.program import Built, build_program
 from edgec.report import LayerReport, Report, describe_layers
+from edgec.runtime.buffers import aligned_empty
 from edgec.runtime.executable import ProgramSpec, TensorSpec
 from edgec.runtime.threads import check_threads
 from edgec.target import Target
@@ -120,7 +122,7 @@ def build(
             inputs, outputs, program.arena_bytes, program.scratch_bytes_per_thread
         ),
         code=program.code,
-        weights={name: ctx.weights[name] for name in program.weight_names},
+        weights={name: _own(ctx.weights[name]) for name in program.weight_names},
         threads=threads,
         report=_report(clock, built, layers, machine).to_json(),
     )
@@ -219,6 +221,22 @@ def _tensor_specs(
         dtype = dtype_of(tensor.element_type)
         outputs.append(TensorSpec(f"output{number}", tensor.get_shape(), dtype))
     return inputs, tuple(outputs)
+
+
+def _own(array: Array) -> Array:
+    """`array`, or an aligned copy if its memory is torch's.
+
+    Without the copy, training the model further would change some of the compiled
+    model's weights (those that were not packed) and not the others.
+    """
+    root: object = array
+    while isinstance(root, np.ndarray):
+        root = root.base
+    if root is None:
+        return array
+    copy = aligned_empty(array.shape, array.dtype)
+    np.copyto(copy, array)
+    return copy
 
 
 def _report(

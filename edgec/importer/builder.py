@@ -116,13 +116,14 @@ class Builder:
     def store_constants(self, weights: WeightStore) -> list[Problem]:
         """Put the constants that are still there into `weights`.
 
-        Returns one problem for each that holds a NaN or an infinity.
+        Returns one problem for each that holds a NaN, or an infinity that is not just
+        added to something, as masks of attention are.
         """
         problems: list[Problem] = []
         for constant in self._constants.values():
             if constant.op.parent is None:
                 continue
-            if not is_finite(constant.tensor):
+            if not (is_finite(constant.tensor) or _is_mask(constant)):
                 problems.append(not_finite(constant.hint, constant.tensor))
                 continue
             array = constant.tensor.detach().contiguous().numpy()
@@ -263,6 +264,14 @@ def is_finite(tensor: torch.Tensor) -> bool:
         return True
     low, high = torch.aminmax(tensor.detach())
     return math.isfinite(low.item()) and math.isfinite(high.item())
+
+
+def _is_mask(constant: _Constant) -> bool:
+    """Whether infinities are all that is not finite, and all uses are elementwise."""
+    moves = (nn.BinaryOp, nn.BroadcastOp, nn.ReshapeOp, nn.SliceOp)
+    return not constant.tensor.isnan().any() and all(
+        isinstance(use.operation, moves) for use in constant.op.result.uses
+    )
 
 
 def not_finite(name: str, tensor: torch.Tensor) -> Problem:
