@@ -1,0 +1,89 @@
+// RUN: edgec-opt %s -p 'layout-tuning{lanes=16 registers=32}' --split-input-file | filecheck %s
+
+// Rows end in one zero column, which is the left padding of the next row too. The
+// caller's input is copied into that layout, the result back out of it.
+
+// CHECK-LABEL: func.func @padding_lies_in_the_gaps(
+// CHECK: %[[X:.*]] = sq.convert_layout %x : (tensor<1x2x7x7xf32>) -> tensor<1x2x7x7xf32, #sq.lane<pitch = 8, plane = 80, origin = 16, phase = [1, 1]>>
+// CHECK: %[[Y:.*]] = sq.conv %[[X]], %{{.*}}kernel = #sq.kernel<"dense", {chunk = {{[0-9]+}}, filters = {{[0-9]+}}, vectors = {{[0-9]+}}}>{{.*}} -> tensor<1x4x7x7xf32, #sq.lane<pitch = 8, plane = 64, origin = 0, phase = [1, 1]>>
+// CHECK: %[[R:.*]] = sq.convert_layout %[[Y]] : {{.*}} -> tensor<1x4x7x7xf32>
+// CHECK: func.return %[[R]]
+func.func @padding_lies_in_the_gaps(%x: tensor<1x2x7x7xf32>) -> tensor<1x4x7x7xf32> {
+  %w = nn.constant "w" : tensor<4x2x3x3xf32>
+  %y = sq.conv %x, %w {stride = array<i64: 1, 1>, padding_low = array<i64: 1, 1>, padding_high = array<i64: 1, 1>, dilation = array<i64: 1, 1>, groups = 1 : i64, epilogue = [], kernel = #sq.kernel<"dense">} : tensor<1x2x7x7xf32>, tensor<4x2x3x3xf32> -> tensor<1x4x7x7xf32>
+  func.return %y : tensor<1x4x7x7xf32>
+}
+
+// -----
+
+// A residual and both convolutions around it share the longest pitch (5 + 2).
+
+// CHECK-LABEL: func.func @one_pitch_per_group(
+// CHECK: sq.conv {{.*}} -> tensor<1x2x5x5xf32, #sq.lane<pitch = 7, {{.*}}>>
+// CHECK: sq.conv {{.*}}extras(%{{.*}} : tensor<1x2x5x5xf32, #sq.lane<pitch = 7, {{.*}} -> tensor<1x2x5x5xf32, #sq.lane<pitch = 7, {{.*}}>>
+func.func @one_pitch_per_group(%x: tensor<1x2x5x5xf32>) -> tensor<1x2x5x5xf32> {
+  %w = nn.constant "w" : tensor<2x2x1x1xf32>
+  %v = nn.constant "v" : tensor<2x2x5x5xf32>
+  %0 = sq.conv %x, %w {stride = array<i64: 1, 1>, padding_low = array<i64: 0, 0>, padding_high = array<i64: 0, 0>, dilation = array<i64: 1, 1>, groups = 1 : i64, epilogue = [], kernel = #sq.kernel<"dense">} : tensor<1x2x5x5xf32>, tensor<2x2x1x1xf32> -> tensor<1x2x5x5xf32>
+  %1 = sq.conv %0, %v extras(%0 : tensor<1x2x5x5xf32>) {stride = array<i64: 1, 1>, padding_low = array<i64: 2, 2>, padding_high = array<i64: 2, 2>, dilation = array<i64: 1, 1>, groups = 1 : i64, epilogue = [#sq.step<"add", operand = 0>], kernel = #sq.kernel<"dense">} : tensor<1x2x5x5xf32>, tensor<2x2x5x5xf32> -> tensor<1x2x5x5xf32>
+  func.return %1 : tensor<1x2x5x5xf32>
+}
+
+// -----
+
+// A stride reads phases, split from the caller's input in one copy that two convolutions
+// share.
+
+// CHECK-LABEL: func.func @phases(
+// CHECK-NEXT: %[[P:.*]] = sq.convert_layout %x : {{.*}}phase = [2, 2]>>
+// CHECK-NOT: sq.convert_layout %x
+// CHECK: sq.conv %[[P]], %{{.*}}stride = array<i64: 2, 2>
+// CHECK: sq.conv %[[P]], %{{.*}}stride = array<i64: 2, 2>
+func.func @phases(%x: tensor<1x2x8x8xf32>) -> (tensor<1x2x4x4xf32>, tensor<1x2x4x4xf32>) {
+  %w = nn.constant "w" : tensor<2x2x3x3xf32>
+  %0 = sq.conv %x, %w {stride = array<i64: 2, 2>, padding_low = array<i64: 1, 1>, padding_high = array<i64: 1, 1>, dilation = array<i64: 1, 1>, groups = 1 : i64, epilogue = [], kernel = #sq.kernel<"dense">} : tensor<1x2x8x8xf32>, tensor<2x2x3x3xf32> -> tensor<1x2x4x4xf32>
+  %1 = sq.conv %x, %w {stride = array<i64: 2, 2>, padding_low = array<i64: 1, 1>, padding_high = array<i64: 1, 1>, dilation = array<i64: 1, 1>, groups = 1 : i64, epilogue = [#sq.step<"relu">], kernel = #sq.kernel<"dense">} : tensor<1x2x8x8xf32>, tensor<2x2x3x3xf32> -> tensor<1x2x4x4xf32>
+  func.return %0, %1 : tensor<1x2x4x4xf32>, tensor<1x2x4x4xf32>
+}
+
+// -----
+
+// A depthwise convolution reads every second input itself.
+
+// CHECK-LABEL: func.func @depthwise_is_not_split(
+// CHECK-NOT: phase = [2, 2]
+// CHECK: kernel = #sq.kernel<"depthwise", {vectors = 4}>
+func.func @depthwise_is_not_split(%x: tensor<1x2x8x8xf32>) -> tensor<1x2x4x4xf32> {
+  %w = nn.constant "w" : tensor<2x1x3x3xf32>
+  %0 = sq.conv %x, %w {stride = array<i64: 2, 2>, padding_low = array<i64: 1, 1>, padding_high = array<i64: 1, 1>, dilation = array<i64: 1, 1>, groups = 2 : i64, epilogue = [], kernel = #sq.kernel<"depthwise">} : tensor<1x2x8x8xf32>, tensor<2x1x3x3xf32> -> tensor<1x2x4x4xf32>
+  func.return %0 : tensor<1x2x4x4xf32>
+}
+
+// -----
+
+// Without padding rows need no gaps: the result goes to the caller as it is.
+
+// CHECK-LABEL: func.func @pointwise(
+// CHECK: sq.conv {{.*}} -> tensor<1x2x4x4xf32>
+// CHECK-NEXT: func.return
+func.func @pointwise(%x: tensor<1x2x4x4xf32>) -> tensor<1x2x4x4xf32> {
+  %w = nn.constant "w" : tensor<2x2x1x1xf32>
+  %0 = sq.conv %x, %w {stride = array<i64: 1, 1>, padding_low = array<i64: 0, 0>, padding_high = array<i64: 0, 0>, dilation = array<i64: 1, 1>, groups = 1 : i64, epilogue = [], kernel = #sq.kernel<"dense">} : tensor<1x2x4x4xf32>, tensor<2x2x1x1xf32> -> tensor<1x2x4x4xf32>
+  func.return %0 : tensor<1x2x4x4xf32>
+}
+
+// -----
+
+// Nothing to do: no convolution, or one of another rank.
+
+// CHECK-LABEL: func.func @nothing(
+// CHECK-NEXT: nn.unary relu
+// CHECK-NEXT: nn.constant
+// CHECK-NEXT: sq.conv {{.*}}epilogue = []}
+// CHECK-NEXT: func.return
+func.func @nothing(%x: tensor<1x2x4x4xf32>, %z: tensor<1x1x6xf32>) -> (tensor<1x2x4x4xf32>, tensor<1x2x4xf32>) {
+  %0 = nn.unary relu %x : (tensor<1x2x4x4xf32>) -> tensor<1x2x4x4xf32>
+  %v = nn.constant "v" : tensor<2x1x3xf32>
+  %1 = sq.conv %z, %v {stride = array<i64: 1>, padding_low = array<i64: 0>, padding_high = array<i64: 0>, dilation = array<i64: 1>, groups = 1 : i64, epilogue = []} : tensor<1x1x6xf32>, tensor<2x1x3xf32> -> tensor<1x2x4xf32>
+  func.return %0, %1 : tensor<1x2x4x4xf32>, tensor<1x2x4xf32>
+}
