@@ -1,0 +1,107 @@
+"""Layouts: same numbers, and zeros wherever a convolution reads beyond its input."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from xdsl.dialects.builtin import NoneAttr
+from xdsl.dialects.func import FuncOp, ReturnOp
+
+from edgec.dialects import nn, sq
+from edgec.kernels.layout import Layout, layout
+from edgec.kernels.window import Window, window_of
+from edgec.passes.layout_tuning import LayoutTuning
+from edgec.testing import Case, assert_pass_preserves, nn_modules
+from tests.convs import places
+from tests.prepared import STEPS, prune, run_choice
+
+modules = nn_modules(steps=STEPS, max_steps=7, max_batch=2)
+tunings = st.builds(
+    LayoutTuning,
+    lanes=st.sampled_from([4, 8, 16]),
+    registers=st.sampled_from([16, 32]),
+    tune=st.booleans(),
+)
+
+
+def addresses(
+    source: Layout, window: Window, size: tuple[int, ...], *, split: bool
+) -> npt.NDArray[np.int64]:
+    """`[taps, rows, columns]`: what a kernel reads for the first plane."""
+    y, x = np.ix_(*map(np.arange, size))
+    offsets = window.tap_offsets(source) if split else window.direct_offsets(source)
+    sy, sx = (1, 1) if split else window.stride
+    at = source.origin + y * sy * source.pitch + x * sx
+    return np.array(offsets, np.int64)[:, None, None] + at
+
+
+def check_reads(op: sq.ConvOp) -> None:
+    """Each tap reads the element it should, and zeros where there is none."""
+    assert op.kernel is not None
+    family, window = op.kernel.family.data, window_of(op)
+    source, result = layout(op.input), layout(op.result)
+    split = family != "depthwise" or window.stride == (1, 1)
+    if split:
+        assert source.phase == window.stride
+        assert family == "pattern" or source.pitch == result.pitch
+    _, channels, rows, columns = source.shape
+    place = places(source)
+    is_element = np.zeros(source.elements, np.bool_)
+    is_element[place] = True
+    assert is_element.sum() == place.size, "elements overlap"
+    found = addresses(source, window, result.shape[2:], split=split)
+    for tap, (ky, kx) in enumerate(np.ndindex(window.kernel)):
+        y, x = (
+            np.arange(size) * window.stride[a] - window.low[a] + k * window.dilation[a]
+            for a, (size, k) in enumerate(zip(result.shape[2:], (ky, kx), strict=True))
+        )
+        iy, ix = np.meshgrid(y, x, indexing="ij")
+        inside = (iy >= 0) & (iy < rows) & (ix >= 0) & (ix < columns)
+        for image in range(source.shape[0]):
+            for channel in {0, channels - 1}:
+                plane = image * source.strides[0] + channel * source.strides[1]
+                read = found[tap] + plane
+                assert read.min() >= 0
+                assert read.max() < source.elements - source.slack
+                own = place[image, channel][iy[inside], ix[inside]]
+                np.testing.assert_array_equal(read[inside], own)
+                assert not is_element[read[~inside]].any(), "padding is not zero"
+
+
+@settings(max_examples=40)
+@given(modules, st.integers(0, 99), tunings)
+def test_values_and_reads(case: Case, seed: int, tuning: LayoutTuning) -> None:
+    prune(case, seed)
+    run_choice(case)
+    result = assert_pass_preserves(tuning, *case, rtol=0, idempotent=True)
+    ops = list(result.module.walk())
+    convs = [op for op in ops if isinstance(op, sq.ConvOp)]
+    copies = [op for op in ops if isinstance(op, sq.ConvertLayoutOp)]
+    assert result.statistics["schedules"] == len(convs)
+    assert result.statistics["conversions"] == len(copies)
+    for op in convs:
+        assert op.kernel is not None
+        assert op.kernel.settings
+        check_reads(op)
+        for extra in op.extras:
+            is_full = nn.shape_of(extra) == nn.shape_of(op.result)
+            if is_full and op.kernel.family.data != "pattern":
+                assert layout(extra).pitch == layout(op.result).pitch
+
+
+@settings(max_examples=25)
+@given(modules, tunings)
+def test_the_caller_sees_plain_tensors(case: Case, tuning: LayoutTuning) -> None:
+    run_choice(case)
+    result = assert_pass_preserves(tuning, *case, rtol=0)
+    for op in result.module.walk():
+        if isinstance(op, FuncOp):
+            values = list(op.body.block.args)
+        elif isinstance(op, ReturnOp):
+            values = list(op.operands)
+        else:
+            continue
+        for value in values:
+            assert isinstance(nn.tensor_type(value).encoding, NoneAttr)
