@@ -29,7 +29,9 @@ docs: $(call stamp,docs) ## build the documentation in docs/_build/html
 	$(BIN)/python -m sphinx -W -n --keep-going -q -b html docs docs/_build/html
 
 bench: $(call stamp,bench) ## compare with other engines on this machine
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks --suite spine
+	$(BIN)/python -m benchmarks --suite ablation
+	$(BIN)/python -m benchmarks --suite compile
 
 update: $(call stamp,test) ## rewrite the golden files; read the diff
 	$(BIN)/python -m pytest -q tests --update-golden

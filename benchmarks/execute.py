@@ -1,0 +1,111 @@
+"""Carry out a request: measure, print as results come, write them to a file."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+import warnings
+from typing import Any
+
+from rich.console import Console
+
+from benchmarks import tables
+from benchmarks.compile_cost import measure_compile
+from benchmarks.engines import Setup, check_names
+from benchmarks.machine import describe_machine, versions
+from benchmarks.models import model_spec
+from benchmarks.request import ENGINES, Request
+from benchmarks.results import WorkloadResult
+from benchmarks.suites import MODEL_CASES, SPINE, Case, Plan, run_ablation, run_cases
+from edgec.codegen.host import host_features
+from edgec.target import Target
+
+FORMAT = 1
+"""Of the file of results; grows when a field changes its meaning or goes."""
+
+FILE_WIDTH = 120
+"""Columns of a table that is not printed on a terminal, which knows its width."""
+
+
+def execute(request: Request) -> list[str]:
+    """Do what was asked for; return a line for each engine that failed.
+
+    Raises `InvalidInput` or `InvalidTarget` for a name that nobody knows, before
+    anything is measured.
+    """
+    _check(request)
+    console = Console(width=None if sys.stdout.isatty() else FILE_WIDTH)
+    machine = describe_machine()
+    tables.print_machine(console, machine, request.threads)
+    with warnings.catch_warnings():
+        if not sys.warnoptions:  # those of torch and the peers say nothing about edgec
+            warnings.simplefilter("ignore")
+        content, failures = _measure(request, console)
+    document = {
+        "format": FORMAT,
+        "command": shlex.join(["python", "-m", "benchmarks", *sys.argv[1:]]),
+        "suite": request.suite,
+        "target": request.target,
+        "threads": request.threads,
+        "rounds": request.rounds,
+        "machine": machine,
+        "versions": versions(),
+        **content,
+    }
+    path = request.results_file
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(document, indent=1) + "\n")
+    console.print(f"numbers are in {path}", highlight=False)
+    return failures
+
+
+def _check(request: Request) -> None:
+    for name in request.models:
+        model_spec(name)
+    check_names(request.engines)
+    Target.parse(request.target, host_features)
+
+
+def _measure(request: Request, console: Console) -> tuple[dict[str, Any], list[str]]:
+    """The part of the file that depends on the suite, and the failures."""
+    if request.suite == "compile":
+        cost = measure_compile(request.target, request.threads)
+        tables.print_compile(console, cost)
+        return {"compile": cost}, []
+    results = _measure_workloads(request, console)
+    failures = [line for result in results for line in result.failures()]
+    return {"workloads": [result.to_json() for result in results]}, failures
+
+
+def _measure_workloads(request: Request, console: Console) -> list[WorkloadResult]:
+    progress = Console(stderr=True, highlight=False)
+
+    def say(line: str) -> None:
+        progress.print(f"... {line}", style="dim", markup=False)
+
+    setup = Setup(request.folder, request.target)
+    rounds = 0 if request.suite == "models" else request.rounds
+    plan = Plan(setup, request.threads, rounds, say)
+    if request.suite == "ablation":
+        result = run_ablation(plan)
+        tables.print_latencies(console, result)
+        tables.print_gains(console, result)
+        return [result]
+    results: list[WorkloadResult] = []
+    for result in run_cases(_cases(request), plan):
+        if rounds:
+            tables.print_latencies(console, result)
+        results.append(result)
+    if not rounds:
+        tables.print_errors(console, results)
+    return results
+
+
+def _cases(request: Request) -> tuple[Case, ...]:
+    if request.suite == "spine":
+        return SPINE
+    if request.suite == "models":
+        return MODEL_CASES
+    engines = request.engines or ENGINES
+    return tuple(Case(name, engines, request.kept) for name in request.models)

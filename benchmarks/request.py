@@ -1,0 +1,68 @@
+"""What the command line asks for; light, as it is read before numpy may be loaded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgec.errors import InvalidInput
+
+SUITES = ("spine", "ablation", "models", "compile")
+"""spine: networks that everybody measures, against the peers. ablation: the pruned one
+with edgec's options switched on one by one. models: outputs of every network against
+torch's. compile: seconds and memory of the compiler."""
+
+ROUNDS = 15
+"""Turns of each engine, unless the user wants another number."""
+
+ENGINES = ("edgec", "onnxruntime", "openvino")
+"""Those that run unless the user names others."""
+
+DENSITY = 0.125
+"""Eight times fewer weights in the pruned layers."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """The options of the command line. Raises `InvalidInput` if they do not fit."""
+
+    suite: str | None
+    models: tuple[str, ...]
+    engines: tuple[str, ...]
+    """Empty for `ENGINES`."""
+    prune: str
+    """`none` or `pattern`; only with `models`."""
+    density: float | None
+    """None for `DENSITY`, where the models are pruned."""
+    threads: int
+    rounds: int
+    target: str
+    """What edgec compiles for."""
+    folder: Path
+    """Where ONNX files, compiled code and results are kept."""
+    json_file: Path | None
+
+    def __post_init__(self) -> None:
+        """Check what depends on more than one option."""
+        if (self.suite is None) == (not self.models):
+            raise InvalidInput("give either --suite or --models")
+        is_pruned = self.prune != "none"
+        if self.suite and (self.engines or is_pruned or self.density is not None):
+            raise InvalidInput(
+                f"--suite {self.suite} has its own engines and pruning; "
+                "--engines, --prune and --density go with --models"
+            )
+        if self.density is not None and not is_pruned:
+            raise InvalidInput("--density needs --prune pattern")
+
+    @property
+    def kept(self) -> float | None:
+        """The density to prune to; None for dense models."""
+        if self.prune == "none":
+            return None
+        return DENSITY if self.density is None else self.density
+
+    @property
+    def results_file(self) -> Path:
+        """Where the numbers go."""
+        return self.json_file or self.folder / f"{self.suite or 'chosen-models'}.json"

@@ -1,0 +1,135 @@
+"""What was measured: statistics and their form as JSON."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Times of one call, in seconds."""
+
+    median_s: float
+    low_s: float
+    """First quartile."""
+    high_s: float
+    """Third quartile."""
+    p95_s: float
+    min_s: float
+    calls: int
+    """Timed calls, over all rounds."""
+    rounds_s: tuple[float, ...]
+    """The median of each round, in order: engines can be compared round by round."""
+
+    @classmethod
+    def of(cls, times: Sequence[Sequence[float]]) -> Latency:
+        """Sum up the times of each round; there must be at least one."""
+        sample = [each for turn in times for each in turn]
+        low, high, p95 = np.percentile(sample, (25, 75, 95))
+        return cls(
+            median_s=statistics.median(sample),
+            low_s=float(low),
+            high_s=float(high),
+            p95_s=float(p95),
+            min_s=min(sample),
+            calls=len(sample),
+            rounds_s=tuple(statistics.median(turn) for turn in times),
+        )
+
+
+@dataclass(frozen=True)
+class EngineResult:
+    """One row: skipped with a reason, failed with a reason, or measured."""
+
+    engine: str
+    is_own: bool
+    is_float32: bool
+    version: str | None
+    skipped: str | None = None
+    failed: str | None = None
+    error: float | None = None
+    """Largest difference from torch eager over its largest output."""
+    prepare_s: float | None = None
+    """Seconds to build what is called; files may come from an earlier run."""
+    latency: Latency | None = None
+    """None unless the engine was timed."""
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """How much longer another engine takes than edgec; above 1 edgec is faster."""
+
+    ratio: float
+    """Of the medians."""
+    low: float
+    """First quartile of the ratios of each round's medians."""
+    high: float
+    """Third quartile of the same."""
+
+
+@dataclass(frozen=True)
+class WorkloadResult:
+    """One table."""
+
+    workload: str
+    density: float | None
+    """Asked of `prune`; None if nothing was pruned."""
+    input_shapes: tuple[tuple[int, ...], ...]
+    engines: tuple[EngineResult, ...]
+
+    def own(self) -> EngineResult | None:
+        """The row that others are compared with: the last of edgec that was timed.
+
+        Suites put the plain one first and the one with everything on last.
+        """
+        rows = [e for e in self.engines if e.is_own and e.latency is not None]
+        return rows[-1] if rows else None
+
+    def ratio(self, row: EngineResult) -> Ratio | None:
+        """`row` ÷ `own()`; None if one of them was not timed."""
+        own = self.own()
+        if own is None or own.latency is None or row.latency is None:
+            return None
+        pairs = zip(row.latency.rounds_s, own.latency.rounds_s, strict=True)
+        low, high = np.percentile([a / b for a, b in pairs], (25, 75))
+        ratio = row.latency.median_s / own.latency.median_s
+        return Ratio(ratio, float(low), float(high))
+
+    def best_peer(self) -> EngineResult | None:
+        """The fastest engine in float32 that is not edgec."""
+        peers = [
+            (row.latency.median_s, row)
+            for row in self.engines
+            if row.is_float32 and not row.is_own and row.latency is not None
+        ]
+        return min(peers, key=lambda pair: pair[0])[1] if peers else None
+
+    def failures(self) -> list[str]:
+        """A line for each engine that failed."""
+        return [
+            f"{self.workload}, {row.engine}: {row.failed}"
+            for row in self.engines
+            if row.failed is not None
+        ]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, with the ratios."""
+        rows: list[dict[str, Any]] = []
+        for row in self.engines:
+            ratio = self.ratio(row)
+            rows.append({**asdict(row), "ratio": ratio and asdict(ratio)})
+        peer = self.best_peer()
+        best = self.ratio(peer) if peer is not None else None
+        return {
+            "workload": self.workload,
+            "density": self.density,
+            "input_shapes": [list(shape) for shape in self.input_shapes],
+            "engines": rows,
+            "best_peer": peer and peer.engine,
+            "best_peer_ratio": best and asdict(best),
+        }

@@ -1,0 +1,125 @@
+"""Results as tables on the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.results import EngineResult, Ratio, WorkloadResult
+
+
+def print_machine(console: Console, machine: Mapping[str, Any], threads: int) -> None:
+    """Two lines on where this runs."""
+    console.print(
+        f"{machine['processor']}, {machine['tier']}, {machine['cores']} cores, "
+        f"{threads} threads; load before {machine['load_before']}; {machine['date']}"
+    )
+
+
+def print_latencies(console: Console, result: WorkloadResult) -> None:
+    """A row per engine, then how the best peer compares with edgec."""
+    table = Table("engine", "version", title=result.workload)
+    for name in ("median ms", "quartiles", "p95", "calls", "error", "÷ edgec"):
+        table.add_column(name, justify="right")
+    own = result.own()
+    for row in result.engines:
+        table.add_row(
+            *_cells(row, result.ratio(row)), style="bold" if row is own else ""
+        )
+    console.print(table)
+    _print_reasons(console, result)
+    peer = result.best_peer()
+    ratio = result.ratio(peer) if peer is not None else None
+    if peer is not None and ratio is not None:
+        console.print(f"best peer ÷ edgec: {_text(ratio)} ({peer.engine})\n")
+
+
+def print_gains(console: Console, result: WorkloadResult) -> None:
+    """For rows that switch one thing on each: the row before ÷ the row."""
+    timed = [row for row in result.engines if row.latency is not None]
+    for before, row in pairwise(timed):
+        assert before.latency is not None
+        assert row.latency is not None
+        gain = before.latency.median_s / row.latency.median_s
+        console.print(f"{row.engine}: {gain:.3f} times as fast as without")
+
+
+def print_errors(console: Console, results: Sequence[WorkloadResult]) -> None:
+    """One row per model: how far its outputs are from torch's."""
+    table = Table("model", title="Difference from torch eager, relative")
+    for name in ("engine", "error", "built in s"):
+        table.add_column(name, justify="right")
+    for result in results:
+        for row in result.engines:
+            table.add_row(
+                result.workload, row.engine, _error(row), _number(row.prepare_s, 1)
+            )
+    console.print(table)
+    for result in results:
+        _print_reasons(console, result)
+
+
+def print_compile(console: Console, cost: Mapping[str, Any]) -> None:
+    """What `measure_compile` found, in people's units."""
+    table = Table("what", title=f"Compiling {cost['model']}")
+    table.add_column("cost", justify="right")
+    for key, title in (
+        ("cold_s", "compile, nothing cached"),
+        ("cached_same_process_s", "again in the same process, cached"),
+        ("cached_fresh_process_s", "in a fresh process, cached"),
+        ("import_s", "importing the compiler, once per process"),
+        ("opt_help_s", "edgec-opt --help"),
+    ):
+        table.add_row(title, f"{cost[key]:.2f} s")
+    for key, title in (
+        ("weights_bytes", "weights"),
+        ("torch_imported_peak_bytes", "peak memory after importing torch"),
+        ("model_built_peak_bytes", "peak memory after building the model"),
+        ("compile_peak_bytes", "peak memory after compiling"),
+        ("arena_bytes", "arena for activations"),
+        ("live_bytes", "largest set of live activations"),
+    ):
+        table.add_row(title, f"{cost[key] / 1e6:.1f} MB")
+    table.add_row("arena ÷ live", f"{cost['arena_to_live']:.3f}")
+    console.print(table)
+
+
+def _cells(row: EngineResult, ratio: Ratio | None) -> list[str]:
+    latency = row.latency
+    start = [row.engine, row.version or "-"]
+    if latency is None:
+        return [*start, "-", "-", "-", "-", _error(row), "-"]
+    return [
+        *start,
+        f"{1e3 * latency.median_s:.3f}",
+        f"{1e3 * latency.low_s:.3f}-{1e3 * latency.high_s:.3f}",
+        f"{1e3 * latency.p95_s:.3f}",
+        str(latency.calls),
+        _error(row),
+        _text(ratio) if ratio is not None else "-",
+    ]
+
+
+def _print_reasons(console: Console, result: WorkloadResult) -> None:
+    for row in result.engines:
+        if row.skipped is not None:
+            console.print(f"{row.engine} is skipped: {row.skipped}", markup=False)
+        if row.failed is not None:
+            line = f"{result.workload}, {row.engine} FAILED: {row.failed}"
+            console.print(line, style="red", markup=False)
+
+
+def _error(row: EngineResult) -> str:
+    return "-" if row.error is None else f"{row.error:.1e}"
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def _text(ratio: Ratio) -> str:
+    return f"{ratio.ratio:.2f} ({ratio.low:.2f}-{ratio.high:.2f})"
