@@ -48,19 +48,19 @@ def guarded_copy(array: Array, side: Side = "end") -> Array:
     return copy
 
 
-def run_guarded(script: str) -> subprocess.CompletedProcess[str]:
+def run_guarded(script: str, *args: str) -> subprocess.CompletedProcess[str]:
     """Run Python code that can `from tests.guard import …`, in a process of its own.
 
     A return code of -11 (or -7) means that it touched a forbidden page.
     """
     environment = dict(os.environ, PYTHONPATH=str(_ROOT), OMP_NUM_THREADS="2")
     return subprocess.run(
-        [sys.executable, "-c", script],
+        [sys.executable, "-c", script, *args],
         cwd=_ROOT,
         env=environment,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=250,
         check=False,
     )
 
