@@ -2,7 +2,7 @@
 
     for tile, for block of channels:
         pack the block's rows, once per column of the window          (if packed)
-        for filter in rows of the FKW storage:
+        for filter in the order of the block's visits:
             acc[rows] = bias or the sum so far
             for kernel of the filter in this block: acc[*] += 4 taps x rows
             store the sum, or finish after the last block
@@ -81,7 +81,7 @@ class PatternConv:
             "counts": buffer_type(filters * self.num_blocks * runs, i32),
             "starts": buffer_type(sections, i32),
             "parts": buffer_type(self.splits + 1, i32),
-            "reorder": buffer_type(filters, i32),
+            "visits": buffer_type(filters * self.num_blocks + 1, i32),
         }
         if self.has_bias:
             buffers["bias"] = buffer_type(filters)
@@ -197,11 +197,12 @@ class _Build:
     ) -> SSAValue:
         """One filter over the kernels of one block; returns the next kernel."""
         spec, b = self.spec, self.b
-        filter_ = b.load_index("reorder", row)
-        sums = b.times(row, spec.rows * b.lanes)
-        first = self.initial(number, filter_, sums)
+        visit = b.value(b.plus(b.times(number, spec.result.shape[1]), row))
+        filter_ = b.load_index("visits", visit)
+        sums = b.times(filter_, spec.rows * b.lanes)
+        first = self.initial(number, visit, filter_, sums)
         runs = len(spec.patterns) if spec.form == "runs" else 1
-        counts = b.times(b.plus(b.times(number, spec.result.shape[1]), row), runs)
+        counts = b.times(visit, runs)
         values: Sequence[SSAValue] = first
         for run in range(runs):
             count = b.load_index("counts", b.value(counts), run)
@@ -212,7 +213,7 @@ class _Build:
         return kernel
 
     def initial(
-        self, number: Index, filter_: SSAValue, sums: Index
+        self, number: Index, visit: SSAValue, filter_: SSAValue, sums: Index
     ) -> Sequence[SSAValue]:
         """The bias for the first block of channels, else the sum so far."""
         spec, b = self.spec, self.b
@@ -229,8 +230,9 @@ class _Build:
 
         if spec.num_blocks == 1:
             return bias()
+        following = b.times(b.load_index("visits", visit, 1), spec.rows * b.lanes)
         for r in range(spec.rows):
-            b.prefetch(self.sums, sums, offset=(spec.rows + r) * b.lanes)
+            b.prefetch(self.sums, following, offset=r * b.lanes)
         return b.when(b.equal(number, 0), bias, loaded)
 
     def kernels(

@@ -28,6 +28,8 @@ MAX_FILTERS = 12
 than 12 x 2 on every 3x3 layer."""
 DENSE_EFFICIENCY = 0.8
 """Measured share of the peak of a register block that counts as free of stalls."""
+L1_SHARE = 0.75
+"""Of L1 that a strip may take: sums, tables and the source pass through the rest."""
 MAX_ROWS = 14
 """More rows than this only lengthen the code."""
 VISIT_CYCLES = 40.0
@@ -154,7 +156,8 @@ def strip_vectors(layer: SparseLayer, rows: int) -> int:
 
 def tile_for(layer: SparseLayer, rows: int, lanes: int, l1_bytes: int) -> Tile:
     """Blocks of equal size whose strips fit L1."""
-    most = max(1, l1_bytes // (strip_vectors(layer, rows) * lanes * 4))
+    room = l1_bytes * L1_SHARE
+    most = max(1, int(room / (strip_vectors(layer, rows) * lanes * 4)))
     blocks = math.ceil(layer.channels / most)
     return Tile(rows, math.ceil(layer.channels / blocks))
 

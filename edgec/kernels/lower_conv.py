@@ -137,7 +137,7 @@ def _lower_pattern(op: sq.ConvOp, weights: WeightStore, lanes: int) -> Lowered:
     tables = pack_pattern(encoding.storage(arrays), spec, lanes)
     packed = [
         Packed(f"{name}.{field}", getattr(tables, field))
-        for field in ("w", "where", "counts", "starts", "parts", "reorder")
+        for field in ("w", "where", "counts", "starts", "parts", "visits")
     ]
     rest = _rest(op, weights, None)
     return Lowered(spec, (op.input, *packed, *rest))

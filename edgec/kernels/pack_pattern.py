@@ -22,7 +22,10 @@ class PatternTables:
     """Arrays of a `PatternConv`.
 
     Kernels stand in the order in which they are used: part of the filters, block of
-    channels, row, then the order of the storage.
+    channels, visit, then the order of the storage. A visit is one filter's kernels in
+    one block. With a table of taps, visits of equal length follow each other, so that
+    the end of the loop over kernels is predicted: filter reorder of PatDNN (ASPLOS
+    2020, section 5.2), for each block of channels anew.
     """
 
     w: Floats
@@ -31,30 +34,37 @@ class PatternTables:
     """Per kernel: `table` an address per tap, `runs` the channel in its block, `switch`
     that and the pattern."""
     counts: Ints
-    """`[blocks, rows]` kernels, for `runs` `[blocks, rows, patterns]`."""
+    """`[blocks, visits]` kernels, for `runs` `[blocks, visits, patterns]`."""
     starts: Ints
     """`[parts, blocks]` first kernel."""
     parts: Ints
-    """`[parts + 1]` first row of each part; parts hold about equally many kernels."""
-    reorder: Ints
-    """`[rows]` filter of each row."""
+    """`[parts + 1]` first visit of each part; parts hold about equally many kernels."""
+    visits: Ints
+    """`[blocks, rows]` and one more: the filter of each visit to a block."""
 
 
 def pack_pattern(fkw: Fkw, spec: PatternConv, lanes: int) -> PatternTables:
     """Tables for `spec` on vectors of `lanes`."""
-    filters = len(fkw.reorder)
+    filters, blocks = len(fkw.reorder), spec.num_blocks
     rows = np.repeat(np.arange(filters), np.diff(fkw.offset))
     parts = _balanced(np.asarray(fkw.offset, np.int64), spec.splits)
-    part = np.searchsorted(parts, rows, side="right") - 1
     block, channel = np.divmod(fkw.index.astype(np.int64), spec.block)
-    order = np.lexsort((np.arange(len(rows)), rows, block, part))
-    sections = (part * spec.num_blocks + block)[order]
-    starts = np.searchsorted(sections, np.arange(spec.splits * spec.num_blocks))
+    visits = _visits(
+        spec, parts, np.bincount(block * filters + rows, minlength=blocks * filters)
+    )
+    turn = np.empty_like(visits)
+    np.put_along_axis(turn, visits, np.arange(filters)[None], axis=1)
+    visit = turn[block, rows]
+    part = np.searchsorted(parts, visit, side="right") - 1
+    order = np.lexsort((np.arange(len(rows)), visit, block, part))
+    sections = (part * blocks + block)[order]
+    starts = np.searchsorted(sections, np.arange(spec.splits * blocks))
     runs = len(spec.patterns) if spec.form == "runs" else 1
-    cell = block * filters + rows
+    cell = block * filters + visit
     if spec.form == "runs":
         cell = cell * runs + fkw.pattern
-    counts = np.bincount(cell, minlength=spec.num_blocks * filters * runs)
+    counts = np.bincount(cell, minlength=blocks * filters * runs)
+    filter_of = np.append(fkw.reorder[visits.reshape(-1)], 0)
     return PatternTables(
         w=_at_least_one(fkw.weight[order].astype(np.float32)),
         where=_at_least_one(
@@ -63,8 +73,22 @@ def pack_pattern(fkw: Fkw, spec: PatternConv, lanes: int) -> PatternTables:
         counts=counts.astype(np.int32),
         starts=starts.astype(np.int32),
         parts=parts.astype(np.int32),
-        reorder=np.ascontiguousarray(fkw.reorder, np.int32),
+        visits=filter_of.astype(np.int32),
     )
+
+
+def _visits(
+    spec: PatternConv, parts: npt.NDArray[np.int64], counts: npt.NDArray[np.int64]
+) -> npt.NDArray[np.int64]:
+    """`[blocks, rows]`: the row of each visit; parts keep their rows."""
+    filters = spec.result.shape[1]
+    rows = np.tile(np.arange(filters), (spec.num_blocks, 1))
+    if spec.form != "table":
+        return rows
+    part = np.searchsorted(parts, rows, side="right") - 1
+    longest = counts.max(initial=0) + 1
+    key = part * longest + longest - 1 - counts.reshape(rows.shape)
+    return np.argsort(key, axis=1, kind="stable")
 
 
 def _addresses(

@@ -278,7 +278,7 @@ def pattern_kernel(
     )
     t = pack_pattern(storage, spec, lanes)
     buffers: list[Array] = [put(case.source, x), t.w, t.where, t.counts, t.starts]
-    buffers += [t.parts, t.reorder, *([] if bias is None else [bias])]
+    buffers += [t.parts, t.visits, *([] if bias is None else [bias])]
     return spec, buffers, (x, w, bias)
 
 
