@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from io import StringIO
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
 import numpy as np
 import torch
 from xdsl.dialects.builtin import ModuleOp
+from xdsl.printer import Printer
 
 from edgec.artefact import Array, Artefact
 from edgec.codegen.cache import ObjectCache
@@ -148,7 +150,7 @@ def emit(
     module = imported.module
     _run_tensor_passes(imported, machine, options, observer)
     if form == "mlir":
-        return f"{module}\n".encode()
+        return ir_text(module).encode()
     run_passes(
         kernel_passes(options, machine),
         imported.ctx,
@@ -157,13 +159,20 @@ def emit(
         observer=observer,
     )
     if form == "lane":
-        return f"{module}\n".encode()
+        return ir_text(module).encode()
     text = emit_module(module, machine).text
     if form == "llvm":
         return text.encode()
     if form == "asm":
         return emit_assembly(text, machine).encode()
     return compile_object(text, machine)
+
+
+def ir_text(module: ModuleOp) -> str:
+    """The module as MLIR text that parses back."""
+    stream = StringIO()
+    Printer(stream=stream).print_op(module)
+    return stream.getvalue() + "\n"
 
 
 def _run_tensor_passes(

@@ -278,7 +278,9 @@ def _write(output: Path | None, content: bytes) -> None:
 
 
 def _print_ir(pass_: ModulePass, module: ModuleOp) -> None:
-    click.echo(f"// *** IR after {pass_} ***\n{module}", err=True)
+    from edgec.driver import ir_text
+
+    click.echo(f"// *** IR after {pass_} ***\n{ir_text(module)}", err=True)
 
 
 def _print_statistics(report: Report) -> None:
