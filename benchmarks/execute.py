@@ -55,7 +55,7 @@ def execute(request: Request) -> list[str]:
     }
     path = request.results_file
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(document, indent=1) + "\n")
+    path.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n")
     console.print(f"numbers are in {path}", highlight=False)
     return failures
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -122,7 +123,10 @@ class WorkloadResult:
         rows: list[dict[str, Any]] = []
         for row in self.engines:
             ratio = self.ratio(row)
-            rows.append({**asdict(row), "ratio": ratio and asdict(ratio)})
+            plain = {**asdict(row), "ratio": ratio and asdict(ratio)}
+            if row.error is not None and not math.isfinite(row.error):
+                plain["error"] = None  # JSON has no such numbers; `failed` says it
+            rows.append(plain)
         peer = self.best_peer()
         best = self.ratio(peer) if peer is not None else None
         return {
