@@ -21,6 +21,10 @@ from edgec.errors import InvalidTarget
 
 KIB = 1024
 
+MAX_THREADS = 256
+"""Most threads of one call: each has counters of its own in the arena, and OpenMP
+runtimes end the process when they cannot start as many as asked for."""
+
 X86_V2_FEATURES = frozenset(
     {"cx16", "popcnt", "sahf", "sse3", "ssse3", "sse4.1", "sse4.2"}
 )

@@ -70,6 +70,7 @@ from edgec.dialects.lane.values import (
     TailMaskOp,
     UnaryOp,
 )
+from edgec.dialects.lane.work import ForUnitsOp
 
 LANE = Dialect(
     "lane",
@@ -93,6 +94,7 @@ LANE = Dialect(
         ScratchOp,
         WeightsOp,
         LaunchOp,
+        ForUnitsOp,
     ],
     [FoldKindAttr, CompareKindAttr],
 )
@@ -112,6 +114,7 @@ __all__ = [
     "FoldKind",
     "FoldKindAttr",
     "FoldOp",
+    "ForUnitsOp",
     "IndexOp",
     "LaunchOp",
     "LoadMaskOp",

@@ -3,8 +3,8 @@
 Made by `encode-sparsity` (weights), `fuse` (ops with an epilogue) and `layout-tuning`
 (layouts); left by `convert-to-lane`. Encodings are attributes of a tensor type, so
 every op of `nn` works on encoded tensors as it is: an encoding says how values are
-stored, never what they are. A weight encoding (`#sq.pattern`, and later block granules and
-codebooks) is a subclass of `WeightEncoding`; `#sq.lane` is an activation's layout.
+stored, never what they are. A weight encoding (`#sq.pattern`, and later block granules
+and codebooks) is a subclass of `WeightEncoding`; `#sq.lane` is an activation's layout.
 
     %w = sq.weight {reorder = "w.reorder", …} : tensor<8x4x3x3xf32, #sq.pattern<…>>
     %y = sq.conv %x, %w bias(%b : …) extras(%r : …) {stride = …, epilogue =

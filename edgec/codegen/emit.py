@@ -26,7 +26,7 @@ from edgec.codegen.emit_values import VALUES
 from edgec.codegen.entry import MAIN_SYMBOL, entry_text
 from edgec.dialects import lane
 from edgec.errors import CodegenFailed
-from edgec.target import Target
+from edgec.target import MAX_THREADS, Target
 
 MAIN = "main"
 """The function that launches the kernels."""
@@ -35,6 +35,9 @@ _SYMBOL_CHARACTERS = frozenset(string.ascii_letters + string.digits + "_.$-")
 
 ALIGNMENT = 64
 """Bytes that sizes of memory are rounded up to: a cache line."""
+
+COUNTER_BYTES = 8
+"""Of the counter that a thread has for each launch."""
 
 _MAIN_PARAMETERS = (
     *("i64 %tid", "i64 %nthreads", "ptr %args", "ptr %weights"),
@@ -92,7 +95,10 @@ def emit_kernel(function: func.FuncOp, target: Target) -> tuple[str, int]:
     emitter = FunctionEmitter(target, KERNEL_OPS)
     emitter.define(thread, "%thread")
     emitter.define(threads, "%threads")
-    parameters = ["i64 %thread", "i64 %threads", "ptr noalias %scratch"]
+    parameters = [
+        *("i64 %thread", "i64 %threads", "ptr noalias %scratch"),
+        *("ptr noalias %counters", "i64 %counter_stride"),
+    ]
     for number, buffer in enumerate(buffers):
         if llvm_type(buffer.type) != "ptr":
             raise CodegenFailed(
@@ -130,19 +136,33 @@ class _MainEmitter:
         self.weights: dict[str, str] = {}
         self.arena_bytes = 0
         self._kernels = {kernel.sym_name.data for kernel in kernels}
+        self._launches = 0
+        self._counter_stride = 0
         self._emitter = FunctionEmitter(
             target,
             {
                 lane.BufferOp: self._emit_buffer,
                 lane.WeightsOp: self._emit_weights,
                 lane.LaunchOp: self._emit_launch,
-                func.ReturnOp: emit_return,
+                func.ReturnOp: self._emit_return,
             },
         )
 
     def emit_main(self, function: func.FuncOp) -> str:
-        """The definition of `edgec_main`."""
+        """The definition of `edgec_main`.
+
+        Behind the activations the arena holds, for each thread, a counter per launch:
+        how many of its units are taken (`lane.for_units`). They are zero at the start
+        of a call.
+        """
         emitter = self._emitter
+        ops = list(function.body.block.ops)
+        launches = sum(isinstance(op, lane.LaunchOp) for op in ops)
+        self._counter_stride = _rounded(COUNTER_BYTES * launches)
+        activations = _rounded(max(map(_end_of, ops), default=0))
+        self.arena_bytes = activations + MAX_THREADS * self._counter_stride
+        place = f"getelementptr i8, ptr %arena, i64 {activations}"
+        emitter.do(f"%counters = {place}")
         for number, argument in enumerate(function.body.block.args):
             emitter.define(argument, _load_pointer(emitter, "%args", number))
         emitter.emit_block(function.body.block)
@@ -157,7 +177,6 @@ class _MainEmitter:
                 "'lane.buffer' op must have an offset in the arena; run plan-memory"
             )
         offset = op.offset.value.data
-        self.arena_bytes = max(self.arena_bytes, offset + buffer_bytes(op))
         place = f"getelementptr i8, ptr %arena, i64 {offset}"
         emitter.define(op.result, emitter.emit(place))
 
@@ -175,9 +194,34 @@ class _MainEmitter:
         if name not in self._kernels:
             raise CodegenFailed(f"'lane.launch' op: the module has no kernel '{name}'")
         buffers = [emitter.typed(argument) for argument in op.arguments]
-        arguments = ["i64 %tid", "i64 %nthreads", "ptr %scratch", *buffers]
+        counter = emitter.emit(
+            f"getelementptr i8, ptr %counters, i64 {COUNTER_BYTES * self._launches}"
+        )
+        self._launches += 1
+        arguments = [
+            *("i64 %tid", "i64 %nthreads", "ptr %scratch"),
+            *(f"ptr {counter}", f"i64 {self._counter_stride}"),
+            *buffers,
+        ]
         emitter.do(f"call void {_symbol(name)}({', '.join(arguments)})")
         emitter.do("call void %barrier()")
+
+    def _emit_return(self, emitter: FunctionEmitter, op: func.ReturnOp) -> None:
+        """Every thread has passed the last barrier: its counters are free again."""
+        offset = emitter.emit(f"mul i64 %tid, {self._counter_stride}")
+        own = emitter.emit(f"getelementptr i8, ptr %counters, i64 {offset}")
+        emitter.do(
+            f"call void @llvm.memset.p0.i64(ptr {own}, i8 0, "
+            f"i64 {self._counter_stride}, i1 false)"
+        )
+        emit_return(emitter, op)
+
+
+def _end_of(op: Operation) -> int:
+    """Where a buffer ends in the arena; 0 for any other op."""
+    if not isinstance(op, lane.BufferOp) or op.offset is None:
+        return 0
+    return op.offset.value.data + buffer_bytes(op)
 
 
 def _load_pointer(emitter: FunctionEmitter, table: str, number: int) -> str:

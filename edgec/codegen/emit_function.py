@@ -20,6 +20,7 @@ from xdsl.dialects.builtin import (
 )
 from xdsl.ir import Attribute, Block, Operation, SSAValue
 
+from edgec.dialects import lane
 from edgec.dialects.lane import element_of, lanes_of, width_of
 from edgec.errors import CodegenFailed
 from edgec.target import Target
@@ -237,6 +238,45 @@ class FunctionEmitter:
             )
         )
 
+    def emit_for_units(self, op: lane.ForUnitsOp) -> None:
+        """Claim units one by one: this thread's, then those of the threads after it."""
+        number, before = self._fresh_label(), self._label
+        owners, claim = f"owners{number}", f"claim{number}"
+        body, next_owner, done = f"unit{number}", f"owner{number}", f"done{number}"
+        thread, threads, total = map(self.value, (op.thread, op.threads, op.total))
+        self.do(f"br label %{owners}")
+        self._start(owners)
+        turn, following = self.fresh_name(), self.fresh_name()
+        self.lines.append(
+            f"  {turn} = phi i64 [ 0, %{before} ], [ {following}, %{next_owner} ]"
+        )
+        number_of = self.emit(f"add i64 {thread}, {turn}")
+        is_past = self.emit(f"icmp uge i64 {number_of}, {threads}")
+        wrapped = self.emit(f"sub i64 {number_of}, {threads}")
+        owner = self.emit(f"select i1 {is_past}, i64 {wrapped}, i64 {number_of}")
+        after = self.emit(f"add i64 {owner}, 1")
+        first, last = (
+            self.emit(f"udiv i64 {self.emit(f'mul i64 {n}, {total}')}, {threads}")
+            for n in (owner, after)
+        )
+        offset = self.emit(f"mul i64 {owner}, %counter_stride")
+        counter = self.emit(f"getelementptr i8, ptr %counters, i64 {offset}")
+        self.do(f"br label %{claim}")
+        self._start(claim)
+        taken = self.emit(f"atomicrmw add ptr {counter}, i64 1 monotonic")
+        unit = self.emit(f"add i64 {first}, {taken}")
+        is_left = self.emit(f"icmp ult i64 {unit}, {last}")
+        self.do(f"br i1 {is_left}, label %{body}, label %{next_owner}")
+        self._start(body)
+        self.define(op.unit, unit)
+        self.emit_block(op.body.block)
+        self.do(f"br label %{claim}")
+        self._start(next_owner)
+        self.lines.append(f"  {following} = add i64 {turn}, 1")
+        goes_on = self.emit(f"icmp ult i64 {following}, {threads}")
+        self.do(f"br i1 {goes_on}, label %{owners}, label %{done}")
+        self._start(done)
+
     def emit_if(self, op: scf.IfOp) -> None:
         """Two branches that meet again; one of them may be empty."""
         number, ends = self._fresh_label(), list[tuple[tuple[str, ...], str]]()
@@ -301,6 +341,11 @@ def emit_for(emitter: FunctionEmitter, op: scf.ForOp) -> None:
     emitter.emit_for(op)
 
 
+def emit_for_units(emitter: FunctionEmitter, op: lane.ForUnitsOp) -> None:
+    """`lane.for_units`."""
+    emitter.emit_for_units(op)
+
+
 def emit_if(emitter: FunctionEmitter, op: scf.IfOp) -> None:
     """`scf.if`."""
     emitter.emit_if(op)
@@ -308,7 +353,8 @@ def emit_if(emitter: FunctionEmitter, op: scf.IfOp) -> None:
 
 CONTROL_FLOW: Mapping[type[Operation], Emitter] = {
     scf.ForOp: emit_for,
+    lane.ForUnitsOp: emit_for_units,
     scf.IfOp: emit_if,
     scf.YieldOp: emit_yield,
 }
-"""Ops of `scf`."""
+"""Ops with regions, and their ends."""

@@ -198,6 +198,14 @@ class KernelBuilder:
         elif count:
             self.loop(0, count, body)
 
+    def units(self, total: Index, body: Callable[[SSAValue], None]) -> None:
+        """`lane.for_units`: `body(unit)` for each of `total` units, on some thread."""
+        block = Block(arg_types=[index])
+        end = self.value(total)
+        with self._inside(block):
+            body(block.args[0])
+        self._block.add_op(lane.ForUnitsOp(self.thread, self.threads, end, block))
+
     def share(self, total: Index) -> tuple[Index, Index]:
         """This thread's part `[begin, end)` of `total` units; parts differ by one."""
         begin = self.quotient(self.times(self.thread, total), self.threads)

@@ -119,8 +119,7 @@ class _Build:
             image = b.quotient(rest, chunks)
             self.unit(image, group, block, chunk, chunks)
 
-        begin, end = b.share(units)
-        b.loop(begin, end, unit)
+        b.units(units, unit)
         return b.finish()
 
     def unit(

@@ -66,8 +66,7 @@ class DepthwiseConv:
         def unit(number: SSAValue) -> None:
             plane.build(b.quotient(number, filters), b.remainder(number, filters))
 
-        begin, end = b.share(images * filters)
-        b.loop(begin, end, unit)
+        b.units(images * filters, unit)
         return b.finish()
 
 

@@ -52,8 +52,7 @@ class StridedDepthwiseConv:
         def unit(number: SSAValue) -> None:
             plane.build(b.quotient(number, filters), b.remainder(number, filters))
 
-        begin, end = b.share(images * filters)
-        b.loop(begin, end, unit)
+        b.units(images * filters, unit)
         return b.finish()
 
 

@@ -131,8 +131,7 @@ class _Build:
             self.tile(image, y, x, part)
 
         self.zero_all_gaps()
-        begin, end = b.share(spec.result.shape[0] * down * across * spec.splits)
-        b.loop(begin, end, unit)
+        b.units(spec.result.shape[0] * down * across * spec.splits, unit)
         return b.finish()
 
     def zero_all_gaps(self) -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgec.errors import InvalidInput
-from edgec.target import usable_cores
+from edgec.target import MAX_THREADS, usable_cores
 
 RUNTIME_NAMES = ("libgomp", "libiomp5", "libomp")
 """How files of OpenMP runtimes begin; the latter two offer GOMP's functions as well."""
@@ -38,10 +38,6 @@ class OpenMP:
     """`omp_get_thread_num(void)`."""
     num_threads: int
     """`omp_get_num_threads(void)`."""
-
-
-MAX_THREADS = 1024
-"""Asked for more than they can start, OpenMP runtimes end the process."""
 
 
 def check_threads(threads: object) -> None:

@@ -27,6 +27,7 @@ import click
 
 import edgec
 from edgec.errors import EdgecError, InvalidTarget
+from edgec.target import MAX_THREADS
 
 if TYPE_CHECKING:
     from xdsl.dialects.builtin import ModuleOp
@@ -37,8 +38,6 @@ if TYPE_CHECKING:
     from edgec.report import Report
     from edgec.tools.bench import Result
 
-MAX_THREADS = 1024
-"""As in `edgec.runtime.threads`, which would import numpy here."""
 
 _DEBUG = "edgec.debug"
 

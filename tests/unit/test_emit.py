@@ -14,7 +14,7 @@ from edgec.codegen.jit import emit_assembly
 from edgec.dialects.lane import buffer_type
 from edgec.errors import CodegenFailed
 from edgec.kernels.builder import KernelBuilder
-from edgec.target import Target
+from edgec.target import MAX_THREADS, Target
 from edgec.tools.opt import EdgecOpt
 from tests.lanes import compiled
 
@@ -130,7 +130,7 @@ def test_a_program_with_weights_and_memory(threads: int) -> None:
     module, target = parse(PROGRAM), Target.parse("generic")
     emitted = emit_module(module, target)
     assert emitted.weight_names == ("v", "w")
-    assert emitted.arena_bytes == 192
+    assert emitted.arena_bytes == 192 + MAX_THREADS * 64  # and the counters
     assert emitted.scratch_bytes_per_thread == 128
     weights = {
         "v": np.array([1, 2, 3, 4], np.float32),
