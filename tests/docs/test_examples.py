@@ -4,7 +4,8 @@ The blocks of one page run in order, in one empty folder, with a cache of their 
 `python` and `pycon` blocks in one namespace, `mlir` blocks are parsed and verified,
 `console` lines that start `edgec` or `edgec-opt` are executed. Where output is shown it
 must come; `...` stands for anything and the width of spaces does not count. A command
-followed by a line `(exit code 1)` must fail so. Commands with `make` must exist.
+followed by a line `(exit code 1)` must fail so. Commands with `make` must exist, and so
+must the options of `python -m` commands.
 """
 
 from __future__ import annotations
@@ -108,6 +109,17 @@ def test_make_targets_exist(page: Path) -> None:
     # Commands stand in code spans and in indented blocks.
     named = re.findall(r"(?m)(?:`|^ {4})make ([a-z]+)", page.read_text())
     assert set(named) <= TARGETS
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_options_of_modules_exist(page: Path) -> None:
+    commands = re.findall(
+        r"python -m (benchmarks|examples)\b([^`\n]*)", page.read_text()
+    )
+    for package, rest in commands:
+        source = "".join(path.read_text() for path in (ROOT / package).rglob("*.py"))
+        options = set(re.findall(r"--[\w-]+", rest)) - {"--help"}  # which click has
+        assert {o for o in options if f'"{o}"' not in source} == set()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
