@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import torch
 from click.testing import CliRunner, Result
 from torch import nn
 
+import benchmarks.__main__
 from benchmarks.__main__ import main
 from benchmarks.compile_cost import peak_bytes
 from benchmarks.engines import ENGINES, Setup, check_names, make_engines
@@ -20,9 +22,12 @@ from benchmarks.engines.onnx_file import onnx_file
 from benchmarks.engines.torch import TorchCompile
 from benchmarks.machine import instruction_tier
 from benchmarks.models import MODELS, ModelSpec
+from benchmarks.request import Request
 from benchmarks.runner import Workload, run_workload
 from benchmarks.suites import ABLATION, SPINE, ablation_engines
+from edgec.codegen.host import host_features
 from edgec.errors import InvalidInput
+from edgec.target import Target
 
 X = torch.tensor([1.0, -2.0])
 
@@ -162,6 +167,22 @@ def test_wrong_usage_is_explained(arguments: tuple[str, ...], message: str) -> N
     result = invoke(*arguments)
     assert result.exit_code in (1, 2)
     assert message in " ".join(result.output.split())
+
+
+def commands_in_the_documentation() -> list[str]:
+    root = Path(__file__).parent.parent.parent
+    page = (root / "docs" / "benchmarks.md").read_text()
+    texts = (page, str(benchmarks.__main__.__doc__))
+    found = re.findall(r"(?m)^ {4}python -m benchmarks (.*)$", "\n".join(texts))
+    return [command for command in dict.fromkeys(found) if command != "--help"]
+
+
+@pytest.mark.parametrize("command", commands_in_the_documentation())
+def test_documented_commands_are_right(command: str) -> None:
+    request = Request(**main.make_context("benchmarks", command.split()).params)
+    assert set(request.models) <= set(MODELS)
+    check_names(request.engines)
+    Target.parse(request.target, host_features)
 
 
 def test_the_spine_is_made_of_known_names() -> None:
