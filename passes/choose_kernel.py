@@ -27,7 +27,7 @@ from xdsl.ir import OpResult
 
 from edgec.context import weights_of
 from edgec.dialects import nn, sq
-from edgec.errors import InvalidInput
+from edgec.errors import InvalidInput, PassFailed
 from edgec.kernels.cost import (
     Registers,
     best_block,
@@ -69,6 +69,26 @@ def predict(op: sq.ConvOp, registers: Registers, l1_bytes: int) -> Prediction:
     layer = sparse_layer(op, encoding)
     tile = best_tile(layer, registers, l1_bytes)
     return Prediction(dense, pattern_cycles(layer, tile, lanes=registers.lanes))
+
+
+def check_ranks(module: ModuleOp) -> None:
+    """Raise one error that names every convolution that no kernel can run."""
+    layers = [
+        f"{layer_of(op)} (weight {'x'.join(map(str, nn.shape_of(op.weight)))})"
+        for op in module.walk()
+        if isinstance(op, sq.ConvOp) and len(nn.shape_of(op.weight)) != 4
+    ]
+    if layers:
+        raise PassFailed(
+            "kernels need convolutions of rank 4: canonicalize-nn brings 1-D ones to it, "
+            f"3-D ones are not supported; found {', '.join(layers)}"
+        )
+
+
+def layer_of(op: sq.ConvOp) -> str:
+    """The module path of a layer, for messages."""
+    path = op.attributes.get("nn.path")
+    return path.data if isinstance(path, StringAttr) else op.name
 
 
 @dataclass(frozen=True)
@@ -122,8 +142,9 @@ class ChooseKernel(ReportingPass):
             )
         counts = {"dense": 0, "depthwise": 0, "pattern": 0, "decoded": 0}
         registers = Registers(self.lanes, self.registers)
+        check_ranks(op)
         for conv in [o for o in op.walk() if isinstance(o, sq.ConvOp)]:
-            if len(nn.shape_of(conv.weight)) != 4 or conv.kernel is not None:
+            if conv.kernel is not None:
                 continue
             family = self._family(conv, registers)
             encoded = isinstance(conv.weight.owner, sq.WeightOp)

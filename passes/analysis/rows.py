@@ -59,9 +59,15 @@ class Gaps:
     below: int = 0
     left: int = 0
     right: int = 0
+    beyond: int = 0
+    """Elements that a tap reads after its position: kernels compute positions between
+    rows too, and those after the last row must find memory."""
 
-    def include(self, rows: tuple[int, int], columns: tuple[int, int]) -> None:
+    def include(
+        self, rows: tuple[int, int], columns: tuple[int, int], beyond: int
+    ) -> None:
         """Also serve a reader with this reach."""
+        self.beyond = max(self.beyond, beyond)
         self.above, self.below = max(self.above, rows[0]), max(self.below, rows[1])
         self.left, self.right = max(self.left, columns[0]), max(self.right, columns[1])
 
@@ -84,12 +90,19 @@ def reach(op: sq.ConvOp) -> tuple[tuple[int, int], tuple[int, int]]:
     return along(0, source[2], result[2]), along(1, source[3], result[3])
 
 
+def beyond(op: sq.ConvOp) -> int:
+    """The largest distance to the right at which a tap reads."""
+    window = window_of(op)
+    return max(0, *(window.step(1, tap)[1] for tap in range(window.kernel[1])))
+
+
 def place(
     shape: tuple[int, ...], gaps: Gaps, pitch: int, phase: tuple[int, int] = (1, 1)
 ) -> sq.LaneAttr | None:
     """The layout of a tensor; None where row-major without gaps serves."""
     rows = -(-shape[2] // phase[0])
-    plane = (rows + gaps.between_planes) * pitch + gaps.between_rows
+    after = max(gaps.between_rows, gaps.beyond)
+    plane = (rows + gaps.between_planes) * pitch + after
     before = gaps.above * pitch + gaps.left
     if plane == shape[2] * shape[3] and phase == (1, 1) and not before:
         return None
@@ -153,7 +166,7 @@ def row_groups(module: ModuleOp) -> RowGroups:
                 groups.join(extra, op.result)
     for op in convs:
         if not is_split(op):
-            groups.gaps_of(op.input).include(*reach(op))
+            groups.gaps_of(op.input).include(*reach(op), beyond(op))
     for value in list(groups.parent):
         width = nn.shape_of(value)[3]
         groups.need(value, width + groups.gaps_of(value).between_rows)
@@ -167,7 +180,7 @@ def row_groups(module: ModuleOp) -> RowGroups:
 def phase_layout(op: sq.ConvOp, pitch: int) -> sq.LaneAttr:
     """The layout of the copy that a strided convolution reads."""
     gaps = Gaps()
-    gaps.include(*reach(op))
+    gaps.include(*reach(op), beyond(op))
     layout = place(nn.shape_of(op.input), gaps, pitch, window_of(op).stride)
     assert layout is not None
     return layout
