@@ -80,8 +80,8 @@ def check_ranks(module: ModuleOp) -> None:
     ]
     if layers:
         raise PassFailed(
-            "kernels need convolutions of rank 4: canonicalize-nn brings 1-D ones to it, "
-            f"3-D ones are not supported; found {', '.join(layers)}"
+            "kernels need convolutions of rank 4: canonicalize-nn brings 1-D ones to "
+            f"it, 3-D ones are not supported; found {', '.join(layers)}"
         )
 
 

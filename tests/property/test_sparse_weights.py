@@ -13,7 +13,6 @@ from xdsl.dialects.builtin import ModuleOp
 from edgec.context import EdgecContext
 from edgec.dialects import fkw, nn, sq
 from edgec.errors import InvalidInput
-
 from edgec.passes.encode_sparsity import EncodeSparsity, assess
 from edgec.passes.filter_kernel_reorder import (
     FilterKernelReorder,
