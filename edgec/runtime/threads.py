@@ -50,8 +50,11 @@ def check_threads(threads: object) -> None:
 
 
 def default_threads() -> int:
-    """The processors this process may run on, after `taskset` and the like."""
-    return usable_cores()
+    """The processors this process may run on, after `taskset` and the like.
+
+    At most `MAX_THREADS`, as many as code can have.
+    """
+    return min(usable_cores(), MAX_THREADS)
 
 
 def find_openmp(

@@ -20,6 +20,7 @@ from edgec.errors import (
     InvalidTarget,
 )
 from edgec.options import Options
+from edgec.target import MAX_THREADS
 from tests.importing import Call, sample
 from tests.networks import Several, seeded
 
@@ -114,7 +115,7 @@ def test_other_structures(change: Any, message: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"threads": 0}, InvalidInput, "from 1 to 1024, got 0"),
+        ({"threads": 0}, InvalidInput, f"from 1 to {MAX_THREADS}, got 0"),
         ({"threads": -1}, InvalidInput, "got -1"),
         ({"threads": 2.5}, InvalidInput, "got 2.5"),
         ({"threads": 10**6}, InvalidInput, "got 1000000"),

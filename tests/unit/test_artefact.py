@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -210,6 +210,32 @@ def test_classes_of_the_model(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="register the class with a serialized_type"):
         compiled.save(tmp_path / "m.edgec")
     assert not list(tmp_path.iterdir())
+
+
+@dataclass
+class Record:
+    """A class that torch knows by name."""
+
+    left: torch.Tensor
+    right: torch.Tensor
+
+
+torch.export.register_dataclass(Record, serialized_type_name="test_artefact.Record")
+
+
+def test_registered_classes_are_stored_by_name(tmp_path: Path) -> None:
+    x, path = sample(3), tmp_path / "m.edgec"
+    compiled = edgec.compile(Local(Record), x, options=Options(use_cache=False))
+    compiled.save(path)
+    found = edgec.load(path)(x)
+    assert isinstance(found, Record)
+    assert torch.equal(found.right, x * 2)
+    code = f"import edgec; edgec.load({str(path)!r})"
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    assert "edgec.errors.InvalidInput: a class in the model's" in result.stderr
+    assert "test_artefact.Record" in result.stderr
 
 
 # Files that cannot be loaded
