@@ -37,6 +37,13 @@ from edgec.kernels.positions import (
 
 Floats = npt.NDArray[np.float32]
 
+CACHE_LINE = 16
+"""f32 elements of 64 bytes."""
+WEIGHTS_AHEAD = 1024
+"""Elements between a weight and the one prefetched: about 85 columns of 12 filters."""
+COLUMNS_AHEAD = 18
+"""Columns (channel and tap) between an input and the one prefetched."""
+
 
 @dataclass(frozen=True)
 class DenseConv:
@@ -199,6 +206,7 @@ class _Build:
             _: SSAValue, x_at: SSAValue, w_at: SSAValue, *acc: SSAValue
         ) -> Sequence[SSAValue]:
             values = list(acc)
+            self.fetch_ahead(x_at, w_at, filters, vectors, unroll)
             for channel in range(unroll):
                 for number, tap in enumerate(spec.taps):
                     offset = spec.source.origin + channel * step + tap
@@ -219,6 +227,27 @@ class _Build:
             carried=[start, b.value(weights), *carried],
         )[2:]
         self.sink.store(image, first, at, results, filters, vectors, tail)
+
+    def fetch_ahead(
+        self, x_at: SSAValue, w_at: SSAValue, filters: int, vectors: int, unroll: int
+    ) -> None:
+        """Ask for what later iterations read.
+
+        Weights are read for the first time in the first tile of a block, from memory
+        far away; planes are too far apart for the processor to guess the next one.
+        """
+        spec, b = self.spec, self.b
+        columns = unroll * len(spec.taps)
+        for at in range(0, columns * filters, CACHE_LINE):
+            b.prefetch("w", w_at, offset=WEIGHTS_AHEAD + at)
+        ahead = unroll * -(-COLUMNS_AHEAD // columns) * spec.source.strides[1]
+        rows = sorted({tap // spec.source.pitch for tap in spec.taps})
+        for channel in range(unroll):
+            base = spec.source.origin + ahead + channel * spec.source.strides[1]
+            for row in rows:
+                for v in range(0, vectors * b.lanes, CACHE_LINE):
+                    offset = base + row * spec.source.pitch + v
+                    b.prefetch("x", x_at, offset=offset)
 
     def initial(self, first: Index, number: int) -> SSAValue:
         """Accumulators start at the bias."""
