@@ -16,15 +16,17 @@ from pathlib import Path
 from typing import Any
 
 from xdsl.dialects.builtin import IntegerAttr, ModuleOp
+from xdsl.dialects.func import FuncOp
+from xdsl.ir import Block
 
-from edgec import codegen, dialects, kernels, passes
+from edgec import codegen, dialects, kernels, passes, pipeline
 from edgec.codegen.cache import ObjectCache, cache_key
 from edgec.codegen.emit import emit_module
 from edgec.codegen.jit import compile_object
 from edgec.context import EdgecContext
 from edgec.dialects import lane
 from edgec.options import Options
-from edgec.passes.convert_to_lane import bind_weights
+from edgec.passes.convert_to_lane import bind_weights, weight_uses
 from edgec.pipeline import Observer, PassRecord, kernel_passes, run_passes
 from edgec.target import Target
 
@@ -47,6 +49,8 @@ class Program:
     """An object file that exports `edgec_entry`."""
     weight_names: tuple[str, ...]
     """The arrays of the weight table, in order."""
+    weight_uses: tuple[str, ...]
+    """`edgec.passes.convert_to_lane.weight_uses`: what the code takes for granted."""
     arena_bytes: int
     live_bytes: int
     """The largest set of activations that live at one time."""
@@ -68,7 +72,8 @@ class Program:
         length = int.from_bytes(content[:_LENGTH_BYTES], "little")
         end = _LENGTH_BYTES + length
         fields: dict[str, Any] = json.loads(content[_LENGTH_BYTES:end])
-        fields["weight_names"] = tuple(fields["weight_names"])
+        for name in ("weight_names", "weight_uses"):
+            fields[name] = tuple(fields[name])
         fields["launches"] = tuple(Launch(**entry) for entry in fields["launches"])
         return cls(code=content[end:], **fields)
 
@@ -97,7 +102,7 @@ def build_program(
     stored = objects.read(key) if objects is not None and observer is None else None
     if stored is not None:
         program = Program.from_bytes(stored)
-        if bind_weights(module, ctx, target.lanes) == program.weight_names:
+        if bind_weights(module, ctx, target.lanes) == program.weight_uses:
             return Built(program, is_cached=True, records=())
     records = run_passes(
         kernel_passes(options, target),
@@ -110,6 +115,7 @@ def build_program(
     program = Program(
         code=compile_object(emitted.text, target),
         weight_names=emitted.weight_names,
+        weight_uses=weight_uses(_main_block(module)),
         arena_bytes=emitted.arena_bytes,
         live_bytes=_live_bytes(module),
         scratch_bytes_per_thread=emitted.scratch_bytes_per_thread,
@@ -128,7 +134,15 @@ def _sources() -> str:
     for package in (codegen, dialects, kernels, passes):
         for path in sorted(Path(package.__path__[0]).resolve().rglob("*.py")):
             state.update(path.read_bytes())
+    for path in (Path(__file__), Path(pipeline.__file__)):
+        state.update(path.read_bytes())
     return state.hexdigest()
+
+
+def _main_block(module: ModuleOp) -> Block:
+    """The launches of a lowered module."""
+    functions = (op for op in module.ops if isinstance(op, FuncOp))
+    return next(op.body.block for op in functions if op.sym_name.data == "main")
 
 
 def _live_bytes(module: ModuleOp) -> int:

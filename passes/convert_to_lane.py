@@ -210,14 +210,31 @@ class ConvertToLane(ReportingPass):
 def bind_weights(module: ModuleOp, ctx: Context, lanes: int) -> tuple[str, ...]:
     """Pack the weights that the kernels of a tensor-level module will name.
 
-    Returns the names in the order in which the converted module names them.
+    Returns `weight_uses` of the converted module.
     """
     main = find_main(module)
     if main is None:
         raise PassFailed("bind_weights needs a module that is not yet converted")
     program = Program(weights_of(ctx), lanes, Block(), build=False)
     convert(main.body.block, program)
-    return tuple(program.bound)
+    return weight_uses(program.main)
+
+
+def weight_uses(main: Block) -> tuple[str, ...]:
+    """The name of every array that launches read, launch by launch, with repeats.
+
+    Equal content is stored once, so which arguments share a name depends on the
+    weights: two modules with the same text and the same set of names may differ here.
+    """
+    arguments = (
+        argument.owner
+        for op in main.ops
+        if isinstance(op, lane.LaunchOp)
+        for argument in op.arguments
+    )
+    return tuple(
+        owner.resource.data for owner in arguments if isinstance(owner, lane.WeightsOp)
+    )
 
 
 def find_main(module: ModuleOp) -> func.FuncOp | None:

@@ -287,6 +287,27 @@ def test_cached_code_works_with_other_weights(tmp_path: Path, sparsity: Any) -> 
         assert_near(ours(PRUNED_INPUT), eager(model, PRUNED_INPUT))
 
 
+class Shared(nn.Module):
+    """One weight with three biases; equal ones are stored once."""
+
+    def __init__(self, *biases: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(4, 3, 3, 3))
+        self.biases = nn.ParameterList(torch.full((4,), bias) for bias in biases)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return tuple(nn.functional.conv2d(x, self.weight, bias) for bias in self.biases)
+
+
+def test_cached_code_does_not_mix_up_weights_that_were_equal(tmp_path: Path) -> None:
+    x = torch.ones(1, 3, 5, 5)
+    for biases in ((1.0, 1.0, 2.0), (1.0, 2.0, 2.0), (2.0, 1.0, 2.0)):
+        model = Shared(*biases)
+        ours = edgec.compile(model, x, threads=1, options=Options(cache=tmp_path))
+        for found, expected in zip(ours(x), model(x), strict=True):
+            assert_near(found, expected.detach())
+
+
 def test_an_observer_sees_every_pass_in_spite_of_the_cache(tmp_path: Path) -> None:
     model, x = network("line")
     options = Options(cache=tmp_path)

@@ -15,7 +15,7 @@ from edgec.errors import PassFailed
 from edgec.interpreter import interpret
 from edgec.kernels.lowering import find_lowering
 from edgec.passes.base import run_pass
-from edgec.passes.convert_to_lane import ConvertToLane, bind_weights
+from edgec.passes.convert_to_lane import ConvertToLane, bind_weights, weight_uses
 from edgec.passes.layout_tuning import LayoutTuning
 from edgec.passes.load_redundancy_elimination import LoadRedundancyElimination
 from edgec.passes.plan_memory import PlanMemory
@@ -59,7 +59,7 @@ def test_same_numbers(case: Case, seed: int, lanes: int) -> None:
             run_pass(ConvertToLane(lanes=lanes), case.ctx, case.module)
         return
     before = interpret(case.module, case.inputs, case.ctx)
-    names = bind_weights(case.module.clone(), case.ctx, lanes)
+    uses = bind_weights(case.module.clone(), case.ctx, lanes)
     result = assert_pass_preserves(
         ConvertToLane(lanes=lanes), *case, rtol=RTOL, idempotent=True
     )
@@ -69,8 +69,11 @@ def test_same_numbers(case: Case, seed: int, lanes: int) -> None:
     kernels = {op.sym_name.data for op in ops if isinstance(op, FuncOp)} - {"main"}
     assert result.statistics == {"launches": len(launches), "kernels": len(kernels)}
     assert {op.callee.string_value() for op in launches} == kernels
+    functions = [op for op in ops if isinstance(op, FuncOp)]
+    main = next(op for op in functions if op.sym_name.data == "main")
+    assert weight_uses(main.body.block) == uses, "bind_weights and the pass agree"
     bound = [op.resource.data for op in ops if isinstance(op, lane.WeightsOp)]
-    assert tuple(bound) == names, "bind_weights and the pass agree"
+    assert bound == list(dict.fromkeys(uses)), "the table is in the order of use"
     # The rest of the pipeline, with as many threads as there may be.
     for pass_ in (LoadRedundancyElimination(), PlanMemory()):
         run_pass(pass_, case.ctx, result.module)
