@@ -9,9 +9,9 @@ half.
 How: (1) tensors that flat-position convolutions tie together form groups of one pitch,
 the longest that a member needs (`analysis.rows`); (2) each tensor gets the gaps that
 its readers need; (3) `sq.convert_layout` is inserted where a layout cannot be had for
-nothing: a caller's own input, a result, and the split into phases before a stride; (4)
-each convolution gets the register block, or the tile and channel block, with the fewest
-predicted cycles (`edgec.kernels.cost`).
+nothing: a caller's own input, a result, a reshape between tensors with gaps, and the
+split into phases before a stride; (4) each convolution gets the register block, or the
+tile and channel block, with the fewest predicted cycles (`edgec.kernels.cost`).
 
 Invariants: needs a `kernel` on every `sq.conv` (after `choose-kernel`); leaves
 schedules in them and layouts on rank-4 tensors; arguments and results of the function
@@ -34,6 +34,8 @@ from xdsl.rewriter import Rewriter
 
 from edgec.dialects import nn, sq
 from edgec.kernels.cost import Registers, best_block, best_tile
+from edgec.kernels.gaps import has_gaps
+from edgec.kernels.layout import layout
 from edgec.passes.analysis.rows import (
     convolutions,
     is_full,
@@ -136,16 +138,36 @@ def split_phases(
 ) -> int:
     """Convert the inputs of strided convolutions; equal conversions are shared."""
     made: dict[tuple[SSAValue, sq.LaneAttr], SSAValue] = {}
-    for conv, layout in zip(convs, phases, strict=True):
-        if layout is None:
+    for conv, phase in zip(convs, phases, strict=True):
+        if phase is None:
             continue
-        key = (conv.input, layout)
+        key = (conv.input, phase)
         if key not in made:
-            copy = sq.ConvertLayoutOp(conv.input, layout)
+            copy = sq.ConvertLayoutOp(conv.input, phase)
             insert_after(copy, conv.input)
             made[key] = copy.result
         conv.operands[0] = made[key]
     return len(made)
+
+
+def plain_reshapes(module: ModuleOp) -> int:
+    """Close the gaps before reshapes between two tensors with gaps.
+
+    Rows of two lengths fall out of step, so no nest of loops copies from one to the
+    other.
+    """
+    conversions = 0
+    for op in list(module.walk()):
+        if not isinstance(op, nn.ReshapeOp):
+            continue
+        if has_gaps(layout(op.input)) and has_gaps(layout(op.result)):
+            copy = sq.ConvertLayoutOp(op.input, NoneAttr())
+            block = op.parent_block()
+            assert block is not None
+            block.insert_op_before(copy, op)
+            op.operands[0] = copy.result
+            conversions += 1
+    return conversions
 
 
 def plain_results(module: ModuleOp) -> int:
@@ -235,12 +257,13 @@ class LayoutTuning(ReportingPass):
         ]
         for value in list(groups.parent):
             shape, gaps = nn.shape_of(value), groups.gaps_of(value)
-            layout = place(shape, gaps, groups.pitch(value))
-            if layout is not None:
+            encoding = place(shape, gaps, groups.pitch(value))
+            if encoding is not None:
                 old = nn.tensor_type(value)
-                type_ = TensorType(old.element_type, shape, layout)
+                type_ = TensorType(old.element_type, shape, encoding)
                 Rewriter.replace_value_with_new_type(value, type_)
                 counts["layouts"] += 1
+        counts["conversions"] += plain_reshapes(op)
         counts["conversions"] += split_phases(convs, phases)
         for conv, pitch in zip(convs, pitches, strict=True):
             self._schedule(conv, machine, pitch)

@@ -266,6 +266,23 @@ def test_a_pass_that_is_off_changes_no_number(toggle: str) -> None:
     assert_near(found, eager(pruned(), PRUNED_INPUT))
 
 
+class Folded(nn.Module):
+    """Convolutions on both sides of a reshape; rows have gaps on both."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.before = nn.Conv2d(3, 6, 3, padding=1)
+        self.after = nn.Conv2d(3, 4, 3, padding=1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.after(self.before(x).reshape(2, 3, 7, 20))
+
+
+def test_a_reshape_between_convolutions() -> None:
+    model, x = seeded(Folded), sample(2, 3, 7, 10)
+    assert_near(edgec.compile(model, x, options=NO_CACHE)(x), eager(model, x))
+
+
 # Cache
 
 

@@ -87,3 +87,19 @@ func.func @nothing(%x: tensor<1x2x4x4xf32>, %z: tensor<1x1x6xf32>) -> (tensor<1x
   %1 = sq.conv %z, %v {stride = array<i64: 1>, padding_low = array<i64: 0>, padding_high = array<i64: 0>, dilation = array<i64: 1>, groups = 1 : i64, epilogue = []} : tensor<1x1x6xf32>, tensor<2x1x3xf32> -> tensor<1x2x4xf32>
   func.return %0, %1 : tensor<1x2x4x4xf32>, tensor<1x2x4xf32>
 }
+
+// -----
+
+// Rows of 4 in rows of 8: the gaps are closed before the reshape.
+
+// CHECK-LABEL: func.func @reshape_between_gaps(
+// CHECK: %[[Y:.*]] = sq.conv {{.*}} -> tensor<1x2x4x4xf32, #sq.lane<{{.*}}>>
+// CHECK: %[[P:.*]] = sq.convert_layout %[[Y]] : {{.*}} -> tensor<1x2x4x4xf32>
+// CHECK: nn.reshape %[[P]] : (tensor<1x2x4x4xf32>) -> tensor<1x2x2x8xf32, #sq.lane<{{.*}}>>
+func.func @reshape_between_gaps(%x: tensor<1x2x4x4xf32>) -> tensor<1x2x2x8xf32> {
+  %w = nn.constant "w" : tensor<2x2x3x3xf32>
+  %0 = sq.conv %x, %w {stride = array<i64: 1, 1>, padding_low = array<i64: 1, 1>, padding_high = array<i64: 1, 1>, dilation = array<i64: 1, 1>, groups = 1 : i64, epilogue = [], kernel = #sq.kernel<"dense">} : tensor<1x2x4x4xf32>, tensor<2x2x3x3xf32> -> tensor<1x2x4x4xf32>
+  %1 = nn.reshape %0 : (tensor<1x2x4x4xf32>) -> tensor<1x2x2x8xf32>
+  %2 = sq.conv %1, %w {stride = array<i64: 1, 1>, padding_low = array<i64: 1, 1>, padding_high = array<i64: 1, 1>, dilation = array<i64: 1, 1>, groups = 1 : i64, epilogue = [], kernel = #sq.kernel<"dense">} : tensor<1x2x2x8xf32>, tensor<2x2x3x3xf32> -> tensor<1x2x2x8xf32>
+  func.return %2 : tensor<1x2x2x8xf32>
+}
