@@ -33,7 +33,10 @@ DENSITY = 0.125
 TRAIN_EPOCHS, TRAIN_RATE = 8, 5e-3
 TUNE_EPOCHS, TUNE_RATE = 6, 3e-3
 BATCHES = (1, 32)
-LARGE = {"VGG-16": "vgg16_features", "ResNet-50": "resnet50_features"}
+LARGE = {
+    "VGG-16 (random)": "vgg16_features",
+    "ResNet-50 (random)": "resnet50_features",
+}
 """Their convolution parts, at 224x224."""
 
 
@@ -97,9 +100,11 @@ def main(output: Path, threads: int) -> None:
             compare(f"digits, batch {batch}", trained.pruned, x, threads)
         )
         report.print_latency(console, comparisons[-1], threads)
+    console.print("from here on: random weights, no classifiers, one image of 224x224")
     for workload, name in LARGE.items():
+        console.print(f"compiling and timing {workload} ...")
         model = model_spec(name).build(SEED)
-        reports[f"{workload} (random)"] = prune(model, density=DENSITY)
+        reports[workload] = prune(model, density=DENSITY)
         x = model_spec(name).example_input(SEED)
         comparisons.append(compare(workload, model, x, threads))
         report.print_latency(console, comparisons[-1], threads)
@@ -123,9 +128,8 @@ def check_accuracy(
     if not torch.equal(predictions["pruned, torch"], predictions["pruned, compiled"]):
         raise ArithmeticError("the compiled network predicts other digits than torch")
     labels = digits.test_labels
-    report.print_accuracy(
-        console, {name: accuracy(p, labels) for name, p in predictions.items()}
-    )
+    accuracies = {name: accuracy(p, labels) for name, p in predictions.items()}
+    report.print_accuracy(console, accuracies, len(labels))
     report.save_digits(
         picture, digits.test_images, predictions["pruned, compiled"], labels
     )

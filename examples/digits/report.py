@@ -26,13 +26,21 @@ COLOURS = {
 }
 
 
-def print_accuracy(console: Console, accuracies: Mapping[str, float]) -> None:
+def print_accuracy(
+    console: Console, accuracies: Mapping[str, float], images: int
+) -> None:
     """One line per version of the model; values in percent."""
-    table = Table("model", title="Accuracy on the test images")
+    table = Table("model", title=f"Accuracy on {images} test images")
     table.add_column("correct", justify="right")
     for name, value in accuracies.items():
         table.add_row(name, f"{value:.2f} %")
     console.print(table)
+    console.print(
+        f"one image is {100 / images:.2f} %; the pruned network was trained for longer"
+    )
+    console.print(
+        "every engine below runs the pruned network; only 'sparse' uses its zeros"
+    )
 
 
 def print_compression(console: Console, reports: Mapping[str, PruneReport]) -> None:
@@ -105,5 +113,5 @@ def save_latency(path: Path, comparisons: Sequence[Comparison], threads: int) ->
         axes.margins(y=0.15)
         axes.spines[["top", "right"]].set_visible(False)
     figure.supylabel("median latency, ms")
-    figure.suptitle(f"Latency with {threads} threads, less is better")
+    figure.suptitle(f"Latency with {threads} threads, pruned networks, less is better")
     figure.savefig(path, dpi=120)
