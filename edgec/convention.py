@@ -98,7 +98,8 @@ class PlainStructure:
             return
         if type(value) is not self.kind or len(value) != len(self.children):
             raise InvalidInput(
-                f"{where} must have the structure {self}, got {_outline(value)}"
+                f"{where} must have the structure {self}, got {_outline(value)}; "
+                "each * is one input"
             )
         if self.kind is dict:
             if set(value) != set(self.keys):
@@ -345,6 +346,11 @@ def _plain_node(schema: Mapping[str, Any]) -> PlainStructure | None:
 
 
 def _check_keywords(wanted: Sequence[str], found: Mapping[str, Any]) -> None:
+    if found and not wanted:
+        raise InvalidInput(
+            "inputs must be positional, as the example inputs were; "
+            f"got keyword inputs {sorted(found)}"
+        )
     if set(wanted) != set(found):
         raise InvalidInput(
             f"keyword inputs must be {sorted(wanted)}, got {sorted(found)}"

@@ -69,7 +69,7 @@ def prune(
     weight, weights that are computed by a parametrization, or weights that are not
     finite.
     """
-    _check_arguments(scheme, density)
+    _check_arguments(model, scheme, density)
     layers = weighted_layers(model)
     first = _first_convolution(layers) if skip_first else None
     convolutions = _prunable(model, layers, first)
@@ -119,7 +119,9 @@ def fkw_bytes(filters: int, kernels: int, patterns: int, *, element: int = 4) ->
     return 4 * words + TAPS * kernels * element
 
 
-def _check_arguments(scheme: str, density: float) -> None:
+def _check_arguments(model: object, scheme: str, density: float) -> None:
+    if not isinstance(model, nn.Module):
+        raise InvalidInput(f"model must be an nn.Module, got {type(model).__name__}")
     if scheme not in SCHEMES:
         raise InvalidInput(
             f"scheme must be one of {', '.join(SCHEMES)}, got '{scheme}'"

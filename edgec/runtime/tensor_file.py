@@ -109,8 +109,9 @@ def read_tensors(path: Path) -> TensorFile:
         reason = error.strerror or str(error)
         raise InvalidArtefact(f"'{path}' cannot be read: {reason}") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
+        hint = "; compile it first" if path.suffix == ".pt2" else ""
         raise InvalidArtefact(
-            f"'{path}' is damaged or no compiled model: {error}"
+            f"'{path}' is damaged or no compiled model: {error}{hint}"
         ) from error
 
 

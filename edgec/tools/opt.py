@@ -128,6 +128,16 @@ class EdgecOpt(xDSLOptMain):
 
     # Reading
 
+    def prepare_input(self) -> tuple[list[tuple[IO[bytes], int]], str]:
+        """Open the input; the base class says little of a file it does not know."""
+        path, known = self.args.input_file, list(self.available_frontends)
+        if path and not self.args.frontend and Path(path).suffix[1:] not in known:
+            raise InvalidInput(
+                f"'{path}' must end in one of {', '.join(f'.{name}' for name in known)}"
+                ", or -f must say what it is"
+            )
+        return super().prepare_input()
+
     def setup_pipeline(self) -> None:
         """Parse the pass names and options; a mistake there is wrong usage."""
         names = re.findall(r"(?:^|,)\s*([\w-]+)", _bare(self.args.passes))

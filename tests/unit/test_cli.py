@@ -314,7 +314,9 @@ def test_models_that_cannot_be_loaded(
     models: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     command = ["run", models / "plain.pt2", "--output", "y.npy"]
-    assert "is damaged or no compiled model" in fails(capsys, *command)
+    message = fails(capsys, *command)
+    assert "is damaged or no compiled model" in message
+    assert message.endswith("; compile it first\n")
     command = ["run", "none.edgec", "--output", "y.npy"]
     error = fails(capsys, *command)
     assert error == (

@@ -233,3 +233,12 @@ def test_a_model_is_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     text = capsys.readouterr().out
     assert "nn.linear" in text
     assert "nn.constant" in text
+
+
+def test_file_of_another_kind(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(tmp_path / "x.npy")]) == 1
+    error = capsys.readouterr().err
+    assert "x.npy' must end in one of .mlir, .pt2, or -f must say" in error
+    assert "Traceback" not in error

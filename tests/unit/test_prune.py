@@ -213,6 +213,11 @@ def test_errors_leave_the_model_unchanged(
         assert torch.equal(parameter.nan_to_num(), before[name].nan_to_num())
 
 
+def test_only_modules_are_pruned() -> None:
+    with pytest.raises(InvalidInput, match=r"must be an nn.Module, got Tensor"):
+        compress.prune(torch.zeros(3))  # type: ignore[arg-type]
+
+
 def test_masked_training_keeps_zeros_and_moves_the_rest() -> None:
     model = network()
     compress.prune(model)
