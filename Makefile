@@ -46,6 +46,7 @@ $(BIN)/python:
 	$(PYTHON) -m venv .venv
 
 .venv/.edgec-installed-%: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "installing into .venv; the first time this fetches torch and takes minutes"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
 	  -c constraints.txt -e ".[$*]"
 	touch $@
