@@ -151,18 +151,19 @@ class _MainEmitter:
     def emit_main(self, function: func.FuncOp) -> str:
         """The definition of `edgec_main`.
 
-        Behind the activations the arena holds, for each thread, a counter per launch:
+        Before the activations the arena holds, for each thread, a counter per launch:
         how many of its units are taken (`lane.for_units`). They are zero at the start
-        of a call.
+        of a call. The arena ends where the last activation does, so that an access
+        beyond it is one beyond the arena.
         """
         emitter = self._emitter
         ops = list(function.body.block.ops)
         launches = sum(isinstance(op, lane.LaunchOp) for op in ops)
         self._counter_stride = _rounded(COUNTER_BYTES * launches)
-        activations = _rounded(max(map(_end_of, ops), default=0))
-        self.arena_bytes = activations + MAX_THREADS * self._counter_stride
+        activations = MAX_THREADS * self._counter_stride
+        self.arena_bytes = activations + max(map(_end_of, ops), default=0)
         place = f"getelementptr i8, ptr %arena, i64 {activations}"
-        emitter.do(f"%counters = {place}")
+        emitter.do(f"%activations = {place}")
         for number, argument in enumerate(function.body.block.args):
             emitter.define(argument, _load_pointer(emitter, "%args", number))
         emitter.emit_block(function.body.block)
@@ -177,7 +178,7 @@ class _MainEmitter:
                 "'lane.buffer' op must have an offset in the arena; run plan-memory"
             )
         offset = op.offset.value.data
-        place = f"getelementptr i8, ptr %arena, i64 {offset}"
+        place = f"getelementptr i8, ptr %activations, i64 {offset}"
         emitter.define(op.result, emitter.emit(place))
 
     def _emit_weights(self, emitter: FunctionEmitter, op: lane.WeightsOp) -> None:
@@ -195,7 +196,7 @@ class _MainEmitter:
             raise CodegenFailed(f"'lane.launch' op: the module has no kernel '{name}'")
         buffers = [emitter.typed(argument) for argument in op.arguments]
         counter = emitter.emit(
-            f"getelementptr i8, ptr %counters, i64 {COUNTER_BYTES * self._launches}"
+            f"getelementptr i8, ptr %arena, i64 {COUNTER_BYTES * self._launches}"
         )
         self._launches += 1
         arguments = [
@@ -209,7 +210,7 @@ class _MainEmitter:
     def _emit_return(self, emitter: FunctionEmitter, op: func.ReturnOp) -> None:
         """Every thread has passed the last barrier: its counters are free again."""
         offset = emitter.emit(f"mul i64 %tid, {self._counter_stride}")
-        own = emitter.emit(f"getelementptr i8, ptr %counters, i64 {offset}")
+        own = emitter.emit(f"getelementptr i8, ptr %arena, i64 {offset}")
         emitter.do(
             f"call void @llvm.memset.p0.i64(ptr {own}, i8 0, "
             f"i64 {self._counter_stride}, i1 false)"
