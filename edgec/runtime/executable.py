@@ -89,8 +89,11 @@ class Executable:
 
         An input with any strides is taken; one that is not C-contiguous is copied
         first. Types are never converted. The outputs are new arrays, aligned to 64
-        bytes. Raises `InvalidInput` naming the input that does not fit.
+        bytes. Raises `InvalidInput` naming the input that does not fit, and with
+        several threads in a process forked after such a call (`OpenMP.check_process`).
         """
+        if self._openmp is not None:
+            self._openmp.check_process()
         if len(inputs) != len(self.spec.inputs):
             names = ", ".join(f"'{spec.name}'" for spec in self.spec.inputs)
             raise InvalidInput(

@@ -11,6 +11,7 @@ thread only; asking for more is an error, not a silent slowdown.
 from __future__ import annotations
 
 import ctypes
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,6 +39,28 @@ class OpenMP:
     """`omp_get_thread_num(void)`."""
     num_threads: int
     """`omp_get_num_threads(void)`."""
+
+    def check_process(self) -> None:
+        """Raise `InvalidInput` where starting a team would never end.
+
+        libgomp keeps threads for the next team. A forked process has a copy of the
+        list but not the threads, and waits for them. Other runtimes clean up in it.
+        """
+        process = os.getpid()
+        if process in _PROCESSES_WITH_TEAMS:
+            return
+        if _PROCESSES_WITH_TEAMS and Path(self.path).name.startswith("libgomp"):
+            raise InvalidInput(
+                "this process was forked after a call with several threads, and "
+                "OpenMP's threads are not forked with it; load the model with "
+                "`threads=1` here, or start processes with 'spawn' or 'forkserver'"
+            )
+        _PROCESSES_WITH_TEAMS.add(process)
+
+
+_PROCESSES_WITH_TEAMS: set[int] = set()
+"""Ids of this process and those it was forked from, once they have started a team.
+What they are is a fact about processes, so it is one for all executables."""
 
 
 def check_threads(threads: object) -> None:

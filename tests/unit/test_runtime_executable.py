@@ -16,7 +16,8 @@ from edgec.errors import InvalidInput
 from edgec.runtime import executable as executable_module
 from edgec.runtime.buffers import CallFrame, Workspace, address_of
 from edgec.runtime.executable import Executable, ProgramSpec, TensorSpec
-from edgec.target import Target
+from edgec.runtime.threads import find_openmp
+from edgec.target import MAX_THREADS, Target
 from tests.guard import run_guarded
 
 Array = npt.NDArray[np.generic]
@@ -174,6 +175,40 @@ def test_nested_regions_run_alone() -> None:
     assert result.returncode == 0, result.stderr
 
 
+# libgomp's threads are missing in a forked process: a team there would wait forever.
+FORKED = """
+import os
+import signal
+from edgec.errors import InvalidInput
+from tests.unit.test_runtime_executable import make, ramp
+several, one = make(2), make(1)
+several([ramp()])
+child = os.fork()
+if child == 0:
+    signal.alarm(20)
+    for run in (several, make(2)):
+        try:
+            run([ramp()])
+            os._exit(1)
+        except InvalidInput as error:
+            assert "forked" in str(error)
+    y, _ = one([ramp()])
+    os._exit(0 if (y == 2 * ramp()).all() else 2)
+_, status = os.waitpid(child, 0)
+assert status == 0, status
+several([ramp()])
+"""
+
+
+def test_a_forked_process_does_not_wait_for_threads_it_lacks() -> None:
+    openmp = find_openmp()
+    assert openmp is not None
+    if "libgomp" not in openmp.path:
+        pytest.skip(f"{openmp.path} starts threads anew in a forked process")
+    result = run_guarded(FORKED)
+    assert result.returncode == 0, result.stderr
+
+
 def test_threads_without_a_runtime_is_an_error(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -183,9 +218,9 @@ def test_threads_without_a_runtime_is_an_error(
     np.testing.assert_array_equal(make(1)([ramp()])[0], 2 * ramp())
 
 
-@pytest.mark.parametrize("threads", [0, -1])
-def test_at_least_one_thread(threads: int) -> None:
-    with pytest.raises(InvalidInput, match=f"from 1 to 1024, got {threads}"):
+@pytest.mark.parametrize("threads", [0, -1, MAX_THREADS + 1])
+def test_numbers_of_threads_that_cannot_be(threads: int) -> None:
+    with pytest.raises(InvalidInput, match=f"from 1 to {MAX_THREADS}, got {threads}"):
         make(threads)
 
 
