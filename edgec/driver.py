@@ -9,7 +9,6 @@ from io import StringIO
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
-import numpy as np
 import torch
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.printer import Printer
@@ -20,6 +19,7 @@ from edgec.codegen.emit import emit_module
 from edgec.codegen.host import host_features
 from edgec.codegen.jit import check_runnable, compile_object, emit_assembly
 from edgec.compiled import CompiledModel
+from edgec.context import EdgecContext
 from edgec.dialects.nn import AnyTensor
 from edgec.errors import InvalidInput
 from edgec.importer import ImportedModel, import_model
@@ -35,7 +35,7 @@ from edgec.pipeline import (
 )
 from edgec.program import Built, build_program
 from edgec.report import LayerReport, Report, describe_layers
-from edgec.runtime.buffers import aligned_empty
+from edgec.runtime.buffers import gathered
 from edgec.runtime.executable import ProgramSpec, TensorSpec
 from edgec.runtime.threads import check_threads
 from edgec.target import Target
@@ -124,7 +124,7 @@ def build(
             inputs, outputs, program.arena_bytes, program.scratch_bytes_per_thread
         ),
         code=program.code,
-        weights={name: _own(ctx.weights[name]) for name in program.weight_names},
+        weights=_own(ctx, program.weight_names),
         threads=threads,
         report=_report(clock, built, layers, machine).to_json(),
     )
@@ -232,20 +232,14 @@ def _tensor_specs(
     return inputs, tuple(outputs)
 
 
-def _own(array: Array) -> Array:
-    """`array`, or an aligned copy if its memory is torch's.
+def _own(ctx: EdgecContext, names: Sequence[str]) -> dict[str, Array]:
+    """Copies of the packed weights in one block.
 
-    Without the copy, training the model further would change some of the compiled
-    model's weights (those that were not packed) and not the others.
+    Some are torch's own memory: without a copy, training the model further would change
+    those of the compiled model's weights that were not packed, and not the others.
     """
-    root: object = array
-    while isinstance(root, np.ndarray):
-        root = root.base
-    if root is None:
-        return array
-    copy = aligned_empty(array.shape, array.dtype)
-    np.copyto(copy, array)
-    return copy
+    copies = gathered([ctx.weights[name] for name in names])
+    return dict(zip(names, copies, strict=True))
 
 
 def _report(

@@ -60,13 +60,15 @@ def make_constant(
 ) -> nn.ConstantOp:
     """An `nn.constant` with the element type of `like`, to which `array` is rounded.
 
-    Up to `MAX_INLINE` elements stand in the IR; more are stored under a name like
-    `hint`, without a copy if no rounding is needed.
+    It is stored under a name like `hint`, without a copy if no rounding is needed; where
+    the module's own weights stand in the IR (the store is empty), up to `MAX_INLINE`
+    elements do so too. Numbers of a model in the IR would make two trainings of it two
+    programs for the cache.
     """
     element: Any = nn.tensor_type(like).element_type
     rounded = array.astype(dtype_of(element), copy=False)
     type_ = TensorType(element, array.shape)
-    if rounded.size <= MAX_INLINE:
+    if not weights and rounded.size <= MAX_INLINE:
         data = BytesAttr(np.ascontiguousarray(rounded).tobytes())
         return nn.ConstantOp(DenseIntOrFPElementsAttr(type_, data), type_)
     return nn.ConstantOp(weights.add(hint, rounded), type_)

@@ -59,7 +59,7 @@ class WeightEncoding(ParametrizedAttribute):
 class PatternAttr(WeightEncoding):
     """`#sq.pattern<patterns = [[0, 1, 3, 4], …], kernels = 1152, ordered = true>`.
 
-    FKW storage of PatDNN (ASPLOS 2020, section 5.2): `kernels` kernels are kept, each
+    FKW storage of PatDNN (ASPLOS 2020, section 5.3): `kernels` kernels are kept, each
     keeps the taps of one of `patterns` (row-major positions in the kernel). `ordered`
     says that filters and kernels were put in the order of filter-kernel reorder, so
     that each filter's kernels of one pattern stand together.
