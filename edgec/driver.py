@@ -102,7 +102,7 @@ def build(
 
     Arguments and errors are those of `compile`.
     """
-    options, machine = options or Options(), _target(target)
+    options, machine = _checked(options), _target(target)
     if threads is not None:
         check_threads(threads)
     clock = _Clock()
@@ -145,7 +145,7 @@ def emit(
     """
     if form not in get_args(Form):
         raise InvalidInput(f"`form` must be one of {get_args(Form)}, got {form!r}")
-    options, machine = options or Options(), _target(target)
+    options, machine = _checked(options), _target(target)
     imported = import_model(model, example_inputs)
     module = imported.module
     _run_tensor_passes(imported, machine, options, observer)
@@ -230,6 +230,17 @@ def _tensor_specs(
         dtype = dtype_of(tensor.element_type)
         outputs.append(TensorSpec(f"output{number}", tensor.get_shape(), dtype))
     return inputs, tuple(outputs)
+
+
+def _checked(options: Options | None) -> Options:
+    """The options, or the defaults."""
+    found: object = options
+    if found is not None and not isinstance(found, Options):
+        raise InvalidInput(
+            f"`options` must be an edgec.Options, got {type(found).__name__}; write "
+            "edgec.Options(sparsity=…)"
+        )
+    return options or Options()
 
 
 def _own(ctx: EdgecContext, names: Sequence[str]) -> dict[str, Array]:

@@ -60,10 +60,10 @@ def make_constant(
 ) -> nn.ConstantOp:
     """An `nn.constant` with the element type of `like`, to which `array` is rounded.
 
-    It is stored under a name like `hint`, without a copy if no rounding is needed; where
-    the module's own weights stand in the IR (the store is empty), up to `MAX_INLINE`
-    elements do so too. Numbers of a model in the IR would make two trainings of it two
-    programs for the cache.
+    It is stored under a name like `hint`, without a copy if no rounding is needed;
+    where the module's own weights stand in the IR (the store is empty), up to
+    `MAX_INLINE` elements do so too. Numbers of a model in the IR would make two
+    trainings of it two programs for the cache.
     """
     element: Any = nn.tensor_type(like).element_type
     rounded = array.astype(dtype_of(element), copy=False)
