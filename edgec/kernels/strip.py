@@ -16,6 +16,9 @@ from edgec.kernels.builder import Index, KernelBuilder
 from edgec.kernels.layout import Layout
 from edgec.kernels.window import Window
 
+CHANNELS_AHEAD = 3
+"""Channels between the one that is packed and the one that is fetched."""
+
 
 @dataclass(frozen=True)
 class Reader:
@@ -92,6 +95,7 @@ class Strip:
         source = self.source
 
         def channel(_: SSAValue, x_at: SSAValue, s_at: SSAValue) -> list[SSAValue]:
+            self._fetch_ahead(b, x_at)
             for number, (phase, distance) in enumerate(self._packed_rows):
                 for kx in range(self.columns):
                     phase_x, dx = self.window.step(1, kx)
@@ -108,3 +112,13 @@ class Strip:
         b.loop(0, count, channel, carried=[b.value(place), b.value(0)])
         row = self.columns * self.lanes
         return Reader(memory, 0, 0, self.channel, row, self.taps)
+
+    def _fetch_ahead(self, b: KernelBuilder, x_at: SSAValue) -> None:
+        """Ask for the rows of a later channel: planes are too far apart to guess."""
+        source = self.source
+        for phase, distance in self._packed_rows:
+            plane = phase * self.window.stride[1] * source.plane
+            row = source.origin + plane + distance * source.pitch
+            for line in (0, self.lanes):
+                offset = row + line + CHANNELS_AHEAD * source.strides[1]
+                b.prefetch("x", x_at, offset=offset)
