@@ -232,15 +232,16 @@ def _tensor_specs(
     return inputs, tuple(outputs)
 
 
-def _checked(options: Options | None) -> Options:
-    """The options, or the defaults."""
-    found: object = options
-    if found is not None and not isinstance(found, Options):
-        raise InvalidInput(
-            f"`options` must be an edgec.Options, got {type(found).__name__}; write "
-            "edgec.Options(sparsity=…)"
-        )
-    return options or Options()
+def _checked(options: object) -> Options:
+    """The options, or the defaults for None."""
+    if options is None:
+        return Options()
+    if isinstance(options, Options):
+        return options
+    raise InvalidInput(
+        f"`options` must be an edgec.Options, got {type(options).__name__}; write "
+        "edgec.Options(sparsity=…)"
+    )
 
 
 def _own(ctx: EdgecContext, names: Sequence[str]) -> dict[str, Array]:
