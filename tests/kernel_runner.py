@@ -31,13 +31,13 @@ from edgec.target import Target
 Array = npt.NDArray[Any]
 Allocate = Callable[[int, np.dtype[Any]], Array]
 
-_COUNTERS = "ptr null, i64 0"
-"""Of `lane.for_units`, which these kernels do not use."""
+_FIRST = "i64 %thread, i64 %threads, ptr %scratch, ptr null, i64 0"
+"""Arguments before the buffers; no counters, as no `lane.for_units` is tested."""
 
 _WRAPPER = """
 define void @run(i64 %thread, i64 %threads, ptr %scratch, ptr %args) {{
 {loads}
-  call void @"kernel.generic"(i64 %thread, i64 %threads, ptr %scratch, {counters}{names})
+  call void @"kernel.generic"({first}{names})
   ret void
 }}
 """
@@ -75,7 +75,7 @@ def compiled(spec: KernelSpec, target: Target) -> Native:
         for i in range(count)
     )
     names = "".join(f", ptr %a{i}" for i in range(count))
-    program = text + _WRAPPER.format(loads=loads, names=names, counters=_COUNTERS)
+    program = text + _WRAPPER.format(loads=loads, names=names, first=_FIRST)
     code = load_object(compile_object(program, target), target, ("run",))
     return Native(code, scratch_bytes)
 

@@ -123,8 +123,10 @@ def test_in_a_turn_one_warm_up_then_calls_for_the_time_of_a_turn() -> None:
     time = FakeTime()
     measured = measure({"slow": time.run("slow", 0.02)}, 3, time)
     assert [len(turn) for turn in measured["slow"]] == [2, 2, 2]  # 2 x 20 ms
-    # One call and three to find out how many make a turn; 1 + 2 in each round.
-    assert len(time.ran) == 4 + 3 * 3
+    # One call and three to find out how many make a turn; in each round as many to warm
+    # up as last long enough, and the two that count.
+    warm_up = math.ceil(WARM_UP_S / 0.02)
+    assert len(time.ran) == 4 + 3 * (warm_up + 2)
 
 
 def test_a_fast_engine_warms_up_for_longer_and_is_called_more_often() -> None:
