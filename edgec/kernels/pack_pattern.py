@@ -8,7 +8,7 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from edgec.dialects.fkw import Fkw
+from edgec.dialects.fkw import Fkw, split_rows
 from edgec.kernels.conv_pattern import PatternConv
 from edgec.kernels.strip import Strip
 
@@ -47,7 +47,7 @@ def pack_pattern(fkw: Fkw, spec: PatternConv, lanes: int) -> PatternTables:
     """Tables for `spec` on vectors of `lanes`."""
     filters, blocks = len(fkw.reorder), spec.num_blocks
     rows = np.repeat(np.arange(filters), np.diff(fkw.offset))
-    parts = _balanced(np.asarray(fkw.offset, np.int64), spec.splits)
+    parts = split_rows(fkw.offset, spec.splits).astype(np.int64)
     block, channel = np.divmod(fkw.index.astype(np.int64), spec.block)
     visits = _visits(
         spec, parts, np.bincount(block * filters + rows, minlength=blocks * filters)
@@ -110,15 +110,6 @@ def _addresses(
     taps = tuple(tap - min(taps) for tap in taps)
     positions = np.array(taps, np.int64)[np.array(spec.patterns)]
     return channel[:, None] * step + positions[pattern]
-
-
-def _balanced(offset: npt.NDArray[np.int64], parts: int) -> npt.NDArray[np.int64]:
-    """Row boundaries that cut the kernels into about equal parts."""
-    goals = np.arange(1, parts) * (offset[-1] / parts)
-    ends = np.zeros(parts + 1, np.int64)
-    ends[1:-1] = np.searchsorted(offset, goals)
-    ends[-1] = len(offset) - 1
-    return ends
 
 
 def _at_least_one(array: npt.NDArray[Number]) -> npt.NDArray[Number]:
