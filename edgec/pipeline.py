@@ -81,6 +81,7 @@ def tensor_passes(options: Options, target: Target) -> tuple[ModulePass, ...]:
             l1_bytes=target.l1d_bytes,
             l2_bytes=target.l2_bytes,
             tune=options.tune_layouts,
+            share=options.share_loads,
         ),
     )
 

@@ -33,9 +33,10 @@ from xdsl.ir import Block, Operation, SSAValue
 from xdsl.rewriter import Rewriter
 
 from edgec.dialects import nn, sq
-from edgec.kernels.cost import Registers, best_block, best_tile
+from edgec.kernels.cost import Registers, Tile, best_block, best_tile, num_tiles
 from edgec.kernels.gaps import has_gaps
 from edgec.kernels.layout import layout
+from edgec.kernels.pattern_loops import FORMS
 from edgec.passes.analysis.rows import (
     convolutions,
     is_full,
@@ -79,23 +80,37 @@ def dense_schedule(op: sq.ConvOp, pitch: int, machine: Machine) -> dict[str, int
 
 
 def pattern_schedule(
-    op: sq.ConvOp, encoding: sq.PatternAttr, machine: Machine, *, tuned: bool
+    op: sq.ConvOp,
+    encoding: sq.PatternAttr,
+    machine: Machine,
+    *,
+    tuned: bool,
+    share: bool,
 ) -> dict[str, int]:
     """Tile, channel block and parts of a pattern-sparse convolution.
 
-    `form` is 0 for `table`, 1 for `runs`, 2 for `switch`. Without tuning the kernel
-    reads its input in place, all channels at once, with the taps as constants.
+    `form` is the number of a form in `edgec.kernels.pattern_loops`. Without tuning the
+    kernel reads its input in place, all channels at once, with the taps as constants.
     """
     result, lanes = nn.shape_of(op.result), machine.registers.lanes
     layer = sparse_layer(op, encoding)
     tile = best_tile(layer, machine.registers, machine.l1_bytes)
-    tiles = result[0] * -(-result[2] // tile.rows) * -(-result[3] // lanes)
+    if not tuned:
+        tile = Tile(min(tile.rows, layer.height), layer.channels)
+    tiles = result[0] * num_tiles(layer, tile, lanes)
     splits = min(max(1, -(-8 // tiles)), max(1, result[1] // 16))
-    settings = {"rows": tile.rows, "splits": splits}
     if tuned:
-        return {**settings, "form": 0, "packed": 1, "block": tile.channels}
-    form = 1 if encoding.is_ordered else 2
-    return {**settings, "form": form, "packed": 0, "block": layer.channels}
+        form = "pairs" if share else "table"
+    else:
+        form = "runs" if encoding.is_ordered else "switch"
+    return {
+        "form": FORMS.index(form),
+        "packed": int(tuned),
+        "rows": tile.rows,
+        "bands": tile.bands,
+        "block": tile.channels,
+        "splits": splits,
+    }
 
 
 def copy_fixed(convs: Sequence[sq.ConvOp]) -> int:
@@ -238,6 +253,8 @@ class LayoutTuning(ReportingPass):
     """Level 2 cache of a core."""
     tune: bool = True
     """Pack strips and block channels of sparse layers; off to measure what it gains."""
+    share: bool = True
+    """One load for two taps of sparse layers; off to measure what it gains."""
 
     def run(self, ctx: Context, op: ModuleOp) -> Mapping[str, int]:
         """Count tensors with a layout, conversions, and scheduled convolutions."""
@@ -277,7 +294,9 @@ class LayoutTuning(ReportingPass):
         encoding = nn.tensor_type(op.weight).encoding
         if family == "pattern":
             assert isinstance(encoding, sq.PatternAttr)
-            settings = pattern_schedule(op, encoding, machine, tuned=self.tune)
+            settings = pattern_schedule(
+                op, encoding, machine, tuned=self.tune, share=self.share
+            )
         elif family == "depthwise":
             settings = {"vectors": 4}
         else:

@@ -53,6 +53,7 @@ from edgec.dialects.lane.base import (
 )
 from edgec.dialects.lane.memory import LoadMaskOp, LoadOp, PrefetchOp, StoreOp
 from edgec.dialects.lane.program import BufferOp, LaunchOp, ScratchOp, WeightsOp
+from edgec.dialects.lane.shuffles import ConcatOp, SliceOp
 from edgec.dialects.lane.values import (
     BinaryOp,
     CastOp,
@@ -87,6 +88,8 @@ LANE = Dialect(
         LoadMaskOp,
         SelectOp,
         FoldOp,
+        ConcatOp,
+        SliceOp,
         IndexOp,
         CompareOp,
         CastOp,
@@ -109,6 +112,7 @@ __all__ = [
     "CompareKind",
     "CompareKindAttr",
     "CompareOp",
+    "ConcatOp",
     "ConstantOp",
     "DotOp",
     "FoldKind",
@@ -122,6 +126,7 @@ __all__ = [
     "PrefetchOp",
     "ScratchOp",
     "SelectOp",
+    "SliceOp",
     "SplatOp",
     "StoreOp",
     "TailMaskOp",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from xdsl.dialects import arith
 from xdsl.dialects.builtin import (
@@ -217,18 +217,39 @@ def emit_fold(emitter: FunctionEmitter, op: lane.FoldOp) -> None:
         vector, half = f"<{lanes} x float>", lanes // 2
         halves: list[str] = []
         for start in (0, half):
-            picked = ", ".join(f"i32 {start + lane}" for lane in range(half))
+            picked = range(start, start + half)
             halves.append(
                 emitter.emit(f"extractelement {vector} {text}, i64 {start}")
                 if half == 1
-                else emitter.emit(
-                    f"shufflevector {vector} {text}, {vector} poison, "
-                    f"<{half} x i32> <{picked}>"
-                )
+                else shuffle(emitter, f"{vector} {text}", f"{vector} poison", picked)
             )
         text = combine(Floats(emitter, lane.vector(half)), *halves)
         lanes = half
     emitter.define(op.result, text)
+
+
+def emit_concat(emitter: FunctionEmitter, op: lane.ConcatOp) -> None:
+    """`lane.concat`."""
+    low, high = emitter.typed(op.low), emitter.typed(op.high)
+    lanes = lanes_of(op.result.type)
+    emitter.define(op.result, shuffle(emitter, low, high, range(lanes)))
+
+
+def emit_slice(emitter: FunctionEmitter, op: lane.SliceOp) -> None:
+    """`lane.slice`."""
+    type_ = llvm_type(op.input.type)
+    picked = range(op.first_lane, op.first_lane + lanes_of(op.result.type))
+    text = shuffle(emitter, emitter.typed(op.input), f"{type_} poison", picked)
+    emitter.define(op.result, text)
+
+
+def shuffle(
+    emitter: FunctionEmitter, low: str, high: str, picked: Iterable[int]
+) -> str:
+    """Lanes by number from two typed vectors."""
+    numbers = [f"i32 {number}" for number in picked]
+    mask = f"<{len(numbers)} x i32> <{', '.join(numbers)}>"
+    return emitter.emit(f"shufflevector {low}, {high}, {mask}")
 
 
 def _check_floats(op: Operation, type_: Attribute) -> None:
@@ -254,6 +275,8 @@ VALUES: Mapping[type[Operation], Emitter] = {
     lane.CastOp: emit_cast,
     lane.SelectOp: emit_select,
     lane.FoldOp: emit_fold,
+    lane.ConcatOp: emit_concat,
+    lane.SliceOp: emit_slice,
     lane.IndexOp: emit_index,
 }
 """Ops that touch no memory."""

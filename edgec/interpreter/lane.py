@@ -334,6 +334,21 @@ class LaneFunctions(InterpreterFunctions):
                 value = FOLD[op.kind.data](low, high).astype(args[0].dtype)
         return (value[0],)
 
+    @impl(lane.ConcatOp)
+    def run_concat(
+        self, interpreter: Interpreter, op: lane.ConcatOp, args: PythonValues
+    ) -> PythonValues:
+        """The lanes of both."""
+        return (np.concatenate(args),)
+
+    @impl(lane.SliceOp)
+    def run_slice(
+        self, interpreter: Interpreter, op: lane.SliceOp, args: PythonValues
+    ) -> PythonValues:
+        """Some of the lanes."""
+        first = op.first_lane
+        return (args[0][first : first + lanes_of(op.result.type)],)
+
     @impl(lane.IndexOp)
     def run_index(
         self, interpreter: Interpreter, op: lane.IndexOp, args: PythonValues

@@ -21,7 +21,13 @@ from xdsl.dialects.builtin import (
 from xdsl.ir import Attribute, Block, Operation, Region, SSAValue
 
 from edgec.dialects import lane
-from edgec.dialects.lane import buffer_type, element_of, vector, width_of
+from edgec.dialects.lane import (
+    buffer_type,
+    element_of,
+    lanes_of,
+    vector,
+    width_of,
+)
 from edgec.dialects.nn import int_attr
 
 Index = int | SSAValue
@@ -268,9 +274,10 @@ class KernelBuilder:
             lane.LoadMaskOp(self._memory(buffer), at, self.lanes, offset=offset)
         )
 
-    def tail_mask(self, count: Index) -> SSAValue:
-        """`lane.tail_mask` of a full vector."""
-        return self.add(lane.TailMaskOp(self.value(count), self.lanes))
+    def tail_mask(self, count: Index, lanes: int | None = None) -> SSAValue:
+        """`lane.tail_mask` of a full vector, or of `lanes` elements."""
+        width = self.lanes if lanes is None else lanes
+        return self.add(lane.TailMaskOp(self.value(count), width))
 
     def load_index(
         self, buffer: SSAValue | str, at: Index, offset: int = 0
@@ -319,6 +326,19 @@ class KernelBuilder:
     def fold(self, kind: str, value: SSAValue) -> SSAValue:
         """`lane.fold`: all lanes to one scalar."""
         return self.add(lane.FoldOp(kind, value))
+
+    def concat(self, parts: Sequence[SSAValue]) -> SSAValue:
+        """`lane.concat` of a power of two of equal vectors."""
+        while len(parts) > 1:
+            pairs = zip(parts[::2], parts[1::2], strict=True)
+            parts = [self.add(lane.ConcatOp(low, high)) for low, high in pairs]
+        return parts[0]
+
+    def slice(self, value: SSAValue, first: int, lanes: int) -> SSAValue:
+        """`lane.slice`; the value itself if that is all of it."""
+        if lanes == lanes_of(value.type):
+            return value
+        return self.add(lane.SliceOp(value, first, lanes))
 
     def scratch(self, elements: int, offset: int = 0) -> SSAValue:
         """`lane.scratch` of f32; `offset` counts bytes, a multiple of 64."""

@@ -1,19 +1,19 @@
-"""Pattern-sparse convolution: filters of single kernels over rows of one vector.
+"""Pattern-sparse convolution: filters of single kernels over rows of one register.
 
     for tile, for block of channels:
         pack the block's rows, once per column of the window          (if packed)
         for filter in the order of the block's visits:
             acc[rows] = bias or the sum so far
-            for kernel of the filter in this block: acc[*] += 4 taps x rows
+            for kernel of the filter in this block: acc[*] += taps x rows
             store the sum, or finish after the last block
 
-Filters share nothing, so every weight meets one load per row of the tile. What pays:
-no branch per kernel (`table`: the taps' addresses come from a table; `runs`: one loop
-per pattern with the taps as constants), loads that hit L1 and do not cross cache lines
-(packing), and enough rows to hide the latency of multiply-add.
+Filters share nothing, so every weight meets the rows of the tile one by one. What pays:
+no branch per kernel, one load for two taps (`pattern_loops`), loads that hit L1 and do
+not cross cache lines (`strip`), no idle lanes (`bands`), and enough rows to hide the
+latency of multiply-add.
 
-Source: PatDNN (ASPLOS 2020): sections 5.2 to 5.4; the packed strip and the table of tap
-addresses are this project's.
+Source: PatDNN (ASPLOS 2020): sections 5.2 to 5.4; the packed strip and the tables of
+tap addresses are this project's.
 """
 
 from __future__ import annotations
@@ -27,15 +27,13 @@ from xdsl.ir import SSAValue
 
 from edgec.dialects.lane import buffer_type
 from edgec.dialects.sq import Step
+from edgec.kernels.bands import Bands
 from edgec.kernels.builder import Index, KernelBuilder
 from edgec.kernels.layout import Layout
+from edgec.kernels.pattern_loops import Loops, loops_for
 from edgec.kernels.positions import Extra, PositionStore, declare_extras
 from edgec.kernels.strip import Reader, Strip
 from edgec.kernels.window import Window
-
-FORMS = ("table", "runs", "switch")
-"""How a kernel's taps are found: a table of addresses; a loop per pattern (ordered
-storage); a branch per kernel (storage in its original order)."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +51,9 @@ class PatternConv:
     form: str
     packed: bool
     rows: int
-    """Rows of a tile, at most the rows of the result."""
+    """Rows of a tile, at most the rows of a band."""
+    bands: int
+    """Bands of rows that share a register; 1 unless packed."""
     block: int
     """Channels of a block."""
     splits: int
@@ -73,13 +73,13 @@ class PatternConv:
         """The kernel; buffers: x, weights, tables (see `pack_pattern`), extras, y."""
         filters = self.result.shape[1]
         sections = self.splits * self.num_blocks
-        runs = len(self.patterns) if self.form == "runs" else 1
+        loops = self.loops
         buffers = {
             "x": buffer_type(self.source.elements),
             "w": buffer_type(max(1, self.kernels * self.taps)),
-            "where": buffer_type(max(1, self.kernels * self._addresses), i32),
-            "counts": buffer_type(filters * self.num_blocks * runs, i32),
-            "starts": buffer_type(sections, i32),
+            "where": buffer_type(max(1, self.kernels * loops.addresses), i32),
+            "counts": buffer_type(filters * self.num_blocks * loops.counts, i32),
+            "starts": buffer_type(sections * loops.cursors, i32),
             "parts": buffer_type(self.splits + 1, i32),
             "visits": buffer_type(filters * self.num_blocks + 1, i32),
         }
@@ -90,9 +90,13 @@ class PatternConv:
         return _Build(self, KernelBuilder(name, buffers, lanes=lanes)).function()
 
     @property
-    def _addresses(self) -> int:
-        """Table entries per kernel: an address per tap; channel (and pattern) else."""
-        return {"table": self.taps, "runs": 1, "switch": 2}[self.form]
+    def loops(self) -> Loops:
+        """The loops over a filter's kernels."""
+        return loops_for(self.form, self.patterns)
+
+    def bands_of(self, lanes: int) -> Bands:
+        """How the rows of the result lie in registers of `lanes`."""
+        return Bands(self.bands, self.result.rows, lanes)
 
 
 class _Build:
@@ -102,7 +106,9 @@ class _Build:
         self.spec, self.b = spec, builder
         self.sink = PositionStore(builder, spec.result, spec.steps, spec.extras)
         lanes = builder.lanes
-        self.strip = Strip(spec.source, spec.window, spec.rows, lanes)
+        self.bands = spec.bands_of(lanes)
+        self.strip = Strip(spec.source, spec.window, spec.rows, self.bands)
+        self.loops = spec.loops
         strip_elements = self.strip.channel * spec.block if spec.packed else 0
         self.sums_at = -(-strip_elements * 4 // 64) * 64
         self.sums_elements = spec.result.shape[1] * spec.rows * lanes
@@ -114,20 +120,21 @@ class _Build:
             self.strip_memory = b.scratch(self.strip.channel * spec.block)
         if spec.num_blocks > 1:
             self.sums = b.scratch(self.sums_elements, self.sums_at)
-        down = -(-spec.result.rows // spec.rows)
-        across = -(-spec.result.columns // b.lanes)
+        bands = self.bands
+        down = -(-bands.height // spec.rows)
+        across = -(-spec.result.columns // bands.columns)
 
         def unit(number: SSAValue) -> None:
             part = b.remainder(number, spec.splits)
             rest = b.quotient(number, spec.splits)
-            x = b.times(b.remainder(rest, across), b.lanes)
+            x = b.times(b.remainder(rest, across), bands.columns)
             rest = b.quotient(rest, across)
             y = b.times(b.remainder(rest, down), spec.rows)
             image = b.quotient(rest, down)
             # The last tile of a row or column moves back into the plane instead of
             # reaching out of it; what it computes twice is the same twice.
-            x = b.smaller(x, max(0, spec.result.columns - b.lanes))
-            y = b.smaller(y, spec.result.rows - spec.rows)
+            x = b.smaller(x, max(0, spec.result.columns - bands.columns))
+            y = b.smaller(y, bands.height - spec.rows)
             self.tile(image, y, x, part)
 
         self.zero_all_gaps()
@@ -157,12 +164,15 @@ class _Build:
         def block(number: Index) -> None:
             reader = self.reader(image, y, x, number)
             section = b.plus(b.times(part, spec.num_blocks), number)
-            start = b.load_index("starts", b.value(section))
+            first = b.value(b.times(section, self.loops.cursors))
+            start = [
+                b.load_index("starts", first, n) for n in range(self.loops.cursors)
+            ]
 
-            def row(at: SSAValue, kernel: SSAValue) -> Sequence[SSAValue]:
-                return [self.row(image, y, x, number, at, kernel, reader)]
+            def row(at: SSAValue, *cursor: SSAValue) -> Sequence[SSAValue]:
+                return self.row(image, y, x, number, at, cursor, reader)
 
-            b.loop(begin, end, row, carried=[start])
+            b.loop(begin, end, row, carried=start)
 
         if spec.num_blocks == 1:
             block(0)
@@ -191,25 +201,21 @@ class _Build:
         x: Index,
         number: Index,
         row: SSAValue,
-        kernel: SSAValue,
+        cursor: Sequence[SSAValue],
         reader: Reader,
-    ) -> SSAValue:
-        """One filter over the kernels of one block; returns the next kernel."""
+    ) -> Sequence[SSAValue]:
+        """One filter over the kernels of one block; returns the next filter's place."""
         spec, b = self.spec, self.b
         visit = b.value(b.plus(b.times(number, spec.result.shape[1]), row))
         filter_ = b.load_index("visits", visit)
         sums = b.times(filter_, spec.rows * b.lanes)
         first = self.initial(number, visit, filter_, sums)
-        runs = len(spec.patterns) if spec.form == "runs" else 1
-        counts = b.times(visit, runs)
-        values: Sequence[SSAValue] = first
-        for run in range(runs):
-            count = b.load_index("counts", b.value(counts), run)
-            stop = b.value(b.plus(kernel, count))
-            values = self.kernels(kernel, stop, values, run, reader)
-            kernel = stop
+        counts = b.value(b.times(visit, self.loops.counts))
+        values, cursor = self.loops.visit(
+            b, self.spec.rows, reader, counts, cursor, first
+        )
         self.finish(image, y, x, number, filter_, sums, values)
-        return kernel
+        return cursor
 
     def initial(
         self, number: Index, visit: SSAValue, filter_: SSAValue, sums: Index
@@ -234,91 +240,6 @@ class _Build:
             b.prefetch(self.sums, following, offset=r * b.lanes)
         return b.when(b.equal(number, 0), bias, loaded)
 
-    def kernels(
-        self,
-        begin: SSAValue,
-        end: SSAValue,
-        values: Sequence[SSAValue],
-        run: int,
-        reader: Reader,
-    ) -> Sequence[SSAValue]:
-        """The sum over the kernels `begin` to `end`."""
-        spec, b = self.spec, self.b
-        first = b.value(b.times(begin, spec.taps))
-
-        def body(
-            kernel: SSAValue, w_at: SSAValue, *acc: SSAValue
-        ) -> Sequence[SSAValue]:
-            if spec.form == "table":
-                result = self.by_table(w_at, acc, reader)
-            elif spec.form == "runs":
-                channel = b.load_index("where", kernel)
-                result = self.by_pattern(run, channel, w_at, acc, reader)
-            else:
-                result = self.by_branch(kernel, w_at, acc, reader)
-            return [b.value(b.plus(w_at, spec.taps)), *result]
-
-        return b.loop(begin, end, body, carried=[first, *values])[1:]
-
-    def by_table(
-        self, w_at: SSAValue, acc: Sequence[SSAValue], reader: Reader
-    ) -> list[SSAValue]:
-        """Addresses of the taps from the table."""
-        spec, b = self.spec, self.b
-        values = list(acc)
-        for tap in range(spec.taps):
-            at = b.plus(reader.base, b.load_index("where", w_at, tap))
-            weight = b.splat(b.load("w", w_at, lanes=1, offset=tap))
-            for r in range(spec.rows):
-                offset = reader.offset + reader.lowest + r * reader.row
-                x = b.load(reader.buffer, at, offset=offset)
-                values[r] = b.dot(values[r], x, weight)
-        return values
-
-    def by_pattern(
-        self,
-        pattern: int,
-        channel: SSAValue,
-        w_at: SSAValue,
-        acc: Sequence[SSAValue],
-        reader: Reader,
-    ) -> list[SSAValue]:
-        """The taps of one pattern are constants."""
-        spec, b = self.spec, self.b
-        at = b.plus(reader.base, b.times(channel, reader.channel))
-        values = list(acc)
-        for tap, position in enumerate(spec.patterns[pattern]):
-            weight = b.splat(b.load("w", w_at, lanes=1, offset=tap))
-            for r in range(spec.rows):
-                offset = reader.offset + reader.taps[position] + r * reader.row
-                x = b.load(reader.buffer, at, offset=offset)
-                values[r] = b.dot(values[r], x, weight)
-        return values
-
-    def by_branch(
-        self,
-        kernel: SSAValue,
-        w_at: SSAValue,
-        acc: Sequence[SSAValue],
-        reader: Reader,
-    ) -> Sequence[SSAValue]:
-        """A branch on the kernel's pattern."""
-        spec, b = self.spec, self.b
-        entry = b.times(kernel, 2)
-        channel = b.load_index("where", b.value(entry))
-        kind = b.load_index("where", b.value(entry), 1)
-
-        def branch(pattern: int) -> Sequence[SSAValue]:
-            if pattern == len(spec.patterns) - 1:
-                return self.by_pattern(pattern, channel, w_at, acc, reader)
-            return b.when(
-                b.equal(kind, pattern),
-                lambda: self.by_pattern(pattern, channel, w_at, acc, reader),
-                lambda: branch(pattern + 1),
-            )
-
-        return branch(0)
-
     def finish(
         self,
         image: Index,
@@ -333,7 +254,7 @@ class _Build:
         spec, b = self.spec, self.b
 
         def final() -> None:
-            self.sink.store_rows(image, filter_, y, x, values)
+            self.sink.store_rows(image, filter_, y, x, values, self.bands)
 
         def keep() -> None:
             for r, value in enumerate(values):

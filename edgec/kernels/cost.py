@@ -40,6 +40,12 @@ SUM_CYCLES = 5.0
 """Cycles to load and store one partial sum, which travels through L2."""
 PACK_CYCLES = 1.2
 """Cycles to copy one vector of a strip."""
+BAND_CYCLES = 1.0
+"""Cycles more for each further band in it."""
+BANDS = (1, 2, 4)
+"""Bands of rows that may share a register."""
+MIN_COLUMNS = 4
+"""Fewest neighbours in a register: less is more work to pack than lanes are saved."""
 
 
 @dataclass(frozen=True)
@@ -148,6 +154,8 @@ class Tile:
 
     rows: int
     channels: int
+    bands: int = 1
+    """Bands of rows that share a register."""
 
 
 def strip_vectors(layer: SparseLayer, rows: int) -> int:
@@ -155,30 +163,43 @@ def strip_vectors(layer: SparseLayer, rows: int) -> int:
     return (rows + layer.window[0] - 1) * layer.window[1]
 
 
-def tile_for(layer: SparseLayer, rows: int, lanes: int, l1_bytes: int) -> Tile:
+def tile_for(
+    layer: SparseLayer, rows: int, lanes: int, l1_bytes: int, bands: int = 1
+) -> Tile:
     """Blocks of equal size whose strips fit L1."""
     room = l1_bytes * L1_SHARE
     most = max(1, int(room / (strip_vectors(layer, rows) * lanes * 4)))
     blocks = math.ceil(layer.channels / most)
-    return Tile(rows, math.ceil(layer.channels / blocks))
+    return Tile(rows, math.ceil(layer.channels / blocks), bands)
+
+
+def num_tiles(layer: SparseLayer, tile: Tile, lanes: int) -> int:
+    """Tiles that cover the plane; the last ones of a row or column overlap."""
+    band = math.ceil(layer.height / tile.bands)
+    across = math.ceil(layer.width / (lanes // tile.bands))
+    return math.ceil(band / tile.rows) * across
 
 
 def pattern_cycles(layer: SparseLayer, tile: Tile, *, lanes: int) -> float:
     """All kernels over all tiles."""
-    tiles = math.ceil(layer.height / tile.rows) * math.ceil(layer.width / lanes)
+    tiles = num_tiles(layer, tile, lanes)
     blocks = math.ceil(layer.channels / tile.channels)
     latency = FMA_LATENCY * layer.taps
     products = layer.taps * tile.rows / FMA_PER_CYCLE / 0.87
     visits = layer.filters * blocks * (VISIT_CYCLES + SUM_CYCLES * tile.rows)
-    pack = layer.channels * strip_vectors(layer, tile.rows) * PACK_CYCLES
+    vectors = layer.channels * strip_vectors(layer, tile.rows)
+    pack = vectors * (PACK_CYCLES + BAND_CYCLES * (tile.bands - 1))
     return tiles * (layer.kernels * max(products, latency) + visits + pack)
 
 
 def best_tile(layer: SparseLayer, registers: Registers, l1_bytes: int) -> Tile:
     """The tile with the fewest cycles; ties go to more rows."""
-    most = min(layer.height, registers.count - 2, MAX_ROWS)
+    most = min(registers.count - 4, MAX_ROWS)
     tiles = [
-        tile_for(layer, rows, registers.lanes, l1_bytes) for rows in range(1, most + 1)
+        tile_for(layer, rows, registers.lanes, l1_bytes, bands)
+        for bands in BANDS
+        if bands == 1 or layer.width >= registers.lanes // bands >= MIN_COLUMNS
+        for rows in range(1, min(most, math.ceil(layer.height / bands)) + 1)
     ]
     return min(
         tiles,

@@ -13,10 +13,11 @@ from edgec.kernels.constants import constant_array, constant_name
 from edgec.kernels.conv import DenseConv, pack_dense
 from edgec.kernels.conv_depthwise import DepthwiseConv
 from edgec.kernels.conv_depthwise_strided import StridedDepthwiseConv
-from edgec.kernels.conv_pattern import FORMS, PatternConv
+from edgec.kernels.conv_pattern import PatternConv
 from edgec.kernels.layout import Layout, layout
 from edgec.kernels.lowered import Lowered, Packed
 from edgec.kernels.pack_pattern import pack_pattern
+from edgec.kernels.pattern_loops import FORMS
 from edgec.kernels.positions import Extra, row_mask
 from edgec.kernels.window import window_of
 
@@ -25,7 +26,7 @@ Floats = npt.NDArray[np.float32]
 SETTINGS: dict[str, set[str]] = {
     "dense": {"filters", "vectors", "chunk"},
     "depthwise": {"vectors"},
-    "pattern": {"form", "packed", "rows", "block", "splits"},
+    "pattern": {"form", "packed", "rows", "bands", "block", "splits"},
 }
 """Family → what its schedule sets."""
 
@@ -129,6 +130,7 @@ def _lower_pattern(op: sq.ConvOp, weights: WeightStore, lanes: int) -> Lowered:
         form=FORMS[settings["form"]],
         packed=bool(settings["packed"]),
         rows=settings["rows"],
+        bands=settings["bands"],
         block=settings["block"],
         splits=settings["splits"],
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -15,6 +16,7 @@ from edgec.kernels.strip import Strip
 Number = TypeVar("Number", np.int32, np.float32)
 Ints = npt.NDArray[np.int32]
 Floats = npt.NDArray[np.float32]
+Indices = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -22,94 +24,204 @@ class PatternTables:
     """Arrays of a `PatternConv`.
 
     Kernels stand in the order in which they are used: part of the filters, block of
-    channels, visit, then the order of the storage. A visit is one filter's kernels in
+    channels, visit, then the order of the storage; a visit is one filter's kernels in
     one block. With a table of taps, visits of equal length follow each other, so that
-    the end of the loop over kernels is predicted: filter reorder of PatDNN (ASPLOS
-    2020, section 5.2), for each block of channels anew.
+    the end of a loop is predicted: filter reorder of PatDNN (ASPLOS 2020, section 5.2),
+    for each block of channels anew.
     """
 
     w: Floats
-    """`[kernels, taps]` weights."""
+    """The weights, in the order of `where`; zeros after the last."""
     where: Ints
-    """Per kernel: `table` an address per tap, `runs` the channel in its block, `switch`
-    that and the pattern."""
+    """`pairs` an address per two taps, then one per single tap, for each visit; `table`
+    an address per tap; `runs` the channel of each kernel in its block; `switch` that
+    and the pattern. Zeros after the last."""
     counts: Ints
-    """`[blocks, visits]` kernels, for `runs` `[blocks, visits, patterns]`."""
+    """Trips of each loop of each visit: `[blocks, visits, loops]`."""
     starts: Ints
-    """`[parts, blocks]` first kernel."""
+    """`[parts, blocks, cursors]` first place in `where` and `w`, or first kernel."""
     parts: Ints
     """`[parts + 1]` first visit of each part; parts hold about equally many kernels."""
     visits: Ints
     """`[blocks, rows]` and one more: the filter of each visit to a block."""
 
 
+@dataclass(frozen=True)
+class _Kernels:
+    """Where each kernel is used."""
+
+    row: Indices
+    block: Indices
+    channel: Indices
+    """In its block."""
+    pattern: Indices
+    weight: Floats
+    parts: Indices
+    """First row of each part, and the end."""
+
+
+@dataclass(frozen=True)
+class _Entries:
+    """What one trip of a loop does: `[n]` arrays, `[n, width]` weights."""
+
+    kernel: Indices
+    address: Indices
+    weights: Floats
+
+
 def pack_pattern(fkw: Fkw, spec: PatternConv, lanes: int) -> PatternTables:
     """Tables for `spec` on vectors of `lanes`."""
-    filters, blocks = len(fkw.reorder), spec.num_blocks
-    rows = np.repeat(np.arange(filters), np.diff(fkw.offset))
-    parts = split_rows(fkw.offset, spec.splits).astype(np.int64)
+    filters = len(fkw.reorder)
     block, channel = np.divmod(fkw.index.astype(np.int64), spec.block)
-    visits = _visits(
-        spec, parts, np.bincount(block * filters + rows, minlength=blocks * filters)
+    kernels = _Kernels(
+        row=np.repeat(np.arange(filters), np.diff(fkw.offset)),
+        block=block,
+        channel=channel,
+        pattern=fkw.pattern.astype(np.int64),
+        weight=fkw.weight.astype(np.float32),
+        parts=split_rows(fkw.offset, spec.splits).astype(np.int64),
     )
-    turn = np.empty_like(visits)
-    np.put_along_axis(turn, visits, np.arange(filters)[None], axis=1)
-    visit = turn[block, rows]
-    part = np.searchsorted(parts, visit, side="right") - 1
-    order = np.lexsort((np.arange(len(rows)), visit, block, part))
-    sections = (part * blocks + block)[order]
-    starts = np.searchsorted(sections, np.arange(spec.splits * blocks))
-    runs = len(spec.patterns) if spec.form == "runs" else 1
-    cell = block * filters + visit
-    if spec.form == "runs":
-        cell = cell * runs + fkw.pattern
-    counts = np.bincount(cell, minlength=blocks * filters * runs)
-    filter_of = np.append(fkw.reorder[visits.reshape(-1)], 0)
+    if spec.form in ("pairs", "table"):
+        return _tap_tables(kernels, fkw, spec, lanes)
+    return _kernel_tables(kernels, fkw, spec)
+
+
+def _tap_tables(
+    kernels: _Kernels, fkw: Fkw, spec: PatternConv, lanes: int
+) -> PatternTables:
+    """Loops over taps: weights follow the addresses."""
+    loops = _tap_entries(kernels, spec, lanes)
+    grid = (spec.num_blocks, len(fkw.reorder))
+    cell = kernels.block * len(fkw.reorder) + kernels.row
+    counts = [
+        np.bincount(cell[e.kernel], minlength=math.prod(grid)).reshape(grid)
+        for e in loops
+    ]
+    visits = _sorted_visits(kernels.parts, counts)
+    turn = np.argsort(visits, axis=1)[kernels.block, kernels.row]
+    part = np.searchsorted(kernels.parts, turn, side="right") - 1
+    section = part * spec.num_blocks + kernels.block
+
+    kernel = np.concatenate([e.kernel for e in loops])
+    loop = np.repeat(np.arange(len(loops)), [len(e.kernel) for e in loops])
+    order = np.lexsort((kernel, loop, turn[kernel], section[kernel]))
+    widths = np.array([e.weights.shape[1] for e in loops])[loop[order]]
+    place = np.cumsum(widths) - widths
+    w = np.zeros(kernels.weight.size, np.float32)
+    source = np.empty(len(order), np.int64)
+    source[order] = place
+    for number, entries in enumerate(loops):
+        at = source[loop == number]
+        for tap in range(entries.weights.shape[1]):
+            w[at + tap] = entries.weights[:, tap]
+    where = np.zeros(max(1, kernels.weight.size), np.int64)
+    where[: len(order)] = np.concatenate([e.address for e in loops])[order]
+    sections = spec.splits * spec.num_blocks
+    first = np.searchsorted(section[kernel][order], np.arange(sections))
+    places = np.append(place, kernels.weight.size)
+    by_visit = [np.take_along_axis(count, visits, axis=1) for count in counts]
     return PatternTables(
-        w=_at_least_one(fkw.weight[order].astype(np.float32)),
-        where=_at_least_one(
-            _addresses(spec, lanes, channel[order], fkw.pattern[order]).astype(np.int32)
-        ),
-        counts=counts.astype(np.int32),
-        starts=starts.astype(np.int32),
-        parts=parts.astype(np.int32),
-        visits=filter_of.astype(np.int32),
+        w=_at_least_one(w),
+        where=_at_least_one(where.astype(np.int32)),
+        counts=np.stack(by_visit, axis=-1).reshape(-1).astype(np.int32),
+        starts=np.stack([first, places[first]], axis=-1).reshape(-1).astype(np.int32),
+        parts=kernels.parts.astype(np.int32),
+        visits=_filters(fkw, visits),
     )
 
 
-def _visits(
-    spec: PatternConv, parts: npt.NDArray[np.int64], counts: npt.NDArray[np.int64]
-) -> npt.NDArray[np.int64]:
-    """`[blocks, rows]`: the row of each visit; parts keep their rows."""
-    filters = spec.result.shape[1]
-    rows = np.tile(np.arange(filters), (spec.num_blocks, 1))
-    if spec.form != "table":
-        return rows
-    part = np.searchsorted(parts, rows, side="right") - 1
-    longest = counts.max(initial=0) + 1
-    key = part * longest + longest - 1 - counts.reshape(rows.shape)
-    return np.argsort(key, axis=1, kind="stable")
-
-
-def _addresses(
-    spec: PatternConv,
-    lanes: int,
-    channel: npt.NDArray[np.int64],
-    pattern: npt.NDArray[np.integer],
-) -> npt.NDArray[np.int64]:
-    if spec.form == "runs":
-        return channel
-    if spec.form == "switch":
-        return np.stack([channel, pattern.astype(np.int64)], axis=1)
-    strip = Strip(spec.source, spec.window, spec.rows, lanes)
+def _tap_entries(kernels: _Kernels, spec: PatternConv, lanes: int) -> list[_Entries]:
+    """Pairs (if the form has them) and single taps of all kernels."""
+    strip = Strip(spec.source, spec.window, spec.rows, spec.bands_of(lanes))
     if spec.packed:
-        taps, step = strip.taps, strip.channel
+        taps, channel, row = strip.taps, strip.channel, strip.row
     else:
-        taps, step = spec.window.tap_offsets(spec.source), spec.source.strides[1]
+        taps = spec.window.tap_offsets(spec.source)
+        channel, row = spec.source.strides[1], spec.source.pitch
     # Entries are unsigned: they count from the most negative tap (`Reader.lowest`).
-    taps = tuple(tap - min(taps) for tap in taps)
-    positions = np.array(taps, np.int64)[np.array(spec.patterns)]
-    return channel[:, None] * step + positions[pattern]
+    lowest = min(taps)
+    made: dict[int, list[tuple[Indices, Indices, Floats]]] = {2: [], 1: []}
+    for number, pattern in enumerate(spec.patterns):
+        ours = np.flatnonzero(kernels.pattern == number)
+        step = row if spec.form == "pairs" else 0
+        for group in split_taps([taps[p] for p in pattern], step):
+            address = taps[pattern[group[0]]] - lowest
+            place = kernels.channel[ours] * channel + address
+            made[len(group)].append((ours, place, kernels.weight[ours][:, group]))
+    widths = (2, 1) if spec.form == "pairs" else (1,)
+    return [
+        _Entries(
+            np.concatenate([np.zeros(0, np.int64), *(m[0] for m in made[width])]),
+            np.concatenate([np.zeros(0, np.int64), *(m[1] for m in made[width])]),
+            np.concatenate(
+                [np.zeros((0, width), np.float32), *(m[2] for m in made[width])]
+            ),
+        )
+        for width in widths
+    ]
+
+
+def split_taps(offsets: list[int], row: int) -> list[list[int]]:
+    """Numbers of the taps in pairs `row` apart, each tap once, as many as there are.
+
+    Taking the lowest free neighbour first leaves one tap of an odd column over. With
+    `row` 0 all taps stay single.
+    """
+    place = {offset: number for number, offset in enumerate(offsets)}
+    groups: list[list[int]] = []
+    free = set(offsets)
+    for offset in sorted(offsets):
+        if offset not in free:
+            continue
+        free.discard(offset)
+        group = [place[offset]]
+        if row and offset + row in free:
+            free.discard(offset + row)
+            group.append(place[offset + row])
+        groups.append(group)
+    return groups
+
+
+def _kernel_tables(kernels: _Kernels, fkw: Fkw, spec: PatternConv) -> PatternTables:
+    """Loops over kernels, in the order of the storage."""
+    filters, blocks = len(fkw.reorder), spec.num_blocks
+    visits = np.tile(np.arange(filters), (blocks, 1))
+    part = np.searchsorted(kernels.parts, kernels.row, side="right") - 1
+    section = part * blocks + kernels.block
+    order = np.lexsort((np.arange(len(kernels.row)), kernels.row, section))
+    starts = np.searchsorted(section[order], np.arange(spec.splits * blocks))
+    runs = spec.loops.counts
+    cell = kernels.block * filters + kernels.row
+    if runs > 1:
+        cell = cell * runs + kernels.pattern
+    where = kernels.channel[order]
+    if spec.form == "switch":
+        where = np.stack([where, kernels.pattern[order]], axis=1)
+    return PatternTables(
+        w=_at_least_one(kernels.weight[order]),
+        where=_at_least_one(where.astype(np.int32)),
+        counts=np.bincount(cell, minlength=blocks * filters * runs).astype(np.int32),
+        starts=starts.astype(np.int32),
+        parts=kernels.parts.astype(np.int32),
+        visits=_filters(fkw, visits),
+    )
+
+
+def _sorted_visits(parts: Indices, counts: list[Indices]) -> Indices:
+    """`[blocks, rows]`: the row of each visit; parts keep their rows.
+
+    Longest first: by the trips of the first loop, then of the second (`counts` are
+    `[blocks, rows]`).
+    """
+    rows = np.arange(counts[0].shape[1], dtype=np.int64)
+    part = np.searchsorted(parts, rows, side="right") - 1
+    shape = counts[0].shape
+    keys = [-count for count in reversed(counts)]
+    return np.lexsort([*keys, np.broadcast_to(part, shape)], axis=1)
+
+
+def _filters(fkw: Fkw, visits: Indices) -> Ints:
+    return np.append(fkw.reorder[visits.reshape(-1)], 0).astype(np.int32)
 
 
 def _at_least_one(array: npt.NDArray[Number]) -> npt.NDArray[Number]:

@@ -17,6 +17,7 @@ from xdsl.ir import SSAValue
 
 from edgec.dialects.lane import buffer_type
 from edgec.dialects.sq import Step
+from edgec.kernels.bands import Bands
 from edgec.kernels.builder import Index, KernelBuilder
 from edgec.kernels.layout import Layout
 
@@ -68,6 +69,11 @@ class PositionStore:
         self.result = result
         self.steps = steps
         self.extras = extras
+
+    @property
+    def neighbours(self) -> Bands:
+        """Registers of neighbouring positions."""
+        return Bands(1, self.result.rows, self.b.lanes)
 
     def store(
         self,
@@ -126,9 +132,11 @@ class PositionStore:
         f: int,
         v: int,
         exists: SSAValue | None,
+        bands: Bands | None = None,
     ) -> SSAValue:
-        """Apply every step to one vector."""
+        """Apply every step to one vector, of neighbours or of `bands`."""
         b = self.b
+        bands = bands or self.neighbours
         for step in self.steps:
             if step.operand < 0:
                 value = b.unary(step.kind, value, step.params)
@@ -139,7 +147,8 @@ class PositionStore:
             if extra.per_channel:
                 other = b.splat(b.load(name, at, lanes=1, offset=offset))
             else:
-                other = b.load(name, at, offset=offset + v * b.lanes, mask=exists)
+                offset, pitch = offset + v * b.lanes, extra.layout.pitch
+                other = bands.load(b, name, at, offset=offset, pitch=pitch, mask=exists)
             lhs, rhs = (other, value) if step.swap else (value, other)
             value = b.binary(step.kind, lhs, rhs)
         return value
@@ -151,22 +160,24 @@ class PositionStore:
         y: Index,
         x: Index,
         values: Sequence[SSAValue],
+        bands: Bands | None = None,
     ) -> None:
-        """Store a tile of one vector per row from row `y`, column `x` of one filter.
+        """Store a tile of one register per row from row `y`, column `x` of one filter.
 
-        A row shorter than a vector is stored as far as it goes.
+        A row shorter than a band's part of a register is stored as far as it goes.
         """
         b, result = self.b, self.result
-        short = result.columns if result.columns < b.lanes else 0
-        exists = b.tail_mask(short) if short else None
+        bands = bands or self.neighbours
+        short = result.columns if result.columns < bands.columns else 0
+        exists = b.tail_mask(short, bands.columns) if short else None
         where = b.plus(self.base(result, image, filter_), b.times(y, result.pitch), x)
         for r, value in enumerate(values):
             sides = [
                 self.row_side(extra, image, filter_, y, x, r) for extra in self.extras
             ]
-            done = self.finish(value, sides, 0, 0, exists)
-            offset = result.origin + r * result.pitch
-            b.store(done, "y", where, offset=offset, mask=exists)
+            done = self.finish(value, sides, 0, 0, exists, bands)
+            offset, pitch = result.origin + r * result.pitch, result.pitch
+            bands.store(b, done, "y", where, offset=offset, pitch=pitch, mask=exists)
 
     def row_side(
         self, extra: Extra, image: Index, filter_: Index, y: Index, x: Index, row: int

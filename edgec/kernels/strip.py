@@ -1,9 +1,9 @@
 """The input of one tile of a convolution, packed so that every load is aligned.
 
-A tile is `rows` rows of one vector. Per channel the strip holds, for each row that the
-window reaches and for each column of the window, one vector: the same input once per
-column offset. A tap then reads vectors at a fixed distance, none of which crosses a
-cache line.
+A tile is `rows` rows of one register, of neighbours or of bands. Per channel the strip
+holds, for each row that the window reaches and for each column of the window, one
+vector: the same input once per column offset. A tap then reads vectors at a fixed
+distance, none of which crosses a cache line.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from xdsl.ir import SSAValue
 
+from edgec.kernels.bands import Bands
 from edgec.kernels.builder import Index, KernelBuilder
 from edgec.kernels.layout import Layout
 from edgec.kernels.window import Window
@@ -43,9 +44,9 @@ class Reader:
 class Strip:
     """Geometry of the strip of one channel; all numbers count elements."""
 
-    def __init__(self, source: Layout, window: Window, rows: int, lanes: int) -> None:
-        self.source, self.window = source, window
-        self.rows, self.lanes = rows, lanes
+    def __init__(self, source: Layout, window: Window, rows: int, bands: Bands) -> None:
+        self.source, self.window, self.bands = source, window, bands
+        self.rows, self.lanes = rows, bands.lanes
         self.columns = window.kernel[1]
         steps = [window.step(0, k) for k in range(window.kernel[0])]
         self._first: dict[int, int] = {}
@@ -57,7 +58,8 @@ class Strip:
             self._start[phase] = len(self._packed_rows)
             for distance in range(min(distances), max(distances) + rows):
                 self._packed_rows.append((phase, distance))
-        self.channel = len(self._packed_rows) * self.columns * lanes
+        self.row = self.columns * self.lanes
+        self.channel = len(self._packed_rows) * self.row
 
     def tap(self, position: int) -> int:
         """Offset of a window position in the strip of its channel."""
@@ -101,7 +103,8 @@ class Strip:
                     phase_x, dx = self.window.step(1, kx)
                     plane = (phase * self.window.stride[1] + phase_x) * source.plane
                     offset = source.origin + plane + distance * source.pitch + dx
-                    value = b.load("x", x_at, offset=offset)
+                    pitch = source.pitch
+                    value = self.bands.load(b, "x", x_at, offset=offset, pitch=pitch)
                     to = (number * self.columns + kx) * self.lanes
                     b.store(value, memory, s_at, offset=to)
             return [
@@ -110,8 +113,7 @@ class Strip:
             ]
 
         b.loop(0, count, channel, carried=[b.value(place), b.value(0)])
-        row = self.columns * self.lanes
-        return Reader(memory, 0, 0, self.channel, row, self.taps)
+        return Reader(memory, 0, 0, self.channel, self.row, self.taps)
 
     def _fetch_ahead(self, b: KernelBuilder, x_at: SSAValue) -> None:
         """Ask for the rows of a later channel: planes are too far apart to guess."""
@@ -119,6 +121,9 @@ class Strip:
         for phase, distance in self._packed_rows:
             plane = phase * self.window.stride[1] * source.plane
             row = source.origin + plane + distance * source.pitch
-            for line in (0, self.lanes):
-                offset = row + line + CHANNELS_AHEAD * source.strides[1]
-                b.prefetch("x", x_at, offset=offset)
+            lines = (0, self.lanes) if self.bands.count == 1 else (0,)
+            for start in self.bands.starts:
+                for line in lines:
+                    ahead = CHANNELS_AHEAD * source.strides[1]
+                    offset = row + line + start * source.pitch + ahead
+                    b.prefetch("x", x_at, offset=offset)

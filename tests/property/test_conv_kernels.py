@@ -13,9 +13,10 @@ from edgec.dialects import fkw
 from edgec.kernels.conv import DenseConv, pack_dense
 from edgec.kernels.conv_depthwise import DepthwiseConv
 from edgec.kernels.conv_depthwise_strided import StridedDepthwiseConv
-from edgec.kernels.conv_pattern import FORMS, PatternConv
+from edgec.kernels.conv_pattern import PatternConv
 from edgec.kernels.layout import Layout
 from edgec.kernels.pack_pattern import pack_pattern
+from edgec.kernels.pattern_loops import FORMS
 from edgec.kernels.positions import row_mask
 from edgec.kernels.window import Window
 from edgec.target import Target
@@ -197,6 +198,7 @@ class Schedule:
     form: str
     packed: bool
     rows: int
+    bands: int
     block: int
     splits: int
     ordered: bool
@@ -207,6 +209,7 @@ schedules = st.builds(
     st.sampled_from(FORMS),
     st.booleans(),
     st.integers(1, 7),
+    st.sampled_from([1, 2, 4]),
     st.integers(1, 20),
     st.integers(1, 4),
     st.booleans(),
@@ -261,6 +264,8 @@ def pattern_kernel(
         storage = fkw.reorder(storage)
     unrolled = len(patterns) if schedule.form == "switch" else 1
     most = max(1, MOST_PRODUCTS // (unrolled * len(patterns[0])))
+    bands = min(schedule.bands, lanes // 2) if schedule.packed else 1
+    height = -(-case.result.rows // bands)
     spec = PatternConv(
         case.source,
         case.result,
@@ -272,7 +277,8 @@ def pattern_kernel(
         case.end.extras,
         schedule.form,
         schedule.packed,
-        min(schedule.rows, case.result.rows, most),
+        min(schedule.rows, height, most),
+        bands,
         min(schedule.block, case.shape.channels),
         schedule.splits,
     )

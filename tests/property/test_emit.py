@@ -177,6 +177,7 @@ class RandomKernel:
             lambda: self.load(i),
             lambda: self.arithmetic(values),
             lambda: self.fold(values),
+            lambda: self.halves(values),
             lambda: self.choose(values),
         ]
         if depth < 2:
@@ -247,6 +248,11 @@ class RandomKernel:
         """All lanes, in every lane again."""
         kind = self.draw(st.sampled_from(["add", "mul", "max", "min"]))
         return self.b.splat(self.b.fold(kind, self.pick(values)))
+
+    def halves(self, values: Sequence[SSAValue]) -> SSAValue:
+        """Lanes of two vectors, from some lane on."""
+        whole = self.b.concat([self.pick(values), self.pick(values)])
+        return self.b.slice(whole, self.draw(st.integers(0, self.lanes)), self.lanes)
 
     def choose(self, values: Sequence[SSAValue]) -> SSAValue:
         """A selection by a mask."""

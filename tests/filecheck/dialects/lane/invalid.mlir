@@ -80,6 +80,30 @@ func.func @select(%m: vector<4xi1>, %v: vector<8xf32>) {
 
 // -----
 
+// CHECK: 'lane.concat' op result must be vector<16xf32>, got vector<12xf32>
+func.func @concat_result(%v: vector<8xf32>) {
+  %u = lane.concat %v, %v : vector<8xf32> to vector<12xf32>
+  func.return
+}
+
+// -----
+
+// CHECK: 'lane.slice' op must take lanes 0 to 7 of vector<8xf32>, got vector<4xf32> from lane 5
+func.func @slice_range(%v: vector<8xf32>) {
+  %u = lane.slice %v {first = 5 : i64} : vector<8xf32> to vector<4xf32>
+  func.return
+}
+
+// -----
+
+// CHECK: 'lane.slice' op must take lanes 0 to 7 of vector<8xf32>, got vector<4xi32> from lane 0
+func.func @slice_element(%v: vector<8xf32>) {
+  %u = lane.slice %v {first = 0 : i64} : vector<8xf32> to vector<4xi32>
+  func.return
+}
+
+// -----
+
 // CHECK: 'lane.fold' op lanes must be a power of two, got 6
 func.func @fold_lanes(%v: vector<6xf32>) {
   %u = lane.fold add %v : vector<6xf32> to f32
