@@ -10,6 +10,9 @@ from typing import Any
 
 import numpy as np
 
+ALL_BUT = "all but "
+"""How the name of a row begins where one option is off alone."""
+
 
 @dataclass(frozen=True)
 class Latency:

@@ -10,7 +10,7 @@ from benchmarks.engines.base import Engine
 from benchmarks.engines.edgec import EdgeC
 from benchmarks.models import MODELS, model_spec
 from benchmarks.request import DENSITY, ENGINES
-from benchmarks.results import WorkloadResult
+from benchmarks.results import ALL_BUT, WorkloadResult
 from benchmarks.runner import Workload, run_workload
 from edgec.compress import prune
 
@@ -70,19 +70,26 @@ def run_cases(cases: Sequence[Case], plan: Plan) -> Iterator[WorkloadResult]:
 
 
 def run_ablation(plan: Plan) -> WorkloadResult:
-    """The pruned network with no option of `ABLATION`, with one, two, three."""
+    """The pruned network with no option of `ABLATION`, with one, two, all but one."""
     engines = ablation_engines(plan.setup)
     return _run(_workload(ABLATION_MODEL, DENSITY, engines), plan)
 
 
 def ablation_engines(setup: Setup) -> list[EdgeC]:
-    """A row for each number of options that are on; the last one is edgec as it is."""
-    engines: list[EdgeC] = []
-    for count in range(len(ABLATION) + 1):
-        choices = {name: place < count for place, name in enumerate(ABLATION)}
-        name = f"+ {ABLATION[count - 1]}" if count else "none"
-        engines.append(EdgeC(name, setup.options(**choices), setup.target))
-    return engines
+    """Options switched on one after the other, then each one off alone.
+
+    The last row is edgec as it is. What an option gains depends on the others: loads
+    are shared in another kernel once layouts are tuned.
+    """
+    last = len(ABLATION)
+    rows = {"none": ABLATION}
+    rows |= {f"+ {ABLATION[n - 1]}": ABLATION[n:] for n in range(1, last)}
+    rows |= {f"{ALL_BUT}{name}": (name,) for name in ABLATION[: last - 1]}
+    rows[f"+ {ABLATION[last - 1]}"] = ()
+    return [
+        EdgeC(row, setup.options(**dict.fromkeys(off, False)), setup.target)
+        for row, off in rows.items()
+    ]
 
 
 def _workload(name: str, density: float | None, engines: Sequence[Engine]) -> Workload:

@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.results import EngineResult, Ratio, WorkloadResult
+from benchmarks.results import ALL_BUT, EngineResult, Ratio, WorkloadResult
 
 
 def print_machine(console: Console, machine: Mapping[str, Any], threads: int) -> None:
@@ -39,13 +39,19 @@ def print_latencies(console: Console, result: WorkloadResult) -> None:
 
 
 def print_gains(console: Console, result: WorkloadResult) -> None:
-    """For rows that switch one thing on each: the row before ÷ the row."""
-    timed = [row for row in result.engines if row.latency is not None]
-    for before, row in pairwise(timed):
-        assert before.latency is not None
-        assert row.latency is not None
-        gain = before.latency.median_s / row.latency.median_s
-        console.print(f"{row.engine}: {gain:.3f} times as fast as without")
+    """What each option gains: the row before ÷ the row, or the row ÷ the last one."""
+    timed = {
+        row.engine: row.latency.median_s
+        for row in result.engines
+        if row.latency is not None
+    }
+    steps = [name for name in timed if not name.startswith(ALL_BUT)]
+    pairs = [(after, before, after) for before, after in pairwise(steps)]
+    pairs += [(name, name, steps[-1]) for name in timed if name.startswith(ALL_BUT)]
+    for name, without, all_on in pairs:
+        gain = timed[without] / timed[all_on]
+        end = "as fast as without" if name == all_on else "slower than all"
+        console.print(f"{name}: {gain:.3f} times {end}")
 
 
 def print_errors(console: Console, results: Sequence[WorkloadResult]) -> None:

@@ -65,6 +65,17 @@ class CompiledModel:
         self._artefact = replace(artefact, weights=weights)
         self._load_seconds = time.perf_counter() - start
 
+    def __repr__(self) -> str:
+        """What it takes and gives, where it runs."""
+        sides = (
+            ", ".join(f"{spec.name}: {spec.describe()}" for spec in side)
+            for side in (self.inputs, self.outputs)
+        )
+        return (
+            f"CompiledModel({' -> '.join(sides)}; {self._artefact.target.name}, "
+            f"threads={self.threads})"
+        )
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the model once.
 

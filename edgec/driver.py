@@ -48,6 +48,9 @@ Form = Literal["mlir", "lane", "llvm", "asm", "obj"]
 """Forms of a program on its way: the IR after the tensor-level passes, the IR after the
 kernel-level passes, LLVM IR, assembly, an object file."""
 
+WEIGHT_BLOCK = 16 * 2**20
+"""Bytes of packed weights that are copied at a time: a few huge pages."""
+
 _Result = TypeVar("_Result")
 
 
@@ -245,13 +248,24 @@ def _checked(options: object) -> Options:
 
 
 def _own(ctx: EdgecContext, names: Sequence[str]) -> dict[str, Array]:
-    """Copies of the packed weights in one block.
+    """Copies of the packed weights in a few large blocks; `ctx` forgets them.
 
     Some are torch's own memory: without a copy, training the model further would change
-    those of the compiled model's weights that were not packed, and not the others.
+    those of the compiled model's weights that were not packed, and not the others. What
+    is forgotten early makes room for the next block.
     """
-    copies = gathered([ctx.weights[name] for name in names])
-    return dict(zip(names, copies, strict=True))
+    for name in set(ctx.weights) - set(names):
+        ctx.weights.discard(name)
+    copies: dict[str, Array] = {}
+    waiting: list[Array] = []
+    for number, name in enumerate(names):
+        waiting.append(ctx.weights[name])
+        ctx.weights.discard(name)
+        is_last = number == len(names) - 1
+        if is_last or sum(array.nbytes for array in waiting) >= WEIGHT_BLOCK:
+            copies |= zip(names[len(copies) :], gathered(waiting), strict=False)
+            waiting = []
+    return copies
 
 
 def _report(

@@ -2,9 +2,9 @@
 
 Why: a vector load costs a load port, a multiply-add with a register operand does not.
 In a block of 12 filters sharing an input column, 12 loads become one; taps of one
-pattern in neighbouring rows of a tile read the same row. (LLVM's instruction selection
-merges identical loads of one basic block too, so there the pass shortens the IR, not
-the machine code.)
+column of a pattern read the same rows of a tile. (LLVM's instruction selection merges
+identical loads of one basic block too, so there the pass shortens the IR, not the
+machine code.)
 
 How: walk each kernel in order with the set of values that stand for an address (buffer,
 index, offset, stride, mask, type). A load of a known address is replaced by the value.

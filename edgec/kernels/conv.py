@@ -76,12 +76,16 @@ def pack_dense(weight: Floats, groups: int, filters: int) -> Floats:
     """
     per_group = weight.shape[0] // groups
     flat = weight.reshape(groups, per_group, weight.shape[1], -1)
-    blocks = [
-        flat[g, f : f + filters].transpose(1, 2, 0).reshape(-1)
-        for g in range(groups)
-        for f in range(0, per_group, filters)
-    ]
-    return np.concatenate(blocks)
+    packed = np.empty(weight.size, np.float32)
+    whole, rest = divmod(per_group, filters)
+    inside = packed.reshape(groups, per_group, -1)
+    full = inside[:, : whole * filters].reshape(groups, whole, *flat.shape[2:], filters)
+    blocks = flat[:, : whole * filters].reshape(groups, whole, filters, *flat.shape[2:])
+    full[...] = blocks.transpose(0, 1, 3, 4, 2)
+    if rest:
+        last = inside[:, whole * filters :].reshape(groups, *flat.shape[2:], rest)
+        last[...] = flat[:, whole * filters :].transpose(0, 2, 3, 1)
+    return packed
 
 
 class _Build:

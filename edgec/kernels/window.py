@@ -13,8 +13,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from xdsl.dialects.builtin import DenseArrayBase, IntegerType
-from xdsl.ir import Attribute
-from xdsl.utils.hints import isa
 
 from edgec.dialects import nn, sq
 from edgec.kernels.layout import Layout
@@ -89,7 +87,6 @@ def window_of(op: sq.ConvOp) -> Window:
     )
 
 
-def _pair(values: Attribute) -> tuple[int, int]:
-    assert isa(values, DenseArrayBase[IntegerType])
+def _pair(values: DenseArrayBase[IntegerType]) -> tuple[int, int]:
     rows, columns = values.get_values()
     return rows, columns

@@ -62,11 +62,11 @@ def page_namespace() -> dict[str, Any]:
 
 
 @cache
-def compilation(*, tune: bool) -> Compilation:
+def compilation() -> Compilation:
     names = page_namespace()
     imported = import_model(names["model"], names["example"])
     ctx, module = imported.ctx, imported.module
-    options = Options(sparsity="always", tune_layouts=tune)
+    options = Options(sparsity="always")
     texts: dict[str, tuple[str, dict[str, list[Any]]]] = {}
 
     def watch(pass_: ModulePass, module: ModuleOp) -> None:
@@ -160,7 +160,7 @@ def fenced(text: str) -> str:
 
 def blocks() -> Iterator[tuple[str, str]]:
     """Name and content of every golden file."""
-    tuned, plain = compilation(tune=True), compilation(tune=False)
+    tuned = compilation()
     yield "imported", fenced(readable(tuned.steps["imported"].module))
     for name in ("fold-batch-norm", "encode-sparsity", "fuse", "layout-tuning"):
         step = tuned.steps[name]
@@ -180,12 +180,7 @@ def blocks() -> Iterator[tuple[str, str]]:
         counts(step) + fenced(readable(function(step.module, "main"))),
     )
     yield "convert-to-lane-loop", fenced(readable(product_loop(step.module)))
-    before = plain.steps["convert-to-lane"]
-    yield (
-        "load-redundancy-elimination-before",
-        fenced(readable(product_loop(before.module))),
-    )
-    step = plain.steps["load-redundancy-elimination"]
+    step = tuned.steps["load-redundancy-elimination"]
     yield (
         "load-redundancy-elimination",
         counts(step) + fenced(readable(product_loop(step.module))),
@@ -210,6 +205,6 @@ def test_the_page_shows_every_program() -> None:
 
 @pytest.mark.parametrize("name", ["imported", "fuse", "layout-tuning"])
 def test_wrapped_programs_are_still_programs(name: str) -> None:
-    text = readable(compilation(tune=True).steps[name].module)
+    text = readable(compilation().steps[name].module)
     assert max(map(len, text.splitlines())) <= 2 * WIDTH
     Parser(EdgecOpt([]).ctx, text).parse_module().verify()

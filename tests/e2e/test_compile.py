@@ -370,3 +370,9 @@ def test_processes_may_share_a_cache_folder(tmp_path: Path) -> None:
     results = [racer.communicate(timeout=100)[0] for racer in racers]
     assert [racer.returncode for racer in racers] == [0, 0]
     assert results[0] == results[1] != ""
+
+
+def test_a_compiled_model_says_what_it_takes() -> None:
+    model = edgec.compile(nn.ReLU(), torch.zeros(2, 3), threads=1)
+    assert "float32 of shape (2, 3) -> " in repr(model)
+    assert repr(model).endswith("threads=1)")

@@ -72,7 +72,10 @@ def test_engines_carry_the_names_they_are_asked_for_with() -> None:
 def test_ablation_switches_one_option_on_after_the_other() -> None:
     engines = ablation_engines(Setup(Path("bench-output")))
     on = [[getattr(e.options, name) for name in ABLATION] for e in engines]
-    assert on == [[place < count for place in range(3)] for count in range(4)]
+    alone = [[place != off for place in range(3)] for off in range(2)]
+    steps = [[place < count for place in range(3)] for count in range(4)]
+    assert on == [*steps[:3], *alone, steps[3]]
+    assert len({e.name for e in engines}) == len(engines)
 
 
 def test_missing_packages_are_named() -> None:
