@@ -48,8 +48,9 @@ Form = Literal["mlir", "lane", "llvm", "asm", "obj"]
 """Forms of a program on its way: the IR after the tensor-level passes, the IR after the
 kernel-level passes, LLVM IR, assembly, an object file."""
 
-WEIGHT_BLOCK = 16 * 2**20
-"""Bytes of packed weights that are copied at a time: a few huge pages."""
+WEIGHT_BLOCK = 64 * 2**20
+"""Bytes of packed weights that are copied at a time: more than the C library keeps on
+its heap, where a block would hold on to what is freed below it."""
 
 _Result = TypeVar("_Result")
 
@@ -257,14 +258,14 @@ def _own(ctx: EdgecContext, names: Sequence[str]) -> dict[str, Array]:
     for name in set(ctx.weights) - set(names):
         ctx.weights.discard(name)
     copies: dict[str, Array] = {}
-    waiting: list[Array] = []
+    waiting: dict[str, Array] = {}
     for number, name in enumerate(names):
-        waiting.append(ctx.weights[name])
+        waiting[name] = ctx.weights[name]
         ctx.weights.discard(name)
         is_last = number == len(names) - 1
-        if is_last or sum(array.nbytes for array in waiting) >= WEIGHT_BLOCK:
-            copies |= zip(names[len(copies) :], gathered(waiting), strict=False)
-            waiting = []
+        if is_last or sum(array.nbytes for array in waiting.values()) >= WEIGHT_BLOCK:
+            copies |= zip(waiting, gathered(list(waiting.values())), strict=True)
+            waiting = {}
     return copies
 
 

@@ -27,7 +27,8 @@ class Options:
     """Run filter-kernel-reorder; off to measure what it gains."""
 
     share_loads: bool = True
-    """Run load-redundancy-elimination; off to measure what it gains."""
+    """One load for two taps of sparse layers, and load-redundancy-elimination; off to
+    measure what it gains."""
 
     tune_layouts: bool = True
     """Let layout-tuning pack strips and block channels of sparse layers; off to measure

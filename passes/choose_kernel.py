@@ -31,11 +31,13 @@ from edgec.errors import InvalidInput, PassFailed
 from edgec.kernels.cost import (
     Registers,
     best_block,
+    best_columns_block,
     best_tile,
+    columns_cycles,
     dense_cycles,
     pattern_cycles,
 )
-from edgec.passes.analysis.sparse import sparse_layer
+from edgec.passes.analysis.sparse import column_layer, sparse_layer
 from edgec.passes.base import ReportingPass
 
 
@@ -63,12 +65,18 @@ def predict(op: sq.ConvOp, registers: Registers, l1_bytes: int) -> Prediction:
     shape = {"positions": positions, "filters": filters, "columns": columns}
     block = best_block(registers, **shape)
     dense = groups * dense_cycles(block, lanes=registers.lanes, **shape)
-    encoding = nn.tensor_type(op.weight).encoding
-    if not isinstance(encoding, sq.PatternAttr) or groups > 1:
+    encoding, lanes = nn.tensor_type(op.weight).encoding, registers.lanes
+    if groups > 1:
         return Prediction(dense, None)
-    layer = sparse_layer(op, encoding)
-    tile = best_tile(layer, registers, l1_bytes)
-    return Prediction(dense, pattern_cycles(layer, tile, lanes=registers.lanes))
+    if isinstance(encoding, sq.ColumnsAttr):
+        columns = column_layer(op, encoding, positions)
+        best = best_columns_block(columns, registers)
+        return Prediction(dense, columns_cycles(columns, best, lanes=lanes))
+    if isinstance(encoding, sq.PatternAttr):
+        layer = sparse_layer(op, encoding)
+        tile = best_tile(layer, registers, l1_bytes)
+        return Prediction(dense, pattern_cycles(layer, tile, lanes=lanes))
+    return Prediction(dense, None)
 
 
 def check_ranks(module: ModuleOp) -> None:
@@ -89,6 +97,10 @@ def layer_of(op: sq.ConvOp) -> str:
     """The module path of a layer, for messages."""
     path = op.attributes.get("nn.path")
     return path.data if isinstance(path, StringAttr) else op.name
+
+
+FAMILIES = ("dense", "depthwise", "pattern", "columns")
+"""Families of convolution kernels."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +152,7 @@ class ChooseKernel(ReportingPass):
                 "option `force` of choose-kernel must be 'sparse' or 'dense', "
                 f"got '{self.force}'"
             )
-        counts = {"dense": 0, "depthwise": 0, "pattern": 0, "decoded": 0}
+        counts: dict[str, int] = dict.fromkeys((*FAMILIES, "decoded"), 0)
         registers = Registers(self.lanes, self.registers)
         check_ranks(op)
         for conv in [o for o in op.walk() if isinstance(o, sq.ConvOp)]:
@@ -148,7 +160,7 @@ class ChooseKernel(ReportingPass):
                 continue
             family = self._family(conv, registers)
             encoded = isinstance(conv.weight.owner, sq.WeightOp)
-            if encoded and family != "pattern":
+            if encoded and family in ("dense", "depthwise"):
                 decode(ctx, conv)
                 counts["decoded"] += 1
             conv.properties["kernel"] = sq.KernelAttr.of(family, {})
@@ -166,11 +178,13 @@ class ChooseKernel(ReportingPass):
             self.force or "", prediction.is_sparse_faster
         )
         ratio = prediction.dense / max(prediction.sparse, 1.0)
-        verdict = "pattern kernel" if wins else "runs dense"
+        is_columns = isinstance(nn.tensor_type(conv.weight).encoding, sq.ColumnsAttr)
+        family = "columns" if is_columns else "pattern"
+        verdict = f"{family} kernel" if wins else "runs dense"
         conv.attributes["sq.why"] = StringAttr(
             f"{verdict}: predicted dense / sparse = {ratio:.2f}"
         )
-        return "pattern" if wins else "dense"
+        return family if wins else "dense"
 
 
 def decode(ctx: Context, conv: sq.ConvOp) -> None:

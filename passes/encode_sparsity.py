@@ -32,28 +32,60 @@ from xdsl.dialects.builtin import ModuleOp, StringAttr, TensorType
 from xdsl.ir import SSAValue
 
 from edgec.context import WeightStore, weights_of
-from edgec.dialects import fkw, nn, sq
+from edgec.dialects import columns, fkw, nn, sq
 from edgec.errors import InvalidInput
 from edgec.interpreter.arrays import AnyArray
 from edgec.passes.base import ReportingPass
 from edgec.passes.constants import constant_name, erase_unused, read_constant
 
+PATTERN_COST = 1.6
+"""Time of a multiply-add of single kernels, by that of the dense kernel."""
+COLUMN_COST = {8: 1.0, 4: 1.15, 2: 1.7, 1: 2.8}
+"""The same by filters that share a column."""
 
-def assess(weight: AnyArray, max_density: float) -> fkw.PatternScheme | fkw.Dense:
+Scheme = fkw.PatternScheme | columns.ColumnScheme | fkw.Dense
+
+
+def assess(weight: AnyArray, max_density: float) -> Scheme:
     """The scheme of a weight, if one stores at most `max_density` of it."""
     kept = np.count_nonzero(weight) / max(weight.size, 1)
     if kept > max_density:
         return fkw.Dense(f"{kept:.0%} of the weights are not zero")
-    scheme = fkw.detect(weight)
-    if isinstance(scheme, fkw.PatternScheme) and scheme.density > max_density:
-        return fkw.Dense(f"the best patterns would store {scheme.density:.0%} of it")
-    return scheme
+    pattern = fkw.detect(weight)
+    found: list[fkw.PatternScheme | columns.ColumnScheme] = []
+    if isinstance(pattern, fkw.PatternScheme):
+        found.append(pattern)
+    found.append(columns.detect(weight, columns_cost))
+    best = min(found, key=cost)
+    if best.density > max_density:
+        return fkw.Dense(f"the best encoding would store {best.density:.0%} of it")
+    return best
 
 
-def explain(scheme: fkw.PatternScheme | fkw.Dense) -> str:
+def cost(scheme: fkw.PatternScheme | columns.ColumnScheme) -> float:
+    """Relative time: stored weights by what a multiply-add costs in that kernel."""
+    if isinstance(scheme, fkw.PatternScheme):
+        return scheme.density * PATTERN_COST
+    return columns_cost(scheme)
+
+
+def columns_cost(scheme: columns.ColumnScheme) -> float:
+    """As `cost`; sharing a load among more than 8 filters gains nothing more."""
+    per_weight = COLUMN_COST[min(scheme.block, 8)]
+    return scheme.density * per_weight
+
+
+def explain(scheme: Scheme) -> str:
     """One line for the report."""
     if isinstance(scheme, fkw.Dense):
         return f"dense: {scheme.reason}"
+    if isinstance(scheme, columns.ColumnScheme):
+        order = "" if list(scheme.reorder) == sorted(scheme.reorder) else ", reordered"
+        fill = scheme.stored / max(scheme.kept, 1) - 1
+        return (
+            f"columns: {scheme.num_columns} kept in blocks of {scheme.block} filters"
+            f"{order}, density {scheme.density:.3f}, {fill:.0%} filled"
+        )
     return (
         f"pattern: {scheme.num_kernels} of {scheme.total_kernels} kernels kept, "
         f"{len(scheme.patterns)} patterns of {scheme.taps} weights, "
@@ -93,29 +125,39 @@ class Encoder:
             assert array is not None
             scheme = assess(array, self.max_density)
             op = None
-            if isinstance(scheme, fkw.PatternScheme):
+            if not isinstance(scheme, fkw.Dense):
                 op = self.store(value, array, scheme)
             self.encoded[value] = op, explain(scheme)
         return self.encoded[value]
 
     def store(
-        self, value: SSAValue, array: AnyArray, scheme: fkw.PatternScheme
+        self,
+        value: SSAValue,
+        array: AnyArray,
+        scheme: fkw.PatternScheme | columns.ColumnScheme,
     ) -> sq.WeightOp:
         """Pack a weight, and put an `sq.weight` next to its constant."""
-        packed = fkw.pack(array, scheme.patterns)
+        if isinstance(scheme, fkw.PatternScheme):
+            packed = fkw.pack(array, scheme.patterns)
+            kept, kind = packed.num_kernels, "fkw"
+            encoding = sq.PatternAttr.of(packed.patterns, kept, ordered=False)
+            self.counts["kernels_kept"] += kept
+        else:
+            packed = columns.pack(array, scheme.block, scheme.reorder)
+            kept, kind = packed.num_columns, "columns"
+            encoding = sq.ColumnsAttr.of(scheme.block, kept)
+            self.counts["columns_kept"] += kept
         names = {
-            key: self.weights.add(f"{constant_name(value)}.fkw.{key}", part)
+            key: self.weights.add(f"{constant_name(value)}.{kind}.{key}", part)
             for key, part in packed.arrays().items()
         }
         old = nn.tensor_type(value)
-        encoding = sq.PatternAttr.of(packed.patterns, packed.num_kernels, ordered=False)
         op = sq.WeightOp(names, TensorType(old.element_type, old.get_shape(), encoding))
         op.result.name_hint = value.name_hint
         constant = value.owner
         assert isinstance(constant, nn.ConstantOp)
         assert constant.parent is not None
         constant.parent.insert_op_after(op, constant)
-        self.counts["kernels_kept"] += packed.num_kernels
         self.counts["bytes_before"] += array.nbytes
         self.counts["bytes_after"] += packed.stored_bytes
         return op
@@ -173,7 +215,7 @@ class EncodeSparsity(ReportingPass):
         """Return counts of layers, kept kernels, and bytes of encoded weights."""
         if not 0 <= self.max_density <= 1:
             raise InvalidInput(f"max_density must be in 0..1, got {self.max_density}")
-        names = ("layers_encoded", "layers_dense", "kernels_kept")
+        names = ("layers_encoded", "layers_dense", "kernels_kept", "columns_kept")
         counts: dict[str, int] = dict.fromkeys(
             (*names, "bytes_before", "bytes_after"), 0
         )

@@ -33,7 +33,15 @@ from xdsl.ir import Block, Operation, SSAValue
 from xdsl.rewriter import Rewriter
 
 from edgec.dialects import nn, sq
-from edgec.kernels.cost import Registers, Tile, best_block, best_tile, num_tiles
+from edgec.kernels.cost import Block as RegisterBlock
+from edgec.kernels.cost import (
+    Registers,
+    Tile,
+    best_block,
+    best_columns_block,
+    best_tile,
+    num_tiles,
+)
 from edgec.kernels.gaps import has_gaps
 from edgec.kernels.layout import layout
 from edgec.kernels.pattern_loops import FORMS
@@ -45,9 +53,11 @@ from edgec.passes.analysis.rows import (
     place,
     row_groups,
 )
-from edgec.passes.analysis.sparse import sparse_layer
+from edgec.passes.analysis.sparse import column_layer, sparse_layer
 from edgec.passes.base import ReportingPass
 
+FEW_TILES = 4
+"""Tiles of a sparse layer below which its filters are split too."""
 CHUNK_UNITS = 32
 """Units of work per layer to aim for, so that threads finish together."""
 
@@ -70,9 +80,28 @@ def dense_schedule(op: sq.ConvOp, pitch: int, machine: Machine) -> dict[str, int
     block = best_block(
         machine.registers, positions=positions, filters=filters, columns=columns
     )
+    return _flat_schedule(op, block, pitch, machine)
+
+
+def columns_schedule(
+    op: sq.ConvOp, encoding: sq.ColumnsAttr, pitch: int, machine: Machine
+) -> dict[str, int]:
+    """Register block and tiles per unit of a convolution in compressed columns."""
+    result = nn.shape_of(op.result)
+    layer = column_layer(op, encoding, result[2] * pitch)
+    block = best_columns_block(layer, machine.registers)
+    return _flat_schedule(op, block, pitch, machine)
+
+
+def _flat_schedule(
+    op: sq.ConvOp, block: RegisterBlock, pitch: int, machine: Machine
+) -> dict[str, int]:
+    """Tiles per unit: many units, and what a unit reads stays in L2."""
+    weight, result = nn.shape_of(op.weight), nn.shape_of(op.result)
+    groups = op.groups.value.data
     tile = block.vectors * machine.registers.lanes
-    tiles = max(1, positions // tile)
-    units = result[0] * groups * -(-filters // block.filters)
+    tiles = max(1, result[2] * pitch // tile)
+    units = result[0] * groups * -(-weight[0] // groups // block.filters)
     chunks = min(tiles, max(1, -(-CHUNK_UNITS // units)))
     in_l2 = max(1, machine.l2_bytes // 2 // (weight[1] * tile * 4))
     chunk = min(-(-tiles // chunks), in_l2)
@@ -94,11 +123,15 @@ def pattern_schedule(
     """
     result, lanes = nn.shape_of(op.result), machine.registers.lanes
     layer = sparse_layer(op, encoding)
-    tile = best_tile(layer, machine.registers, machine.l1_bytes)
-    if not tuned:
-        tile = Tile(min(tile.rows, layer.height), layer.channels)
+    if tuned:
+        tile = best_tile(layer, machine.registers, machine.l1_bytes)
+    else:
+        tile = best_tile(layer, machine.registers, machine.l1_bytes, most_bands=1)
+        tile = Tile(tile.rows, layer.channels)
     tiles = result[0] * num_tiles(layer, tile, lanes)
-    splits = min(max(1, -(-8 // tiles)), max(1, result[1] // 16))
+    # Each part packs all channels again, which pays only where tiles are very few.
+    splits = 1 if tiles >= FEW_TILES else -(-2 * FEW_TILES // tiles)
+    splits = min(splits, max(1, result[1] // 16))
     if tuned:
         form = "pairs" if share else "table"
     else:
@@ -297,6 +330,9 @@ class LayoutTuning(ReportingPass):
             settings = pattern_schedule(
                 op, encoding, machine, tuned=self.tune, share=self.share
             )
+        elif family == "columns":
+            assert isinstance(encoding, sq.ColumnsAttr)
+            settings = columns_schedule(op, encoding, pitch, machine)
         elif family == "depthwise":
             settings = {"vectors": 4}
         else:

@@ -3,8 +3,8 @@
 Made by `encode-sparsity` (weights), `fuse` (ops with an epilogue) and `layout-tuning`
 (layouts); left by `convert-to-lane`. Encodings are attributes of a tensor type, so
 every op of `nn` works on encoded tensors as it is: an encoding says how values are
-stored, never what they are. A weight encoding (`#sq.pattern`, and later block granules
-and codebooks) is a subclass of `WeightEncoding`; `#sq.lane` is an activation's layout.
+stored, never what they are. A weight encoding (`#sq.pattern`, `#sq.columns`, and later
+codebooks) is a subclass of `WeightEncoding`; `#sq.lane` is an activation's layout.
 
     %w = sq.weight {reorder = "w.reorder", …} : tensor<8x4x3x3xf32, #sq.pattern<…>>
     %y = sq.conv %x, %w bias(%b : …) extras(%r : …) {stride = …, epilogue =
@@ -19,11 +19,10 @@ from xdsl.ir import Dialect
 from edgec.dialects.sq.attrs import (
     KernelAttr,
     LaneAttr,
-    PatternAttr,
     Step,
     StepAttr,
-    WeightEncoding,
 )
+from edgec.dialects.sq.encodings import ColumnsAttr, PatternAttr, WeightEncoding
 from edgec.dialects.sq.ops import (
     ConvertLayoutOp,
     ConvOp,
@@ -35,6 +34,7 @@ from edgec.dialects.sq.ops import (
 
 __all__ = [
     "SQ",
+    "ColumnsAttr",
     "ConvOp",
     "ConvertLayoutOp",
     "ElementwiseOp",
@@ -52,5 +52,5 @@ __all__ = [
 SQ = Dialect(
     "sq",
     [WeightOp, ConvOp, LinearOp, ElementwiseOp, ConvertLayoutOp],
-    [PatternAttr, LaneAttr, StepAttr, KernelAttr],
+    [PatternAttr, ColumnsAttr, LaneAttr, StepAttr, KernelAttr],
 )

@@ -1,4 +1,4 @@
-"""Attributes of `sq`: weight encodings, layouts, epilogue steps, kernel choices."""
+"""Attributes of `sq`: layouts, epilogue steps, kernel choices."""
 
 from __future__ import annotations
 
@@ -6,10 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 from xdsl.dialects.builtin import (
-    ArrayAttr,
     DenseArrayBase,
     DictionaryAttr,
     Float64Type,
@@ -27,7 +24,6 @@ from xdsl.parser import AttrParser
 from xdsl.printer import Printer
 from xdsl.utils.exceptions import VerifyException
 
-from edgec.dialects import fkw, shapes
 from edgec.dialects.nn import (
     UNARY_PARAMS,
     BinaryKind,
@@ -35,135 +31,7 @@ from edgec.dialects.nn import (
     int_array,
     int_attr,
 )
-
-Array = npt.NDArray[np.generic]
-
-
-class WeightEncoding(ParametrizedAttribute):
-    """Base of encodings of a weight tensor: names its arrays and decodes them."""
-
-    def array_names(self) -> tuple[str, ...]:
-        """Names of the arrays of a `sq.weight` with this encoding."""
-        raise AssertionError(f"{self.name} must define array_names")
-
-    def decode(self, arrays: Mapping[str, Array], shape: shapes.Shape) -> Array:
-        """The dense weights."""
-        raise AssertionError(f"{self.name} must define decode")
-
-    def scheme(self) -> str:
-        """A short name for reports, for example `pattern`."""
-        raise AssertionError(f"{self.name} must define scheme")
-
-
-@irdl_attr_definition
-class PatternAttr(WeightEncoding):
-    """`#sq.pattern<patterns = [[0, 1, 3, 4], …], kernels = 1152, ordered = true>`.
-
-    FKW storage of PatDNN (ASPLOS 2020, section 5.3): `kernels` kernels are kept, each
-    keeps the taps of one of `patterns` (row-major positions in the kernel). `ordered`
-    says that filters and kernels were put in the order of filter-kernel reorder, so
-    that each filter's kernels of one pattern stand together.
-    """
-
-    name = "sq.pattern"
-
-    patterns: ArrayAttr[DenseArrayBase[IntegerType]] = param_def()
-    kernels: IntegerAttr[IntegerType] = param_def()
-    ordered: IntegerAttr[IntegerType] = param_def()
-
-    @staticmethod
-    def of(
-        patterns: Sequence[Sequence[int]], kernels: int, *, ordered: bool
-    ) -> PatternAttr:
-        """The attribute from plain values."""
-        return PatternAttr(
-            ArrayAttr(int_array(pattern) for pattern in patterns),
-            int_attr(kernels),
-            int_attr(int(ordered)),
-        )
-
-    @property
-    def taps(self) -> tuple[tuple[int, ...], ...]:
-        """The patterns as tuples of positions."""
-        return tuple(tuple(p.get_values()) for p in self.patterns)
-
-    @property
-    def is_ordered(self) -> bool:
-        """Whether filter-kernel reorder has run."""
-        return bool(self.ordered.value.data)
-
-    @property
-    def num_kernels(self) -> int:
-        """How many kernels are kept."""
-        return self.kernels.value.data
-
-    def array_names(self) -> tuple[str, ...]:
-        """`stride` only once the storage is ordered."""
-        names = ("reorder", "offset", "index", "pattern", "weight")
-        return (*names, "stride") if self.is_ordered else names
-
-    def decode(self, arrays: Mapping[str, Array], shape: shapes.Shape) -> Array:
-        """Unpack the kernels to their places."""
-        return fkw.unpack(self.storage(arrays), shape)
-
-    def storage(self, arrays: Mapping[str, Array]) -> fkw.Fkw:
-        """The FKW arrays as one value."""
-        return fkw.Fkw.from_arrays(self.taps, arrays)
-
-    def scheme(self) -> str:
-        """Always `pattern`."""
-        return "pattern"
-
-    @classmethod
-    def parse_parameters(cls, parser: AttrParser) -> Sequence[Attribute]:
-        """Parse the form in the class docstring."""
-        with parser.in_angle_brackets():
-            parser.parse_keyword("patterns")
-            parser.parse_punctuation("=")
-            patterns = parser.parse_comma_separated_list(
-                parser.Delimiter.SQUARE, lambda: int_array(_parse_ints(parser))
-            )
-            parser.parse_punctuation(",")
-            kernels = _parse_field(parser, "kernels")
-            parser.parse_punctuation(",")
-            parser.parse_keyword("ordered")
-            parser.parse_punctuation("=")
-            ordered = int(parser.parse_boolean())
-        return [ArrayAttr(patterns), int_attr(kernels), int_attr(ordered)]
-
-    def print_parameters(self, printer: Printer) -> None:
-        """Print the form in the class docstring."""
-        patterns = ", ".join(str(list(p)) for p in self.taps)
-        ordered = "true" if self.is_ordered else "false"
-        printer.print_string(
-            f"<patterns = [{patterns}], kernels = {self.num_kernels}, "
-            f"ordered = {ordered}>"
-        )
-
-    def verify(self) -> None:
-        """Check the values."""
-        sizes = {len(pattern) for pattern in self.taps}
-        if len(sizes) != 1 or len(set(self.taps)) != len(self.taps):
-            raise VerifyException(
-                "#sq.pattern patterns must be distinct and of one length, "
-                f"got {list(self.taps)}"
-            )
-        if any(list(p) != sorted(set(p)) or p[0] < 0 for p in self.taps):
-            raise VerifyException(
-                f"#sq.pattern positions must rise from 0, got {list(self.taps)}"
-            )
-
-
-def _parse_ints(parser: AttrParser) -> list[int]:
-    return parser.parse_comma_separated_list(
-        parser.Delimiter.SQUARE, parser.parse_integer
-    )
-
-
-def _parse_field(parser: AttrParser, name: str) -> int:
-    parser.parse_keyword(name)
-    parser.parse_punctuation("=")
-    return parser.parse_integer()
+from edgec.dialects.sq.parsing import parse_field, parse_ints
 
 
 @irdl_attr_definition
@@ -200,11 +68,11 @@ class LaneAttr(ParametrizedAttribute):
         with parser.in_angle_brackets():
             values: list[Attribute] = []
             for field in ("pitch", "plane", "origin"):
-                values.append(int_attr(_parse_field(parser, field)))
+                values.append(int_attr(parse_field(parser, field)))
                 parser.parse_punctuation(",")
             parser.parse_keyword("phase")
             parser.parse_punctuation("=")
-            values.append(int_array(_parse_ints(parser)))
+            values.append(int_array(parse_ints(parser)))
         return values
 
     def print_parameters(self, printer: Printer) -> None:
@@ -285,7 +153,7 @@ class StepAttr(ParametrizedAttribute):
                         lambda: float(parser.parse_number()),
                     )
                 else:
-                    operand = _parse_field(parser, "operand")
+                    operand = parse_field(parser, "operand")
         return [StringAttr(kind), _floats(params), int_attr(operand), int_attr(swap)]
 
     def print_parameters(self, printer: Printer) -> None:

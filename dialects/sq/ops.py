@@ -43,8 +43,8 @@ from edgec.dialects.sq.attrs import (
     KernelAttr,
     LaneAttr,
     StepAttr,
-    WeightEncoding,
 )
+from edgec.dialects.sq.encodings import WeightEncoding
 
 
 @irdl_op_definition

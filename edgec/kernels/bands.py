@@ -15,6 +15,9 @@ from xdsl.ir import SSAValue
 
 from edgec.kernels.builder import Index, KernelBuilder
 
+BANDS = (1, 2, 4)
+"""How many bands may share a register."""
+
 
 @dataclass(frozen=True)
 class Bands:

@@ -24,6 +24,7 @@ from edgec.kernels.builder import Index, KernelBuilder
 from edgec.kernels.layout import Layout
 from edgec.kernels.positions import (
     Extra,
+    Planes,
     PositionStore,
     declare_extras,
     row_mask_bytes,
@@ -95,13 +96,14 @@ class _Plane:
             if spec.has_bias
             else b.constant(0.0)
         )
+        planes = Planes.neighbours(filter_, 1)
         tile = spec.vectors * b.lanes
         full, rest = divmod(spec.result.rows * spec.result.pitch, tile)
 
         def micro(at: Index, vectors: int, tail: int) -> None:
             start = b.plus(base, at)
             values = [self.accumulate(start, v, weights, bias) for v in range(vectors)]
-            self.sink.store(image, filter_, at, values, 1, vectors, tail)
+            self.sink.store(image, planes, at, values, vectors, tail)
 
         def whole(number: SSAValue) -> None:
             micro(b.times(number, tile), spec.vectors, 0)
@@ -109,7 +111,7 @@ class _Plane:
         b.loop(0, full, whole)
         if rest:
             micro(full * tile, -(-rest // b.lanes), rest % b.lanes)
-        self.sink.zero_gaps(image, filter_, 1)
+        self.sink.zero_gaps(image, planes)
 
     def accumulate(
         self, start: Index, vector: int, weights: list[SSAValue], bias: SSAValue

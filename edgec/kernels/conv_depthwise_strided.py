@@ -16,7 +16,7 @@ from edgec.dialects.lane import buffer_type
 from edgec.dialects.sq import Step
 from edgec.kernels.builder import Index, KernelBuilder
 from edgec.kernels.layout import SLACK, Layout
-from edgec.kernels.positions import Extra, PositionStore, declare_extras
+from edgec.kernels.positions import Extra, Planes, PositionStore, declare_extras
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class _Plane:
 
         b.loop(0, spec.result.rows, row)
         self.sink.zero_row_gaps(image, filter_)
-        self.sink.zero_gaps(image, filter_, 1)
+        self.sink.zero_gaps(image, Planes.neighbours(filter_, 1))
 
     def accumulate(
         self, start: Index, at: int, weights: list[SSAValue], bias: SSAValue

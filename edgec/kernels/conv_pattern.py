@@ -27,11 +27,12 @@ from xdsl.ir import SSAValue
 
 from edgec.dialects.lane import buffer_type
 from edgec.dialects.sq import Step
-from edgec.kernels.bands import Bands
+from edgec.errors import InvalidInput
+from edgec.kernels.bands import BANDS, Bands
 from edgec.kernels.builder import Index, KernelBuilder
 from edgec.kernels.layout import Layout
 from edgec.kernels.pattern_loops import Loops, loops_for
-from edgec.kernels.positions import Extra, PositionStore, declare_extras
+from edgec.kernels.positions import Extra, Planes, PositionStore, declare_extras
 from edgec.kernels.strip import Reader, Strip
 from edgec.kernels.window import Window
 
@@ -73,7 +74,7 @@ class PatternConv:
         """The kernel; buffers: x, weights, tables (see `pack_pattern`), extras, y."""
         filters = self.result.shape[1]
         sections = self.splits * self.num_blocks
-        loops = self.loops
+        loops = self.loops(lanes)
         buffers = {
             "x": buffer_type(self.source.elements),
             "w": buffer_type(max(1, self.kernels * self.taps)),
@@ -89,13 +90,41 @@ class PatternConv:
         buffers["y"] = buffer_type(self.result.elements)
         return _Build(self, KernelBuilder(name, buffers, lanes=lanes)).function()
 
-    @property
-    def loops(self) -> Loops:
+    def __post_init__(self) -> None:
+        """Raise `InvalidInput` for a schedule that would leave the planes."""
+        height = Bands(self.bands, self.result.rows, self.bands).height
+        if self.bands not in BANDS or (self.bands > 1 and not self.packed):
+            raise InvalidInput(
+                f"bands must be one of {BANDS}, and 1 unless packed, got {self.bands}"
+            )
+        if not 1 <= self.rows <= height or self.block < 1 or self.splits < 1:
+            raise InvalidInput(
+                f"rows must be 1 to {height}, block and splits at least 1, "
+                f"got {self.rows}, {self.block} and {self.splits}"
+            )
+
+    def loops(self, lanes: int) -> Loops:
         """The loops over a filter's kernels."""
-        return loops_for(self.form, self.patterns)
+        _, row, taps = self.steps_of(lanes)
+        return loops_for(self.form, self.patterns, taps, row)
+
+    def steps_of(self, lanes: int) -> tuple[int, int, tuple[int, ...]]:
+        """Distances between channels and rows, offsets of taps, as kernels read."""
+        if not self.packed:
+            taps = self.window.tap_offsets(self.source)
+            return self.source.strides[1], self.source.pitch, taps
+        strip = Strip(self.source, self.window, self.rows, self.bands_of(lanes))
+        return strip.channel, strip.row, strip.taps
 
     def bands_of(self, lanes: int) -> Bands:
-        """How the rows of the result lie in registers of `lanes`."""
+        """How the rows of the result lie in registers of `lanes`.
+
+        Raises `InvalidInput` for bands of less than two neighbours.
+        """
+        if self.bands > 1 and lanes < 2 * self.bands:
+            raise InvalidInput(
+                f"bands must be at most half of the {lanes} lanes, got {self.bands}"
+            )
         return Bands(self.bands, self.result.rows, lanes)
 
 
@@ -108,7 +137,7 @@ class _Build:
         lanes = builder.lanes
         self.bands = spec.bands_of(lanes)
         self.strip = Strip(spec.source, spec.window, spec.rows, self.bands)
-        self.loops = spec.loops
+        self.loops = spec.loops(lanes)
         strip_elements = self.strip.channel * spec.block if spec.packed else 0
         self.sums_at = -(-strip_elements * 4 // 64) * 64
         self.sums_elements = spec.result.shape[1] * spec.rows * lanes
@@ -149,7 +178,7 @@ class _Build:
         def plane(number: SSAValue) -> None:
             image, filter_ = b.quotient(number, filters), b.remainder(number, filters)
             self.sink.zero_row_gaps(image, filter_)
-            self.sink.zero_gaps(image, filter_, 1)
+            self.sink.zero_gaps(image, Planes.neighbours(filter_, 1))
 
         if result.row_gap or result.plane_gap or result.origin:
             begin, end = b.share(result.shape[0] * filters)

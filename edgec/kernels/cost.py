@@ -11,6 +11,7 @@ import math
 from dataclasses import dataclass
 
 from edgec.errors import InvalidInput
+from edgec.kernels.bands import BANDS
 
 FMA_PER_CYCLE = 2.0
 LOADS_PER_CYCLE = 2.0
@@ -33,6 +34,8 @@ L1_SHARE = 0.75
 MAX_ROWS = 8
 """Measured best on layers from 14x14 to 224x224: more rows leave fewer channels to a
 block, and sums cost the same per row."""
+PATTERN_EFFICIENCY = 0.87
+"""The same for the loops over pairs of taps."""
 VISIT_CYCLES = 40.0
 """Cycles of a sparse filter's visit to a block of channels: the loop's exit is not
 predicted."""
@@ -42,8 +45,12 @@ PACK_CYCLES = 1.2
 """Cycles to copy one vector of a strip."""
 BAND_CYCLES = 1.0
 """Cycles more for each further band in it."""
-BANDS = (1, 2, 4)
-"""Bands of rows that may share a register."""
+FAR_LOAD = 2.2
+"""Cycles per vector of a column that is read from L2, whatever meets it."""
+COLUMN_OVERHEAD = 1.0
+"""Cycles to find a column in the table."""
+MAX_VECTORS = 12
+"""Most vectors of positions of a register block."""
 MIN_COLUMNS = 4
 """Fewest neighbours in a register: less is more work to pack than lanes are saved."""
 
@@ -133,6 +140,52 @@ def best_block(
 
 
 @dataclass(frozen=True)
+class ColumnLayer:
+    """A convolution in compressed columns, for one image."""
+
+    positions: int
+    filters: int
+    block: int
+    """Filters that share their columns."""
+    columns: int
+    """Columns kept, over all blocks."""
+
+
+def columns_cycles(layer: ColumnLayer, block: Block, *, lanes: int) -> float:
+    """All positions of all filters; the register block divides the storage's."""
+    blocks = math.ceil(layer.filters / block.filters)
+    columns = layer.columns * layer.block / block.filters
+    total = 0.0
+    full, rest = divmod(layer.positions, block.vectors * lanes)
+    for vectors, tiles in ((block.vectors, full), (math.ceil(rest / lanes), 1)):
+        if not vectors or not tiles:
+            continue
+        part = Block(block.filters, vectors)
+        far = vectors * FAR_LOAD
+        cycles = max(part.column_cycles(lanes), far) + COLUMN_OVERHEAD
+        total += tiles * (columns * cycles + blocks * TILE_OVERHEAD)
+    return total / DENSE_EFFICIENCY
+
+
+def best_columns_block(layer: ColumnLayer, registers: Registers) -> Block:
+    """The register block with the fewest cycles; its filters divide the storage's."""
+    candidates = [
+        Block(f, v)
+        for f in range(1, layer.block + 1)
+        if layer.block % f == 0
+        for v in range(1, MAX_VECTORS + 1)
+        if Block(f, v).fits(registers)
+    ]
+    return min(
+        candidates,
+        key=lambda block: (
+            columns_cycles(layer, block, lanes=registers.lanes),
+            -block.filters,
+        ),
+    )
+
+
+@dataclass(frozen=True)
 class SparseLayer:
     """A convolution of single kernels, for one image."""
 
@@ -150,7 +203,7 @@ class SparseLayer:
 
 @dataclass(frozen=True)
 class Tile:
-    """Rows of one vector, and channels whose strip is packed at a time."""
+    """Rows of one register, and channels whose strip is packed at a time."""
 
     rows: int
     channels: int
@@ -159,7 +212,10 @@ class Tile:
 
 
 def strip_vectors(layer: SparseLayer, rows: int) -> int:
-    """Vectors in the packed strip of one channel."""
+    """Vectors in the packed strip of one channel, as if the stride were 1.
+
+    A stride of 2 packs more; blocks that count it are smaller and no faster.
+    """
     return (rows + layer.window[0] - 1) * layer.window[1]
 
 
@@ -185,19 +241,25 @@ def pattern_cycles(layer: SparseLayer, tile: Tile, *, lanes: int) -> float:
     tiles = num_tiles(layer, tile, lanes)
     blocks = math.ceil(layer.channels / tile.channels)
     latency = FMA_LATENCY * layer.taps
-    products = layer.taps * tile.rows / FMA_PER_CYCLE / 0.87
+    products = layer.taps * tile.rows / FMA_PER_CYCLE / PATTERN_EFFICIENCY
     visits = layer.filters * blocks * (VISIT_CYCLES + SUM_CYCLES * tile.rows)
     vectors = layer.channels * strip_vectors(layer, tile.rows)
     pack = vectors * (PACK_CYCLES + BAND_CYCLES * (tile.bands - 1))
     return tiles * (layer.kernels * max(products, latency) + visits + pack)
 
 
-def best_tile(layer: SparseLayer, registers: Registers, l1_bytes: int) -> Tile:
+def best_tile(
+    layer: SparseLayer,
+    registers: Registers,
+    l1_bytes: int,
+    most_bands: int = BANDS[-1],
+) -> Tile:
     """The tile with the fewest cycles; ties go to more rows."""
     most = min(registers.count - 4, MAX_ROWS)
     tiles = [
         tile_for(layer, rows, registers.lanes, l1_bytes, bands)
         for bands in BANDS
+        if bands <= most_bands
         if bands == 1 or layer.width >= registers.lanes // bands >= MIN_COLUMNS
         for rows in range(1, min(most, math.ceil(layer.height / bands)) + 1)
     ]

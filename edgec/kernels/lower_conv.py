@@ -11,6 +11,7 @@ from edgec.dialects import nn, sq
 from edgec.errors import PassFailed
 from edgec.kernels.constants import constant_array, constant_name
 from edgec.kernels.conv import DenseConv, pack_dense
+from edgec.kernels.conv_columns import ColumnConv, pack_columns
 from edgec.kernels.conv_depthwise import DepthwiseConv
 from edgec.kernels.conv_depthwise_strided import StridedDepthwiseConv
 from edgec.kernels.conv_pattern import PatternConv
@@ -25,6 +26,7 @@ Floats = npt.NDArray[np.float32]
 
 SETTINGS: dict[str, set[str]] = {
     "dense": {"filters", "vectors", "chunk"},
+    "columns": {"filters", "vectors", "chunk"},
     "depthwise": {"vectors"},
     "pattern": {"form", "packed", "rows", "bands", "block", "splits"},
 }
@@ -36,6 +38,8 @@ def lower_conv(op: sq.ConvOp, weights: WeightStore, lanes: int) -> Lowered:
     family = _checked_family(op)
     if family == "pattern":
         return _lower_pattern(op, weights, lanes)
+    if family == "columns":
+        return _lower_columns(op, weights)
     lower = {"dense": _lower_dense, "depthwise": _lower_depthwise}[family]
     return lower(op, weights)
 
@@ -143,6 +147,37 @@ def _lower_pattern(op: sq.ConvOp, weights: WeightStore, lanes: int) -> Lowered:
     ]
     rest = _rest(op, weights, None)
     return Lowered(spec, (op.input, *packed, *rest))
+
+
+def _lower_columns(op: sq.ConvOp, weights: WeightStore) -> Lowered:
+    source_op = op.weight.owner
+    assert op.kernel is not None
+    assert isinstance(source_op, sq.WeightOp)
+    encoding = source_op.encoding
+    assert isinstance(encoding, sq.ColumnsAttr)
+    settings, source = op.kernel.settings, layout(op.input)
+    repeats = encoding.block_size // settings["filters"]
+    spec = ColumnConv(
+        source=source,
+        result=layout(op.result),
+        taps=window_of(op).tap_offsets(source),
+        groups=1,
+        has_bias=op.bias is not None,
+        steps=_steps(op),
+        extras=_extras(op),
+        filters=settings["filters"],
+        vectors=settings["vectors"],
+        chunk=settings["chunk"],
+        columns=encoding.num_columns * repeats,
+    )
+    names = source_op.resource_names()
+    arrays = {key: weights[value] for key, value in names.items()}
+    tables = pack_columns(encoding.storage(arrays), spec)
+    packed = [
+        Packed(f"{names['weight']}.{field}", getattr(tables, field))
+        for field in ("w", "where", "starts", "rows_of")
+    ]
+    return Lowered(spec, (op.input, *packed, *_rest(op, weights, spec.result)))
 
 
 def _rest(

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from edgec.dialects.fkw import Fkw, split_rows
 from edgec.kernels.conv_pattern import PatternConv
-from edgec.kernels.strip import Strip
+from edgec.kernels.pattern_loops import split_taps
 
 Number = TypeVar("Number", np.int32, np.float32)
 Ints = npt.NDArray[np.int32]
@@ -83,7 +83,7 @@ def pack_pattern(fkw: Fkw, spec: PatternConv, lanes: int) -> PatternTables:
     )
     if spec.form in ("pairs", "table"):
         return _tap_tables(kernels, fkw, spec, lanes)
-    return _kernel_tables(kernels, fkw, spec)
+    return _kernel_tables(kernels, fkw, spec, lanes)
 
 
 def _tap_tables(
@@ -91,6 +91,7 @@ def _tap_tables(
 ) -> PatternTables:
     """Loops over taps: weights follow the addresses."""
     loops = _tap_entries(kernels, spec, lanes)
+    most = len(kernels.row) * spec.loops(lanes).addresses
     grid = (spec.num_blocks, len(fkw.reorder))
     cell = kernels.block * len(fkw.reorder) + kernels.row
     counts = [
@@ -114,7 +115,7 @@ def _tap_tables(
         at = source[loop == number]
         for tap in range(entries.weights.shape[1]):
             w[at + tap] = entries.weights[:, tap]
-    where = np.zeros(max(1, kernels.weight.size), np.int64)
+    where = np.zeros(max(1, most), np.int64)
     where[: len(order)] = np.concatenate([e.address for e in loops])[order]
     sections = spec.splits * spec.num_blocks
     first = np.searchsorted(section[kernel][order], np.arange(sections))
@@ -132,12 +133,7 @@ def _tap_tables(
 
 def _tap_entries(kernels: _Kernels, spec: PatternConv, lanes: int) -> list[_Entries]:
     """Pairs (if the form has them) and single taps of all kernels."""
-    strip = Strip(spec.source, spec.window, spec.rows, spec.bands_of(lanes))
-    if spec.packed:
-        taps, channel, row = strip.taps, strip.channel, strip.row
-    else:
-        taps = spec.window.tap_offsets(spec.source)
-        channel, row = spec.source.strides[1], spec.source.pitch
+    channel, row, taps = spec.steps_of(lanes)
     # Entries are unsigned: they count from the most negative tap (`Reader.lowest`).
     lowest = min(taps)
     made: dict[int, list[tuple[Indices, Indices, Floats]]] = {2: [], 1: []}
@@ -148,7 +144,7 @@ def _tap_entries(kernels: _Kernels, spec: PatternConv, lanes: int) -> list[_Entr
             address = taps[pattern[group[0]]] - lowest
             place = kernels.channel[ours] * channel + address
             made[len(group)].append((ours, place, kernels.weight[ours][:, group]))
-    widths = (2, 1) if spec.form == "pairs" else (1,)
+    widths = (2, 1)[2 - spec.loops(lanes).counts :]
     return [
         _Entries(
             np.concatenate([np.zeros(0, np.int64), *(m[0] for m in made[width])]),
@@ -161,28 +157,9 @@ def _tap_entries(kernels: _Kernels, spec: PatternConv, lanes: int) -> list[_Entr
     ]
 
 
-def split_taps(offsets: list[int], row: int) -> list[list[int]]:
-    """Numbers of the taps in pairs `row` apart, each tap once, as many as there are.
-
-    Taking the lowest free neighbour first leaves one tap of an odd column over. With
-    `row` 0 all taps stay single.
-    """
-    place = {offset: number for number, offset in enumerate(offsets)}
-    groups: list[list[int]] = []
-    free = set(offsets)
-    for offset in sorted(offsets):
-        if offset not in free:
-            continue
-        free.discard(offset)
-        group = [place[offset]]
-        if row and offset + row in free:
-            free.discard(offset + row)
-            group.append(place[offset + row])
-        groups.append(group)
-    return groups
-
-
-def _kernel_tables(kernels: _Kernels, fkw: Fkw, spec: PatternConv) -> PatternTables:
+def _kernel_tables(
+    kernels: _Kernels, fkw: Fkw, spec: PatternConv, lanes: int
+) -> PatternTables:
     """Loops over kernels, in the order of the storage."""
     filters, blocks = len(fkw.reorder), spec.num_blocks
     visits = np.tile(np.arange(filters), (blocks, 1))
@@ -190,7 +167,7 @@ def _kernel_tables(kernels: _Kernels, fkw: Fkw, spec: PatternConv) -> PatternTab
     section = part * blocks + kernels.block
     order = np.lexsort((np.arange(len(kernels.row)), kernels.row, section))
     starts = np.searchsorted(section[order], np.arange(spec.splits * blocks))
-    runs = spec.loops.counts
+    runs = spec.loops(lanes).counts
     cell = kernels.block * filters + kernels.row
     if runs > 1:
         cell = cell * runs + kernels.pattern

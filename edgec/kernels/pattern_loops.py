@@ -26,6 +26,7 @@ from edgec.kernels.strip import Reader
 
 Values = Sequence[SSAValue]
 Patterns = tuple[tuple[int, ...], ...]
+Offsets = tuple[int, ...]
 
 FORMS = ("table", "runs", "switch", "pairs")
 """The forms, by the number that a schedule holds."""
@@ -66,15 +67,11 @@ class Loops(Protocol):
 class TapLoops:
     """`pairs` and `table`; the cursor is a place in `where` and one in `w`."""
 
-    taps: int
+    addresses: int
+    """Most pairs and single taps of a kernel."""
     has_pairs: bool
 
     cursors = 2
-
-    @property
-    def addresses(self) -> int:
-        """An address per tap, if no two share one."""
-        return self.taps
 
     @property
     def counts(self) -> int:
@@ -232,8 +229,31 @@ class KernelLoops:
         return branch(0)
 
 
-def loops_for(form: str, patterns: Patterns) -> Loops:
-    """The loops of `form` for kernels of these patterns."""
+def loops_for(form: str, patterns: Patterns, offsets: Offsets, row: int) -> Loops:
+    """The loops of `form` for kernels of these patterns.
+
+    `offsets` are those of the window's positions, `row` that of the next row.
+    """
     if form in ("pairs", "table"):
-        return TapLoops(len(patterns[0]), has_pairs=form == "pairs")
+        step = row if form == "pairs" else 0
+        groups = [split_taps([offsets[p] for p in q], step) for q in patterns]
+        has_pairs = any(len(group) == 2 for taps in groups for group in taps)
+        return TapLoops(max(map(len, groups)), has_pairs=has_pairs)
     return KernelLoops(patterns, is_ordered=form == "runs")
+
+
+def split_taps(offsets: Sequence[int], row: int) -> list[list[int]]:
+    """Numbers of the taps in pairs `row` apart, each tap once, as many as there are.
+
+    Taking the lowest free neighbour first leaves one tap of an odd column over. With
+    `row` 0 all taps stay single.
+    """
+    free = sorted(range(len(offsets)), key=lambda number: offsets[number])
+    groups: list[list[int]] = []
+    while free:
+        first = free.pop(0)
+        below = [n for n in free if offsets[n] == offsets[first] + row] if row else []
+        for number in below[:1]:
+            free.remove(number)
+        groups.append([first, *below[:1]])
+    return groups

@@ -27,7 +27,8 @@ class Extra:
     """An extra operand of an epilogue.
 
     `per_channel`: one value for each filter (and image, if its leading size is not 1);
-    else a tensor of the result's shape whose rows have the result's pitch.
+    else a tensor of the result's shape, whose rows in flat kernels have the result's
+    pitch.
     """
 
     layout: Layout
@@ -55,6 +56,24 @@ def row_mask(result: Layout) -> npt.NDArray[np.int8]:
     return np.packbits(bits, bitorder="little").view(np.int8)
 
 
+@dataclass(frozen=True)
+class Planes:
+    """Filters whose planes are stored together: runs of neighbours."""
+
+    runs: tuple[tuple[Index, int], ...]
+    """First filter and number of filters; either one run, or runs of one filter."""
+
+    @classmethod
+    def neighbours(cls, first: Index, count: int) -> Planes:
+        """`count` filters from `first` on."""
+        return cls(((first, count),))
+
+    @classmethod
+    def single(cls, filters: Sequence[Index]) -> Planes:
+        """Filters that may stand anywhere."""
+        return cls(tuple((number, 1) for number in filters))
+
+
 class PositionStore:
     """Applies the steps to vectors of positions and stores them."""
 
@@ -78,31 +97,31 @@ class PositionStore:
     def store(
         self,
         image: Index,
-        first: Index,
+        planes: Planes,
         at: Index,
         values: Sequence[SSAValue],
-        filters: int,
         vectors: int,
         tail: int,
     ) -> None:
-        """Store `values[f * vectors + v]`: filter `first + f`, position `at + v * L`.
+        """Store `values[f * vectors + v]`: plane `f`, position `at + v * L`.
 
         If `tail` is not 0, only so many lanes of the last vector exist.
         """
         b, result = self.b, self.result
         masks = [self.rows(at, v) for v in range(vectors)]
-        base = self.base(result, image, first)
-        where = b.plus(base, at)
-        sides = [self.side(extra, image, first, at) for extra in self.extras]
-        for f in range(filters):
-            for v in range(vectors):
-                exists = b.tail_mask(tail) if tail and v == vectors - 1 else None
-                value = self.finish(values[f * vectors + v], sides, f, v, exists)
-                mask = masks[v]
-                if mask is not None:
-                    value = b.select(mask, value, b.constant(0.0))
-                offset = result.origin + f * result.strides[1] + v * b.lanes
-                b.store(value, "y", where, offset=offset, mask=exists)
+        for number, (start, count) in enumerate(planes.runs):
+            where = b.plus(self.base(result, image, start), at)
+            sides = [self.side(extra, image, start, at) for extra in self.extras]
+            for f in range(count):
+                for v in range(vectors):
+                    exists = b.tail_mask(tail) if tail and v == vectors - 1 else None
+                    value = values[(number + f) * vectors + v]
+                    value = self.finish(value, sides, f, v, exists)
+                    mask = masks[v]
+                    if mask is not None:
+                        value = b.select(mask, value, b.constant(0.0))
+                    offset = result.origin + f * result.strides[1] + v * b.lanes
+                    b.store(value, "y", where, offset=offset, mask=exists)
 
     def rows(self, at: Index, vector: int) -> SSAValue | None:
         """The mask of values of a row, where rows have gaps."""
@@ -206,20 +225,20 @@ class PositionStore:
         end = b.plus(base, result.rows * result.pitch)
         b.loop(base, end, row, step=result.pitch)
 
-    def zero_gaps(self, image: Index, first: Index, filters: int) -> None:
+    def zero_gaps(self, image: Index, planes: Planes) -> None:
         """Zero what follows each plane, and what stands before the first one."""
         b, result = self.b, self.result
-        base = self.base(result, image, first)
         end = result.origin + result.rows * result.pitch
-        for f in range(filters):
-            self.zero(base, end + f * result.strides[1], result.plane_gap)
-        if not result.origin:
-            return
 
         def before() -> None:
             self.zero(0, 0, result.origin)
 
-        b.when(b.equal(b.value(base), 0), before)
+        for start, count in planes.runs:
+            base = self.base(result, image, start)
+            for f in range(count):
+                self.zero(base, end + f * result.strides[1], result.plane_gap)
+            if result.origin:
+                b.when(b.equal(b.value(base), 0), before)
 
     def zero(self, at: Index, offset: int, count: int) -> None:
         """Zero `count` elements from `at + offset`."""

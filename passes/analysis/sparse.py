@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from edgec.dialects import nn, sq
-from edgec.kernels.cost import SparseLayer
+from edgec.kernels.cost import ColumnLayer, SparseLayer
 
 
 def sparse_layer(op: sq.ConvOp, encoding: sq.PatternAttr) -> SparseLayer:
@@ -17,4 +17,16 @@ def sparse_layer(op: sq.ConvOp, encoding: sq.PatternAttr) -> SparseLayer:
         kernels=encoding.num_kernels,
         taps=len(encoding.taps[0]),
         window=(weight[2], weight[3]),
+    )
+
+
+def column_layer(
+    op: sq.ConvOp, encoding: sq.ColumnsAttr, positions: int
+) -> ColumnLayer:
+    """The convolution as the cost model sees it; `positions` of one result plane."""
+    return ColumnLayer(
+        positions=positions,
+        filters=nn.shape_of(op.weight)[0],
+        block=encoding.block_size,
+        columns=encoding.num_columns,
     )

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from xdsl.dialects.builtin import ModuleOp
 
 from edgec.context import EdgecContext
-from edgec.dialects import fkw, nn, sq
+from edgec.dialects import columns, fkw, nn, sq
 from edgec.errors import InvalidInput
 from edgec.passes.encode_sparsity import EncodeSparsity, assess
 from edgec.passes.filter_kernel_reorder import (
@@ -55,11 +55,16 @@ def weights(module: ModuleOp) -> list[sq.WeightOp]:
     return [op for op in module.walk() if isinstance(op, sq.WeightOp)]
 
 
-def storage(op: sq.WeightOp, ctx: EdgecContext) -> fkw.Fkw:
+def storage(op: sq.WeightOp, ctx: EdgecContext) -> fkw.Fkw | columns.Columns:
     encoding = op.encoding
-    assert isinstance(encoding, sq.PatternAttr)
+    assert isinstance(encoding, sq.PatternAttr | sq.ColumnsAttr)
     arrays = {key: ctx.weights[name] for key, name in op.resource_names().items()}
     return encoding.storage(arrays)
+
+
+def patterns(module: ModuleOp, ctx: EdgecContext) -> list[fkw.Fkw]:
+    stored = [storage(op, ctx) for op in weights(module)]
+    return [one for one in stored if isinstance(one, fkw.Fkw)]
 
 
 @given(pruned_modules(), st.sampled_from([0.3, 0.7, 1.0]))
@@ -71,24 +76,27 @@ def test_encoding_preserves(case: Case, max_density: float) -> None:
     dense = [4 * int(np.prod(nn.shape_of(op.result))) for op in found]
     assert counts["layers_encoded"] == len(found)
     assert counts["layers_dense"] == len(convs(case.module)) - len(found)
-    assert counts["kernels_kept"] == sum(one.num_kernels for one in stored)
+    kernels = [one.num_kernels for one in stored if isinstance(one, fkw.Fkw)]
+    assert counts["kernels_kept"] == sum(kernels)
+    kept = [one.num_columns for one in stored if isinstance(one, columns.Columns)]
+    assert counts["columns_kept"] == sum(kept)
     assert counts["bytes_before"] == sum(dense)
     assert counts["bytes_after"] == sum(one.stored_bytes for one in stored)
     for op in convs(result.module):
         is_encoded = isinstance(op.weight.owner, sq.WeightOp)
-        scheme = "pattern" if is_encoded else "dense"
-        assert str(op.attributes["sq.why"]).startswith(f'"{scheme}: ')
+        scheme = str(op.attributes["sq.why"]).partition(":")[0]
+        assert (scheme != '"dense') == is_encoded
         assert not is_encoded or op.groups.value.data == 1
 
 
 @given(pruned_modules())
 def test_reordering_preserves(case: Case) -> None:
     EncodeSparsity().run(case.ctx, case.module)
-    before = [storage(op, case.ctx) for op in weights(case.module)]
+    before = patterns(case.module, case.ctx)
     result = assert_pass_preserves(
         FilterKernelReorder(), *case, rtol=0, idempotent=True
     )
-    after = [storage(op, case.ctx) for op in weights(result.module)]
+    after = patterns(result.module, case.ctx)
     counts = result.statistics
     assert all(one.is_ordered for one in after)
     assert counts["runs_before"] == sum(map(runs, before))

@@ -32,9 +32,11 @@ func.func @dense(%x: tensor<1x1x3x3xf32>) -> tensor<1x1x2x2xf32> {
   func.return %y : tensor<1x1x2x2xf32>
 }
 
+// No patterns: three kernels of three shapes.
+
 // CHECK-LABEL: func.func @uneven(
-// CHECK: nn.constant
-// CHECK: sq.why = "dense: the best patterns would store 75% of it"
+// CHECK-NEXT: %w = sq.weight {index = "w.columns.index", offset = "w.columns.offset", reorder = "w.columns.reorder", weight = "w.columns.weight"} : tensor<1x3x2x2xf32, #sq.columns<block = 1, columns = 5>>
+// CHECK: sq.why = "columns: 5 kept in blocks of 1 filters, density 0.417, 0% filled"
 func.func @uneven(%x: tensor<1x3x2x2xf32>) -> tensor<1x1x1x1xf32> {
   %w = nn.constant dense<[[[[1.0, 1.0], [1.0, 0.0]], [[1.0, 0.0], [0.0, 0.0]], [[0.0, 0.0], [0.0, 1.0]]]]> : tensor<1x3x2x2xf32>
   %y = nn.conv %x, %w {stride = array<i64: 1, 1>, padding_low = array<i64: 0, 0>, padding_high = array<i64: 0, 0>, dilation = array<i64: 1, 1>, groups = 1 : i64} : (tensor<1x3x2x2xf32>, tensor<1x3x2x2xf32>) -> tensor<1x1x1x1xf32>

@@ -5,6 +5,11 @@ func.func private @same_patterns(tensor<2x2x3x3xf32, #sq.pattern<patterns = [[0,
 
 // -----
 
+// CHECK: #sq.columns needs block >= 1 and columns >= 0, got 0 and 3
+func.func private @no_block(tensor<2x2x3x3xf32, #sq.columns<block = 0, columns = 3>>)
+
+// -----
+
 // CHECK: #sq.pattern positions must rise from 0, got [(1, 0)]
 func.func private @pattern_order(tensor<2x2x3x3xf32, #sq.pattern<patterns = [[1, 0]], kernels = 3, ordered = true>>)
 

@@ -1,7 +1,14 @@
 // RUN: edgec-opt %s | edgec-opt | filecheck %s
 // RUN: edgec-opt %s --print-op-generic | edgec-opt | filecheck %s
 
-// CHECK-LABEL: func.func @weight
+// CHECK-LABEL: func.func @columns
+func.func @columns() -> tensor<4x2x3x3xf32, #sq.columns<block = 4, columns = 5>> {
+  // CHECK: %w = sq.weight {index = "w.index", offset = "w.offset", reorder = "w.reorder", weight = "w.weight"} : tensor<4x2x3x3xf32, #sq.columns<block = 4, columns = 5>>
+  %w = sq.weight {index = "w.index", offset = "w.offset", reorder = "w.reorder", weight = "w.weight"} : tensor<4x2x3x3xf32, #sq.columns<block = 4, columns = 5>>
+  func.return %w : tensor<4x2x3x3xf32, #sq.columns<block = 4, columns = 5>>
+}
+
+// CHECK-LABEL: func.func @weight()
 func.func @weight() -> tensor<2x2x3x3xf32, #sq.pattern<patterns = [[0, 1, 3, 4], [1, 2, 4, 5]], kernels = 3, ordered = true>> {
   // CHECK-NEXT: %w = sq.weight {index = "w.index", offset = "w.offset", pattern = "w.pattern", reorder = "w.reorder", stride = "w.stride", weight = "w.weight"}
   // CHECK-SAME: #sq.pattern<patterns = {{\[\[}}0, 1, 3, 4], [1, 2, 4, 5]], kernels = 3, ordered = true>

@@ -1,0 +1,149 @@
+"""Column-sparse convolution: a block of filters keeps the same columns.
+
+    for tile of positions:
+        acc[block][vectors] = bias
+        for k in the columns that the block keeps:
+            x[vectors] = loads at base + where[k]
+            for f in block: acc[f][*] += x[*] * w[k][f]
+        epilogue, store
+
+The dense loop with the list of columns from a table: one 4-byte entry for each column
+of a block, whose loads serve all its filters. A block of one filter runs N:M and
+unstructured weights through the same loop.
+
+Source: GRIM (TPAMI 2021), section 4, YOLObile (AAAI 2021), section 4, for what the
+schemes are; the loop over one table for all of them is this project's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+from xdsl.dialects import func
+from xdsl.dialects.builtin import i32
+from xdsl.ir import SSAValue
+
+from edgec.dialects.columns import Columns
+from edgec.dialects.lane import buffer_type
+from edgec.kernels.builder import Index
+from edgec.kernels.flat import FlatBuild, FlatConv
+from edgec.kernels.positions import Planes
+
+Floats = npt.NDArray[np.float32]
+Ints = npt.NDArray[np.int32]
+
+CACHE_LINE = 16
+"""f32 elements of 64 bytes."""
+COLUMNS_AHEAD = 8
+"""Entries between the column that is used and the one that is fetched."""
+
+
+@dataclass(frozen=True)
+class ColumnConv(FlatConv):
+    """A convolution whose weight is in compressed columns; equal pitches, one group."""
+
+    columns: int
+    """Columns kept, over all blocks."""
+
+    def build(self, name: str, lanes: int) -> func.FuncOp:
+        """The kernel; buffers: x, tables (see `ColumnTables`), then as `DenseConv`."""
+        return _Build(self, name, lanes).function()
+
+
+@dataclass(frozen=True)
+class ColumnTables:
+    """Arrays of a `ColumnConv`."""
+
+    w: Floats
+    """`[columns][filters of the block]`, flat."""
+    where: Ints
+    """Address of each column, counted from the most negative tap; some more zeros."""
+    starts: Ints
+    """`[blocks + 1]` first column of each block."""
+    rows_of: Ints
+    """`[filters]` the filter of each row."""
+
+
+def pack_columns(columns: Columns, spec: ColumnConv) -> ColumnTables:
+    """Tables for `spec`, whose register block divides the storage's block."""
+    taps = np.array(spec.taps, np.int64)
+    parts = columns.block // spec.filters
+    bounds: list[int] = columns.offset.tolist()
+    counts = np.diff(columns.offset).astype(np.int64)
+    # Each block becomes `parts` blocks of fewer filters, with the same columns.
+    order = np.concatenate(
+        [np.zeros(0, np.int64)]
+        + [np.tile(np.arange(start, end), parts) for start, end in pairwise(bounds)]
+    )
+    part = np.repeat(np.tile(np.arange(parts), len(counts)), np.repeat(counts, parts))
+    grid = columns.weight.reshape(-1, parts, spec.filters)
+    channel, tap = np.divmod(columns.index[order].astype(np.int64), len(taps))
+    where = channel * spec.source.strides[1] + taps[tap] - taps.min()
+    starts = np.append(0, np.cumsum(np.repeat(counts, parts)))
+    blocks = -(-spec.result.shape[1] // spec.filters)
+    w = grid[order, part].reshape(-1)
+    return ColumnTables(
+        w=np.append(w, np.zeros(CACHE_LINE, np.float32)),
+        where=np.append(where, np.zeros(COLUMNS_AHEAD)).astype(np.int32),
+        starts=starts[: blocks + 1].astype(np.int32),
+        rows_of=columns.reorder,
+    )
+
+
+class _Build(FlatBuild):
+    """State while one kernel is built."""
+
+    def __init__(self, spec: ColumnConv, name: str, lanes: int) -> None:
+        blocks = -(-spec.result.shape[1] // spec.filters)
+        tables = {
+            "w": buffer_type(spec.columns * spec.filters + CACHE_LINE),
+            "where": buffer_type(spec.columns + COLUMNS_AHEAD, i32),
+            "starts": buffer_type(blocks + 1, i32),
+            "rows_of": buffer_type(spec.result.shape[1], i32),
+        }
+        super().__init__(spec, name, lanes, tables)
+        self.spec = spec
+
+    def planes(self, first: Index, filters: int) -> Planes:
+        """Rows may hold filters in any order."""
+        first = self.b.value(first)
+        rows = [self.b.load_index("rows_of", first, f) for f in range(filters)]
+        return Planes.single(rows)
+
+    def accumulate(
+        self,
+        first: Index,
+        source: Index,
+        at: Index,
+        initial: Sequence[SSAValue],
+        filters: int,
+        vectors: int,
+    ) -> Sequence[SSAValue]:
+        """A loop over the columns of the block."""
+        spec, b = self.spec, self.b
+        block = b.value(b.quotient(first, spec.filters))
+        begin = b.load_index("starts", block)
+        end = b.load_index("starts", block, 1)
+        start = b.plus(source, at)
+        origin = spec.source.origin + min(spec.taps)
+
+        def body(k: SSAValue, w_at: SSAValue, *acc: SSAValue) -> Sequence[SSAValue]:
+            x_at = b.plus(start, b.load_index("where", k))
+            later = b.plus(start, b.load_index("where", k, COLUMNS_AHEAD))
+            for v in range(vectors):
+                b.prefetch("x", later, offset=origin + v * b.lanes)
+            values = list(acc)
+            for f in range(filters):
+                weight = b.splat(b.load("w", w_at, lanes=1, offset=f))
+                for v in range(vectors):
+                    x = b.load("x", x_at, offset=origin + v * b.lanes, filter_=f)
+                    number = f * vectors + v
+                    values[number] = b.dot(values[number], x, weight)
+            return [b.value(b.plus(w_at, spec.filters)), *values]
+
+        weights = b.value(b.times(begin, spec.filters))
+        return b.loop(begin, end, body, carried=[weights, *initial])[1:]

@@ -1,0 +1,191 @@
+"""Convolutions over flat positions: units of work, tiles, tails.
+
+The lanes are neighbouring positions of the flat row-major plane, so rows have no tails;
+positions between rows are computed and stored as zero. A unit of work is one block of
+filters over one chunk of tiles; a tile is a few vectors of positions. What is done for
+one tile is up to the kernel: `FlatBuild.accumulate`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from xdsl.dialects import func
+from xdsl.dialects.builtin import MemRefType, i8
+from xdsl.ir import SSAValue
+
+from edgec.dialects.lane import buffer_type
+from edgec.dialects.sq import Step
+from edgec.kernels.builder import Index, KernelBuilder
+from edgec.kernels.layout import Layout
+from edgec.kernels.positions import (
+    Extra,
+    Planes,
+    PositionStore,
+    declare_extras,
+    row_mask_bytes,
+)
+
+
+@dataclass(frozen=True)
+class FlatConv:
+    """A convolution whose input and output rows have the same pitch."""
+
+    source: Layout
+    result: Layout
+    taps: tuple[int, ...]
+    """Offset of each tap from the position, in elements (`Window.tap_offsets`)."""
+    groups: int
+    has_bias: bool
+    steps: tuple[Step, ...]
+    extras: tuple[Extra, ...]
+    filters: int
+    """Filters of a register block."""
+    vectors: int
+    """Vectors of positions of a register block."""
+    chunk: int
+    """Tiles of positions that one unit of work covers."""
+
+
+class FlatBuild(ABC):
+    """State while one kernel is built.
+
+    Args:
+        spec: what is built.
+        name: symbol of the function.
+        lanes: f32 lanes of a vector register.
+        tables: the buffers between the input and the bias: weights and their tables.
+    """
+
+    def __init__(
+        self,
+        spec: FlatConv,
+        name: str,
+        lanes: int,
+        tables: Mapping[str, MemRefType[Any]],
+    ) -> None:
+        self.shape = spec
+        self.images = spec.source.shape[0]
+        self.channels = spec.source.shape[1] // spec.groups
+        self.per_group = spec.result.shape[1] // spec.groups
+        self.positions = spec.result.rows * spec.result.pitch
+        self.tile = spec.vectors * lanes
+        self.full_tiles, self.rest = divmod(self.positions, self.tile)
+        buffers = {"x": buffer_type(spec.source.elements), **tables}
+        if spec.has_bias:
+            buffers["bias"] = buffer_type(spec.result.shape[1])
+        if spec.result.row_gap:
+            buffers["rows"] = buffer_type(row_mask_bytes(spec.result), i8)
+        declare_extras(buffers, spec.extras)
+        buffers["y"] = buffer_type(spec.result.elements)
+        self.b = KernelBuilder(name, buffers, lanes=lanes)
+        self.sink = PositionStore(self.b, spec.result, spec.steps, spec.extras)
+
+    @abstractmethod
+    def accumulate(
+        self,
+        first: Index,
+        source: Index,
+        at: Index,
+        initial: Sequence[SSAValue],
+        filters: int,
+        vectors: int,
+    ) -> Sequence[SSAValue]:
+        """The sums of one register block, `[filters][vectors]`.
+
+        `first` is its first filter, `source` the start of its channels, `at` its first
+        position, `initial` the bias.
+        """
+
+    def planes(self, first: Index, filters: int) -> Planes:
+        """The filters of the rows `first` on; here, rows are filters."""
+        return Planes.neighbours(first, filters)
+
+    def function(self) -> func.FuncOp:
+        """Split images x chunks x groups x filter blocks among the threads."""
+        spec, b = self.shape, self.b
+        blocks = -(-self.per_group // spec.filters)
+        chunks = max(1, -(-self.full_tiles // spec.chunk))
+        units = self.images * chunks * spec.groups * blocks
+
+        def unit(number: SSAValue) -> None:
+            block = b.remainder(number, blocks)
+            rest = b.quotient(number, blocks)
+            group = b.remainder(rest, spec.groups)
+            rest = b.quotient(rest, spec.groups)
+            chunk = b.remainder(rest, chunks)
+            image = b.quotient(rest, chunks)
+            self._unit(image, group, block, chunk, chunks)
+
+        b.units(units, unit)
+        return b.finish()
+
+    def _unit(
+        self, image: Index, group: Index, block: Index, chunk: Index, chunks: int
+    ) -> None:
+        """One filter block over one chunk of tiles."""
+        spec, b = self.shape, self.b
+        last, few = divmod(self.per_group, spec.filters)
+
+        def run(filters: int) -> None:
+            self._block(image, group, block, chunk, chunks, filters)
+
+        if not few:
+            run(spec.filters)
+        elif not last:
+            run(few)
+        else:
+            b.when(b.equal(block, last), lambda: run(few), lambda: run(spec.filters))
+
+    def _block(
+        self,
+        image: Index,
+        group: Index,
+        block: Index,
+        chunk: Index,
+        chunks: int,
+        filters: int,
+    ) -> None:
+        """All tiles of the chunk for `filters` filters; the last one does the rest."""
+        spec, b = self.shape, self.b
+        first = b.plus(b.times(group, self.per_group), b.times(block, spec.filters))
+        source = b.plus(
+            b.times(image, spec.source.strides[0]),
+            b.times(group, self.channels * spec.source.strides[1]),
+        )
+        begin = b.times(chunk, spec.chunk)
+        end = b.smaller(b.plus(begin, spec.chunk), self.full_tiles)
+
+        planes = self.planes(first, filters)
+        initial = [self._bias(n, f) for n, count in planes.runs for f in range(count)]
+
+        def micro(at: Index, vectors: int, tail: int) -> None:
+            spread = [value for value in initial for _ in range(vectors)]
+            sums = self.accumulate(first, source, at, spread, filters, vectors)
+            self.sink.store(image, planes, at, sums, vectors, tail)
+
+        def tile(number: SSAValue) -> None:
+            micro(b.times(number, self.tile), spec.vectors, 0)
+
+        def finish() -> None:
+            if self.rest:
+                at = self.full_tiles * self.tile
+                micro(at, -(-self.rest // b.lanes), self.rest % b.lanes)
+            self.sink.zero_gaps(image, planes)
+
+        if self.full_tiles:
+            b.loop(begin, end, tile)
+        if chunks == 1:
+            finish()
+        else:
+            b.when(b.equal(chunk, chunks - 1), finish)
+
+    def _bias(self, first: Index, number: int) -> SSAValue:
+        """Accumulators start at the bias of filter `first + number`."""
+        b = self.b
+        if not self.shape.has_bias:
+            return b.constant(0.0)
+        return b.splat(b.load("bias", first, lanes=1, offset=number))
