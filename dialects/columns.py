@@ -104,6 +104,11 @@ class ColumnScheme:
         """Stored weights / all weights."""
         return self.stored / max(self.size, 1)
 
+    @property
+    def is_reordered(self) -> bool:
+        """Whether rows hold filters in another order than the weight's."""
+        return any(row != number for number, row in enumerate(self.reorder))
+
 
 def pack(weight: Floats, block: int, reorder: Sequence[int] | None = None) -> Columns:
     """Store `[F, C, *K]` in blocks of `block` rows; row i is filter `reorder[i]`.

@@ -30,6 +30,7 @@ from edgec.passes.fuse import Fuse
 from edgec.passes.layout_tuning import LayoutTuning
 from edgec.passes.load_redundancy_elimination import LoadRedundancyElimination
 from edgec.passes.plan_memory import PlanMemory
+from edgec.passes.sparse_linear import SparseLinear
 from edgec.target import Target
 
 Observer = Callable[[ModulePass, ModuleOp], None]
@@ -45,6 +46,7 @@ STAGES: Mapping[str, frozenset[str]] = {
     "filter-kernel-reorder": TENSOR_DIALECTS,
     "fuse": TENSOR_DIALECTS,
     "choose-kernel": TENSOR_DIALECTS,
+    "sparse-linear": TENSOR_DIALECTS,
     "layout-tuning": TENSOR_DIALECTS,
     "convert-to-lane": KERNEL_DIALECTS,
     "load-redundancy-elimination": KERNEL_DIALECTS,
@@ -75,6 +77,8 @@ def tensor_passes(options: Options, target: Target) -> tuple[ModulePass, ...]:
         Fuse(),
         # Needs fused ops, whose epilogues are part of the cost.
         ChooseKernel(**registers, l1_bytes=target.l1d_bytes, force=force),
+        # Some linear layers are to be convolutions, which layouts are made for.
+        SparseLinear(),
         # Needs the families: each asks for other layouts.
         LayoutTuning(
             **registers,

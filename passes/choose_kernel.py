@@ -1,16 +1,18 @@
-"""What: choose the kernel family of every convolution, dense or sparse, by cost.
+"""What: choose the kernel family of every convolution and linear layer, by cost.
 
 Why: a sparse kernel loads once per multiply and pays for addresses; below some saving
 the dense kernel, which shares each load among a block of filters, is faster. A sparse
 layer must never be slower than the same layer dense.
 
-How: predict the cycles of both families from their schedules (`edgec.kernels.cost`);
-keep the encoding if it wins, else decode the weights to a dense constant. Depthwise
-layers have a family of their own. The choice and the prediction stand in `kernel` and
-`sq.why`.
+How: predict the cycles of every family that can run the layer from their schedules
+(`edgec.kernels.cost`); keep the encoding if one of them beats the dense kernel, else
+decode the weights to a dense constant. Linear layers have a family for few rows
+(`columns`) and one for many (`conv`, which `sparse-linear` makes a convolution);
+depthwise layers have one of their own. The choice and the prediction stand in `kernel`
+and `sq.why`.
 
-Invariants: needs `sq.conv` (after `fuse`); leaves every `sq.conv` of rank 4 with a
-`kernel`. Values do not change.
+Invariants: needs `sq.conv` and `sq.linear` (after `fuse`); leaves every `sq.conv` of
+rank 4 and every `sq.linear` with encoded weights with a `kernel`. Values do not change.
 
 Source: the rule is this project's; the cost model counts ports as in Agner Fog's
 microarchitecture manual.
@@ -28,55 +30,9 @@ from xdsl.ir import OpResult
 from edgec.context import weights_of
 from edgec.dialects import nn, sq
 from edgec.errors import InvalidInput, PassFailed
-from edgec.kernels.cost import (
-    Registers,
-    best_block,
-    best_columns_block,
-    best_tile,
-    columns_cycles,
-    dense_cycles,
-    pattern_cycles,
-)
-from edgec.passes.analysis.sparse import column_layer, sparse_layer
+from edgec.kernels.cost import Registers
+from edgec.passes.analysis.predict import Prediction, predict_conv, predict_linear
 from edgec.passes.base import ReportingPass
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """Cycles of one core for one image."""
-
-    dense: float
-    sparse: float | None
-    """None if there is no sparse kernel for the weights."""
-
-    @property
-    def is_sparse_faster(self) -> bool:
-        """Whether the sparse kernel is predicted to win."""
-        return self.sparse is not None and self.sparse < self.dense
-
-
-def predict(op: sq.ConvOp, registers: Registers, l1_bytes: int) -> Prediction:
-    """Both families' cycles for one convolution."""
-    weight, result = nn.shape_of(op.weight), nn.shape_of(op.result)
-    groups = op.groups.value.data
-    taps = weight[2] * weight[3]
-    positions, filters = result[2] * result[3], weight[0] // groups
-    columns = weight[1] * taps
-    shape = {"positions": positions, "filters": filters, "columns": columns}
-    block = best_block(registers, **shape)
-    dense = groups * dense_cycles(block, lanes=registers.lanes, **shape)
-    encoding, lanes = nn.tensor_type(op.weight).encoding, registers.lanes
-    if groups > 1:
-        return Prediction(dense, None)
-    if isinstance(encoding, sq.ColumnsAttr):
-        columns = column_layer(op, encoding, positions)
-        best = best_columns_block(columns, registers)
-        return Prediction(dense, columns_cycles(columns, best, lanes=lanes))
-    if isinstance(encoding, sq.PatternAttr):
-        layer = sparse_layer(op, encoding)
-        tile = best_tile(layer, registers, l1_bytes)
-        return Prediction(dense, pattern_cycles(layer, tile, lanes=lanes))
-    return Prediction(dense, None)
 
 
 def check_ranks(module: ModuleOp) -> None:
@@ -105,7 +61,7 @@ FAMILIES = ("dense", "depthwise", "pattern", "columns")
 
 @dataclass(frozen=True)
 class ChooseKernel(ReportingPass):
-    """Set `kernel` on every `sq.conv`.
+    """Set `kernel` on every `sq.conv` and on sparse `sq.linear`.
 
     **Before**
 
@@ -152,45 +108,60 @@ class ChooseKernel(ReportingPass):
                 "option `force` of choose-kernel must be 'sparse' or 'dense', "
                 f"got '{self.force}'"
             )
-        counts: dict[str, int] = dict.fromkeys((*FAMILIES, "decoded"), 0)
+        names = (*FAMILIES, "linear_columns", "linear_conv", "decoded")
+        counts: dict[str, int] = dict.fromkeys(names, 0)
         registers = Registers(self.lanes, self.registers)
         check_ranks(op)
-        for conv in [o for o in op.walk() if isinstance(o, sq.ConvOp)]:
-            if conv.kernel is not None:
+        layers = [o for o in op.walk() if isinstance(o, sq.ConvOp | sq.LinearOp)]
+        for layer in layers:
+            if layer.kernel is not None:
                 continue
-            family = self._family(conv, registers)
-            encoded = isinstance(conv.weight.owner, sq.WeightOp)
-            if encoded and family in ("dense", "depthwise"):
-                decode(ctx, conv)
+            family = self._family(layer, registers)
+            is_linear = isinstance(layer, sq.LinearOp)
+            if isinstance(layer.weight.owner, sq.WeightOp) and family == "dense":
+                decode(ctx, layer)
                 counts["decoded"] += 1
-            conv.properties["kernel"] = sq.KernelAttr.of(family, {})
-            counts[family] += 1
+            if not is_linear or family != "dense":
+                layer.properties["kernel"] = sq.KernelAttr.of(family, {})
+                counts[f"linear_{family}" if is_linear else family] += 1
         return counts
 
-    def _family(self, conv: sq.ConvOp, registers: Registers) -> str:
-        groups, weight = conv.groups.value.data, nn.shape_of(conv.weight)
-        if groups == nn.shape_of(conv.input)[1] and weight[1] == 1 and groups > 1:
+    def _family(self, layer: sq.ConvOp | sq.LinearOp, registers: Registers) -> str:
+        if isinstance(layer, sq.LinearOp):
+            prediction = predict_linear(layer, registers)
+        elif is_depthwise(layer):
             return "depthwise"
-        prediction = predict(conv, registers, self.l1_bytes)
-        if prediction.sparse is None:
+        else:
+            prediction = predict_conv(layer, registers, self.l1_bytes)
+        if len(prediction) == 1:
             return "dense"
-        wins = {"sparse": True, "dense": False}.get(
-            self.force or "", prediction.is_sparse_faster
-        )
-        ratio = prediction.dense / max(prediction.sparse, 1.0)
-        is_columns = isinstance(nn.tensor_type(conv.weight).encoding, sq.ColumnsAttr)
-        family = "columns" if is_columns else "pattern"
-        verdict = f"{family} kernel" if wins else "runs dense"
-        conv.attributes["sq.why"] = StringAttr(
+        family = self._best(prediction)
+        sparse = min(n for name, n in prediction.items() if name != "dense")
+        ratio = prediction["dense"] / max(sparse, 1.0)
+        verdict = "runs dense" if family == "dense" else f"{family} kernel"
+        layer.attributes["sq.why"] = StringAttr(
             f"{verdict}: predicted dense / sparse = {ratio:.2f}"
         )
-        return family if wins else "dense"
+        return family
+
+    def _best(self, prediction: Prediction) -> str:
+        """The fastest family, among those that `force` leaves."""
+        allowed = {"sparse": prediction.keys() - {"dense"}, "dense": {"dense"}}
+        names = allowed.get(self.force or "", prediction.keys())
+        return min(sorted(names), key=lambda name: prediction[name])
 
 
-def decode(ctx: Context, conv: sq.ConvOp) -> None:
+def is_depthwise(conv: sq.ConvOp) -> bool:
+    """Whether each filter reads one channel of its own."""
+    groups = conv.groups.value.data
+    per_group = nn.shape_of(conv.weight)[1]
+    return groups == nn.shape_of(conv.input)[1] and per_group == 1 and groups > 1
+
+
+def decode(ctx: Context, layer: sq.ConvOp | sq.LinearOp) -> None:
     """Replace an encoded weight by a dense constant with the same values."""
-    assert isinstance(conv.weight, OpResult)
-    source = conv.weight.owner
+    assert isinstance(layer.weight, OpResult)
+    source = layer.weight.owner
     assert isinstance(source, sq.WeightOp)
     store = weights_of(ctx)
     names = source.resource_names()
@@ -203,7 +174,7 @@ def decode(ctx: Context, conv: sq.ConvOp) -> None:
     block = source.parent_block()
     assert block is not None
     block.insert_op_before(constant, source)
-    conv.operands[1] = constant.result
+    layer.operands[1] = constant.result
     if not source.result.uses:
         source.detach()
         source.erase()

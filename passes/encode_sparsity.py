@@ -1,24 +1,25 @@
-"""Find pattern-pruned weights and store what they keep.
+"""Find pruned weights and store what they keep.
 
-What: the weight of a convolution whose zeros follow a pattern scheme becomes an
-`sq.weight` in FKW storage.
+What: the weight of a convolution or linear layer whose zeros follow a scheme becomes an
+`sq.weight`: pattern-pruned kernels in FKW storage, blocks of filters that keep the same
+columns (block-punched, KGS, BCR, BSP) in compressed columns, all other zeros in columns
+of single filters.
 
-Why: a mask leaves the dense kernel as slow as it was. Stored as kernels and patterns, a
-weight at density 1/8 needs an eighth of the multiplications and less than a fifth of
-the bytes, and the compiler knows its structure: no index per weight, no branch per
-zero.
+Why: a mask leaves the dense kernel as slow as it was. What is stored is what has to be
+multiplied, with one index per kernel or per column of a block.
 
-How: only the zeros count, no annotation: models from any pruner work. Kernels with no
-weight are dropped; the others must fit in a few patterns of equally many positions
-(`fkw.detect`). A weight with more nonzeros than `max_density` is not looked at further.
-The reason for each choice stands on the convolution as `sq.why`.
+How: only the zeros count, no annotation: models from any pruner work, also when filters
+were permuted afterwards. Every encoding is lossless; the one that is stored has the
+least weights, each counted with the time of a multiply-add in its kernel
+(`PATTERN_COST`, `COLUMN_COST`). A weight with more nonzeros than `max_density` is not
+looked at further. The reason for each choice stands on the layer as `sq.why`.
 
-Invariants: needs `nn`; leaves `nn` and `sq.weight`, with filters and kernels in the
-order of the model. Values do not change. Grouped convolutions, those that are not 2-D,
-those whose weight is computed and all but float32 stay dense.
+Invariants: needs `nn`; leaves `nn` and `sq.weight`. Values do not change. Grouped
+convolutions, those that are not 2-D, layers whose weight is computed and all but
+float32 stay dense.
 
-Source: Niu et al., "PatDNN: Achieving Real-Time DNN Execution on Mobile Devices with
-Pattern-based Weight Pruning" (ASPLOS 2020), section 5.3.
+Source: PatDNN (ASPLOS 2020), section 5.3 (FKW); GRIM (TPAMI 2021), section 4, YOLObile
+(AAAI 2021), RT3D (AAAI 2021) and RTMobile (DAC 2020) for the blocks.
 """
 
 from __future__ import annotations
@@ -42,6 +43,9 @@ PATTERN_COST = 1.6
 """Time of a multiply-add of single kernels, by that of the dense kernel."""
 COLUMN_COST = {8: 1.0, 4: 1.15, 2: 1.7, 1: 2.8}
 """The same by filters that share a column."""
+
+Layer = nn.ConvOp | nn.LinearOp
+"""Ops whose weights are looked at."""
 
 Scheme = fkw.PatternScheme | columns.ColumnScheme | fkw.Dense
 
@@ -80,7 +84,7 @@ def explain(scheme: Scheme) -> str:
     if isinstance(scheme, fkw.Dense):
         return f"dense: {scheme.reason}"
     if isinstance(scheme, columns.ColumnScheme):
-        order = "" if list(scheme.reorder) == sorted(scheme.reorder) else ", reordered"
+        order = ", reordered" if scheme.is_reordered else ""
         fill = scheme.stored / max(scheme.kept, 1) - 1
         return (
             f"columns: {scheme.num_columns} kept in blocks of {scheme.block} filters"
@@ -93,15 +97,16 @@ def explain(scheme: Scheme) -> str:
     )
 
 
-def unfit_reason(op: nn.ConvOp) -> str | None:
-    """Why the convolution cannot be sparse whatever its weight is; None if it can."""
+def unfit_reason(op: Layer) -> str | None:
+    """Why the layer cannot be sparse whatever its weight is; None if it can."""
     type_ = nn.tensor_type(op.weight)
     if not isinstance(op.weight.owner, nn.ConstantOp):
         return "the weight is computed"
-    if len(type_.get_shape()) != 4:
-        return f"the weight has rank {len(type_.get_shape())}, not 4"
-    if op.groups.value.data != 1:
-        return f"it has {op.groups.value.data} groups"
+    if isinstance(op, nn.ConvOp):
+        if len(type_.get_shape()) != 4:
+            return f"the weight has rank {len(type_.get_shape())}, not 4"
+        if op.groups.value.data != 1:
+            return f"it has {op.groups.value.data} groups"
     if str(type_.element_type) != "f32":
         return f"the weights are {type_.element_type}, not f32"
     return None
@@ -145,7 +150,9 @@ class Encoder:
         else:
             packed = columns.pack(array, scheme.block, scheme.reorder)
             kept, kind = packed.num_columns, "columns"
-            encoding = sq.ColumnsAttr.of(scheme.block, kept)
+            encoding = sq.ColumnsAttr.of(
+                scheme.block, kept, reordered=scheme.is_reordered
+            )
             self.counts["columns_kept"] += kept
         names = {
             key: self.weights.add(f"{constant_name(value)}.{kind}.{key}", part)
@@ -165,7 +172,7 @@ class Encoder:
 
 @dataclass(frozen=True)
 class EncodeSparsity(ReportingPass):
-    """Find pattern-pruned weights and store what they keep.
+    """Find pruned weights and store what they keep.
 
     **Before**
 
@@ -220,20 +227,20 @@ class EncodeSparsity(ReportingPass):
             (*names, "bytes_before", "bytes_after"), 0
         )
         encoder = Encoder(weights_of(ctx), self.max_density, counts)
-        for conv in list(op.walk()):
-            if not isinstance(conv, nn.ConvOp) or _is_encoded(conv):
+        for layer in list(op.walk()):
+            if not isinstance(layer, Layer) or _is_encoded(layer):
                 continue
-            reason = "sparsity is ignored" if self.ignore else unfit_reason(conv)
+            reason = "sparsity is ignored" if self.ignore else unfit_reason(layer)
             weight, why = None, f"dense: {reason}"
             if reason is None:
-                weight, why = encoder.encode(conv.weight)
-            conv.attributes["sq.why"] = StringAttr(why)
+                weight, why = encoder.encode(layer.weight)
+            layer.attributes["sq.why"] = StringAttr(why)
             counts["layers_dense" if weight is None else "layers_encoded"] += 1
             if weight is not None:
-                conv.operands[1] = weight.result
+                layer.operands[1] = weight.result
         erase_unused(*encoder.encoded)
         return counts
 
 
-def _is_encoded(op: nn.ConvOp) -> bool:
+def _is_encoded(op: Layer) -> bool:
     return isinstance(op.weight.owner, sq.WeightOp)

@@ -38,10 +38,10 @@ from edgec.kernels.cost import (
     Registers,
     Tile,
     best_block,
-    best_columns_block,
     best_tile,
     num_tiles,
 )
+from edgec.kernels.cost_columns import best_columns_block
 from edgec.kernels.gaps import has_gaps
 from edgec.kernels.layout import layout
 from edgec.kernels.pattern_loops import FORMS
@@ -110,7 +110,7 @@ def _flat_schedule(
 
 def pattern_schedule(
     op: sq.ConvOp,
-    encoding: sq.PatternAttr,
+    encoding: sq.PatternAttr | sq.ColumnsAttr,
     machine: Machine,
     *,
     tuned: bool,
@@ -132,7 +132,7 @@ def pattern_schedule(
     # Each part packs all channels again, which pays only where tiles are very few.
     splits = 1 if tiles >= FEW_TILES else -(-2 * FEW_TILES // tiles)
     splits = min(splits, max(1, result[1] // 16))
-    if tuned:
+    if tuned or isinstance(encoding, sq.ColumnsAttr):
         form = "pairs" if share else "table"
     else:
         form = "runs" if encoding.is_ordered else "switch"
@@ -326,7 +326,7 @@ class LayoutTuning(ReportingPass):
         family = op.kernel.family.data
         encoding = nn.tensor_type(op.weight).encoding
         if family == "pattern":
-            assert isinstance(encoding, sq.PatternAttr)
+            assert isinstance(encoding, sq.PatternAttr | sq.ColumnsAttr)
             settings = pattern_schedule(
                 op, encoding, machine, tuned=self.tune, share=self.share
             )

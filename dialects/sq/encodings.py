@@ -142,22 +142,29 @@ class PatternAttr(WeightEncoding):
 
 @irdl_attr_definition
 class ColumnsAttr(WeightEncoding):
-    """`#sq.columns<block = 8, columns = 1152>`.
+    """`#sq.columns<block = 8, columns = 1152, reordered = false>`.
 
     Compressed columns (`edgec.dialects.columns`): blocks of `block` filters keep the
     same columns, `columns` over all blocks. One storage for block-punched, KGS, BCR
-    and BSP pruning, and with a block of 1 for N:M and unstructured zeros.
+    and BSP pruning, and with a block of 1 for N:M and unstructured zeros. `reordered`
+    says that filters do not stand in the order of the model.
     """
 
     name = "sq.columns"
 
     block: IntegerAttr[IntegerType] = param_def()
     columns: IntegerAttr[IntegerType] = param_def()
+    reordered: IntegerAttr[IntegerType] = param_def()
 
     @staticmethod
-    def of(block: int, kept: int) -> ColumnsAttr:
+    def of(block: int, kept: int, *, reordered: bool) -> ColumnsAttr:
         """The attribute from plain values."""
-        return ColumnsAttr(int_attr(block), int_attr(kept))
+        return ColumnsAttr(int_attr(block), int_attr(kept), int_attr(int(reordered)))
+
+    @property
+    def is_reordered(self) -> bool:
+        """Whether rows hold filters in another order than the model's."""
+        return bool(self.reordered.value.data)
 
     @property
     def block_size(self) -> int:
@@ -193,12 +200,18 @@ class ColumnsAttr(WeightEncoding):
             block = parse_field(parser, "block")
             parser.parse_punctuation(",")
             kept = parse_field(parser, "columns")
-        return [int_attr(block), int_attr(kept)]
+            parser.parse_punctuation(",")
+            parser.parse_keyword("reordered")
+            parser.parse_punctuation("=")
+            reordered = int(parser.parse_boolean())
+        return [int_attr(block), int_attr(kept), int_attr(reordered)]
 
     def print_parameters(self, printer: Printer) -> None:
         """Print the form in the class docstring."""
+        reordered = "true" if self.is_reordered else "false"
         printer.print_string(
-            f"<block = {self.block_size}, columns = {self.num_columns}>"
+            f"<block = {self.block_size}, columns = {self.num_columns}, "
+            f"reordered = {reordered}>"
         )
 
     def verify(self) -> None:

@@ -45,12 +45,6 @@ PACK_CYCLES = 1.2
 """Cycles to copy one vector of a strip."""
 BAND_CYCLES = 1.0
 """Cycles more for each further band in it."""
-FAR_LOAD = 2.2
-"""Cycles per vector of a column that is read from L2, whatever meets it."""
-COLUMN_OVERHEAD = 1.0
-"""Cycles to find a column in the table."""
-MAX_VECTORS = 12
-"""Most vectors of positions of a register block."""
 MIN_COLUMNS = 4
 """Fewest neighbours in a register: less is more work to pack than lanes are saved."""
 
@@ -134,52 +128,6 @@ def best_block(
                 filters=filters,
                 columns=columns,
             ),
-            -block.filters,
-        ),
-    )
-
-
-@dataclass(frozen=True)
-class ColumnLayer:
-    """A convolution in compressed columns, for one image."""
-
-    positions: int
-    filters: int
-    block: int
-    """Filters that share their columns."""
-    columns: int
-    """Columns kept, over all blocks."""
-
-
-def columns_cycles(layer: ColumnLayer, block: Block, *, lanes: int) -> float:
-    """All positions of all filters; the register block divides the storage's."""
-    blocks = math.ceil(layer.filters / block.filters)
-    columns = layer.columns * layer.block / block.filters
-    total = 0.0
-    full, rest = divmod(layer.positions, block.vectors * lanes)
-    for vectors, tiles in ((block.vectors, full), (math.ceil(rest / lanes), 1)):
-        if not vectors or not tiles:
-            continue
-        part = Block(block.filters, vectors)
-        far = vectors * FAR_LOAD
-        cycles = max(part.column_cycles(lanes), far) + COLUMN_OVERHEAD
-        total += tiles * (columns * cycles + blocks * TILE_OVERHEAD)
-    return total / DENSE_EFFICIENCY
-
-
-def best_columns_block(layer: ColumnLayer, registers: Registers) -> Block:
-    """The register block with the fewest cycles; its filters divide the storage's."""
-    candidates = [
-        Block(f, v)
-        for f in range(1, layer.block + 1)
-        if layer.block % f == 0
-        for v in range(1, MAX_VECTORS + 1)
-        if Block(f, v).fits(registers)
-    ]
-    return min(
-        candidates,
-        key=lambda block: (
-            columns_cycles(layer, block, lanes=registers.lanes),
             -block.filters,
         ),
     )

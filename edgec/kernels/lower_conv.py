@@ -17,7 +17,7 @@ from edgec.kernels.conv_depthwise_strided import StridedDepthwiseConv
 from edgec.kernels.conv_pattern import PatternConv
 from edgec.kernels.layout import Layout, layout
 from edgec.kernels.lowered import Lowered, Packed
-from edgec.kernels.pack_pattern import pack_pattern
+from edgec.kernels.pack_pattern import pack_pattern, single_taps
 from edgec.kernels.pattern_loops import FORMS
 from edgec.kernels.positions import Extra, row_mask
 from edgec.kernels.window import window_of
@@ -119,15 +119,21 @@ def _lower_pattern(op: sq.ConvOp, weights: WeightStore, lanes: int) -> Lowered:
     source_op = op.weight.owner
     assert op.kernel is not None
     assert isinstance(source_op, sq.WeightOp)
-    encoding = source_op.encoding
-    assert isinstance(encoding, sq.PatternAttr)
-    settings, name = op.kernel.settings, source_op.resource_names()["weight"]
+    encoding, names = source_op.encoding, source_op.resource_names()
+    arrays = {key: weights[value] for key, value in names.items()}
+    if isinstance(encoding, sq.ColumnsAttr):
+        storage = single_taps(encoding.storage(arrays), nn.shape_of(op.weight))
+        kernels = encoding.num_columns
+    else:
+        assert isinstance(encoding, sq.PatternAttr)
+        storage, kernels = encoding.storage(arrays), encoding.num_kernels
+    settings, name = op.kernel.settings, names["weight"]
     spec = PatternConv(
         source=layout(op.input),
         result=layout(op.result),
         window=window_of(op),
-        patterns=encoding.taps,
-        kernels=encoding.num_kernels,
+        patterns=storage.patterns,
+        kernels=kernels,
         has_bias=op.bias is not None,
         steps=_steps(op),
         extras=_extras(op),
@@ -138,9 +144,7 @@ def _lower_pattern(op: sq.ConvOp, weights: WeightStore, lanes: int) -> Lowered:
         block=settings["block"],
         splits=settings["splits"],
     )
-    names = source_op.resource_names()
-    arrays = {key: weights[value] for key, value in names.items()}
-    tables = pack_pattern(encoding.storage(arrays), spec, lanes)
+    tables = pack_pattern(storage, spec, lanes)
     packed = [
         Packed(f"{name}.{field}", getattr(tables, field))
         for field in ("w", "where", "counts", "starts", "parts", "visits")

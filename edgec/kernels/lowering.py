@@ -23,6 +23,7 @@ from edgec.kernels.constants import constant_array, constant_name
 from edgec.kernels.elementwise import Elementwise
 from edgec.kernels.layout import Layout, layout, plain
 from edgec.kernels.linear import Linear, linear_block, pack_linear
+from edgec.kernels.linear_columns import ColumnLinear, pack_linear_columns
 from edgec.kernels.lower_conv import lower_conv
 from edgec.kernels.lowered import Lowered, Packed
 from edgec.kernels.matmul import Matmul
@@ -260,7 +261,42 @@ def lower_linear(op: nn.LinearOp, weights: WeightStore, lanes: int) -> Lowered:
 
 def lower_fused_linear(op: sq.LinearOp, weights: WeightStore, lanes: int) -> Lowered:
     """A linear layer with its epilogue."""
+    if isinstance(op.weight.owner, sq.WeightOp):
+        return _sparse_linear(op, op.weight.owner, weights)
     return _linear(op, weights, lanes, op.extras, _steps(op.epilogue))
+
+
+def _sparse_linear(
+    op: sq.LinearOp, source: sq.WeightOp, weights: WeightStore
+) -> Lowered:
+    """A linear layer whose weight is in compressed columns."""
+    family = None if op.kernel is None else op.kernel.family.data
+    encoding = source.encoding
+    if family != "columns" or not isinstance(encoding, sq.ColumnsAttr):
+        raise PassFailed(
+            "'sq.linear' op with an encoded weight must have the kernel 'columns', got "
+            f"{family}: run choose-kernel and sparse-linear first"
+        )
+    _require_f32(op.input, op.result, *op.extras)
+    place = _layout(op.input)
+    spec = ColumnLinear(
+        place,
+        _layout(op.result),
+        encoding.block_size,
+        encoding.num_columns,
+        op.bias is not None,
+        _steps(op.epilogue),
+        tuple(_layout(extra) for extra in op.extras),
+    )
+    names = source.resource_names()
+    arrays = {key: weights[name] for key, name in names.items()}
+    tables = pack_linear_columns(encoding.storage(arrays), place.strides[-1])
+    packed = [
+        Packed(f"{names['weight']}.{field}", getattr(tables, field))
+        for field in ("w", "where", "starts")
+    ]
+    bias = () if op.bias is None else (op.bias,)
+    return Lowered(spec, (op.input, *packed, *bias, *op.extras))
 
 
 def lower_matmul(op: nn.MatmulOp, _: WeightStore, lanes: int) -> Lowered:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from edgec.dialects.columns import Columns
 from edgec.dialects.fkw import Fkw, split_rows
 from edgec.kernels.conv_pattern import PatternConv
 from edgec.kernels.pattern_loops import split_taps
@@ -84,6 +86,20 @@ def pack_pattern(fkw: Fkw, spec: PatternConv, lanes: int) -> PatternTables:
     if spec.form in ("pairs", "table"):
         return _tap_tables(kernels, fkw, spec, lanes)
     return _kernel_tables(kernels, fkw, spec, lanes)
+
+
+def single_taps(columns: Columns, shape: Sequence[int]) -> Fkw:
+    """Columns of single filters as kernels of one tap; `shape` is the weight's."""
+    positions = math.prod(shape[2:])
+    channel, position = np.divmod(columns.index, np.int32(positions))
+    return Fkw(
+        patterns=tuple((number,) for number in range(positions)),
+        reorder=columns.reorder,
+        offset=columns.offset,
+        index=channel,
+        pattern=position,
+        weight=columns.weight,
+    )
 
 
 def _tap_tables(

@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 from edgec.dialects import nn, sq
-from edgec.kernels.cost import ColumnLayer, SparseLayer
+from edgec.kernels.cost import SparseLayer
+from edgec.kernels.cost_columns import ColumnLayer
 
 
-def sparse_layer(op: sq.ConvOp, encoding: sq.PatternAttr) -> SparseLayer:
-    """The convolution as the cost model sees it."""
+def sparse_layer(
+    op: sq.ConvOp, encoding: sq.PatternAttr | sq.ColumnsAttr
+) -> SparseLayer:
+    """The convolution as the cost model sees it.
+
+    A column of a single filter counts as a kernel of one tap.
+    """
     weight, result = nn.shape_of(op.weight), nn.shape_of(op.result)
+    if isinstance(encoding, sq.ColumnsAttr):
+        kernels, taps = encoding.num_columns * encoding.block_size, 1
+    else:
+        kernels, taps = encoding.num_kernels, len(encoding.taps[0])
     return SparseLayer(
         height=result[2],
         width=result[3],
         filters=weight[0],
         channels=weight[1],
-        kernels=encoding.num_kernels,
-        taps=len(encoding.taps[0]),
+        kernels=kernels,
+        taps=taps,
         window=(weight[2], weight[3]),
     )
 

@@ -11,16 +11,16 @@ from edgec.context import EdgecContext
 from edgec.dialects import nn, sq
 from edgec.errors import InvalidInput
 from edgec.kernels.cost import Registers
+from edgec.kernels.linear_columns import MIN_BLOCK
+from edgec.passes.analysis.predict import predict_conv, predict_linear
 from edgec.passes.base import run_pass
-from edgec.passes.choose_kernel import ChooseKernel, predict
+from edgec.passes.choose_kernel import ChooseKernel
 from edgec.testing import Case, assert_pass_preserves, nn_modules
 from tests.prepared import STEPS, prune, run_before_choice
 
 L1_BYTES = 32768
 
-
-def convolutions(case: Case) -> list[sq.ConvOp]:
-    return [op for op in case.module.walk() if isinstance(op, sq.ConvOp)]
+Layer = sq.ConvOp | sq.LinearOp
 
 
 def is_depthwise(op: sq.ConvOp) -> bool:
@@ -28,9 +28,22 @@ def is_depthwise(op: sq.ConvOp) -> bool:
     return groups > 1 and nn.shape_of(op.input)[1] == groups
 
 
-def has_sparse_kernel(op: sq.ConvOp) -> bool:
-    is_encoded = isinstance(op.weight.owner, sq.WeightOp)
-    return is_encoded and op.groups.value.data == 1
+def families_of(layer: Layer) -> set[str]:
+    """The sparse families that can run the layer."""
+    if not isinstance(layer.weight.owner, sq.WeightOp):
+        return set()
+    encoding = layer.weight.owner.encoding
+    if isinstance(encoding, sq.PatternAttr):
+        return {"pattern"}
+    assert isinstance(encoding, sq.ColumnsAttr)
+    if isinstance(layer, sq.ConvOp):
+        return {"columns", *(["pattern"] if encoding.block_size == 1 else [])}
+    few = encoding.block_size >= MIN_BLOCK and not encoding.is_reordered
+    return {"conv", *(["columns"] if few else [])}
+
+
+def layers(module: ModuleOp) -> list[Layer]:
+    return [op for op in module.walk() if isinstance(op, Layer)]
 
 
 modules = nn_modules(steps=STEPS, max_steps=6, max_batch=2)
@@ -51,27 +64,31 @@ def test_the_prediction_decides(
     lanes, count = machine
     expected: list[str] = []
     encoded = 0
-    for op in convolutions(case):
+    for op in layers(case.module):
         encoded += isinstance(op.weight.owner, sq.WeightOp)
-        cost = predict(op, Registers(lanes, count), L1_BYTES)
-        assert (cost.sparse is not None) == has_sparse_kernel(op)
-        wins = {"sparse": True, "dense": False, None: cost.is_sparse_faster}[force]
-        is_sparse = has_sparse_kernel(op) and wins
-        expected.append(
-            "depthwise" if is_depthwise(op) else "pattern" if is_sparse else "dense"
-        )
+        if isinstance(op, sq.LinearOp):
+            cost = predict_linear(op, Registers(lanes, count))
+        elif is_depthwise(op):
+            expected.append("depthwise")
+            continue
+        else:
+            cost = predict_conv(op, Registers(lanes, count), L1_BYTES)
+        sparse = families_of(op)
+        assert set(cost) == {"dense", *sparse}
+        allowed = {"sparse": sparse or {"dense"}, "dense": {"dense"}, None: set(cost)}
+        expected.append(min(sorted(allowed[force]), key=lambda name: cost[name]))
     pass_ = ChooseKernel(lanes=lanes, registers=count, l1_bytes=L1_BYTES, force=force)
     result = assert_pass_preserves(pass_, *case, rtol=0, idempotent=True)
-    after = convolutions(case._replace(module=result.module))
-    found = [op.kernel.family.data for op in after if op.kernel is not None]
+    after = layers(result.module)
+    found = ["dense" if op.kernel is None else op.kernel.family.data for op in after]
     assert found == expected
-    families = ("dense", "depthwise", "pattern")
-    assert [result.statistics[f] for f in families] == [
-        found.count(f) for f in families
-    ]
-    assert result.statistics["decoded"] == encoded - found.count("pattern")
-    for op, family in zip(after, found, strict=True):
-        assert isinstance(op.weight.owner, sq.WeightOp) == (family == "pattern")
+    convs = [f for op, f in zip(after, found, strict=True) if isinstance(op, sq.ConvOp)]
+    for family in ("dense", "depthwise", "pattern", "columns"):
+        assert result.statistics[family] == convs.count(family)
+    is_dense = [family in ("dense", "depthwise") for family in found]
+    assert result.statistics["decoded"] == encoded - is_dense.count(False)
+    for op, dense in zip(after, is_dense, strict=True):
+        assert isinstance(op.weight.owner, sq.WeightOp) != dense
 
 
 @pytest.mark.parametrize(

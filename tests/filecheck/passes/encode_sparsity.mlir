@@ -35,7 +35,7 @@ func.func @dense(%x: tensor<1x1x3x3xf32>) -> tensor<1x1x2x2xf32> {
 // No patterns: three kernels of three shapes.
 
 // CHECK-LABEL: func.func @uneven(
-// CHECK-NEXT: %w = sq.weight {index = "w.columns.index", offset = "w.columns.offset", reorder = "w.columns.reorder", weight = "w.columns.weight"} : tensor<1x3x2x2xf32, #sq.columns<block = 1, columns = 5>>
+// CHECK-NEXT: %w = sq.weight {index = "w.columns.index", offset = "w.columns.offset", reorder = "w.columns.reorder", weight = "w.columns.weight"} : tensor<1x3x2x2xf32, #sq.columns<block = 1, columns = 5, reordered = false>>
 // CHECK: sq.why = "columns: 5 kept in blocks of 1 filters, density 0.417, 0% filled"
 func.func @uneven(%x: tensor<1x3x2x2xf32>) -> tensor<1x1x1x1xf32> {
   %w = nn.constant dense<[[[[1.0, 1.0], [1.0, 0.0]], [[1.0, 0.0], [0.0, 0.0]], [[0.0, 0.0], [0.0, 1.0]]]]> : tensor<1x3x2x2xf32>

@@ -6,7 +6,7 @@ func.func private @same_patterns(tensor<2x2x3x3xf32, #sq.pattern<patterns = [[0,
 // -----
 
 // CHECK: #sq.columns needs block >= 1 and columns >= 0, got 0 and 3
-func.func private @no_block(tensor<2x2x3x3xf32, #sq.columns<block = 0, columns = 3>>)
+func.func private @no_block(tensor<2x2x3x3xf32, #sq.columns<block = 0, columns = 3, reordered = false>>)
 
 // -----
 

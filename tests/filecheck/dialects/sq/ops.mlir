@@ -2,10 +2,10 @@
 // RUN: edgec-opt %s --print-op-generic | edgec-opt | filecheck %s
 
 // CHECK-LABEL: func.func @columns
-func.func @columns() -> tensor<4x2x3x3xf32, #sq.columns<block = 4, columns = 5>> {
-  // CHECK: %w = sq.weight {index = "w.index", offset = "w.offset", reorder = "w.reorder", weight = "w.weight"} : tensor<4x2x3x3xf32, #sq.columns<block = 4, columns = 5>>
-  %w = sq.weight {index = "w.index", offset = "w.offset", reorder = "w.reorder", weight = "w.weight"} : tensor<4x2x3x3xf32, #sq.columns<block = 4, columns = 5>>
-  func.return %w : tensor<4x2x3x3xf32, #sq.columns<block = 4, columns = 5>>
+func.func @columns() -> tensor<4x2x3x3xf32, #sq.columns<block = 4, columns = 5, reordered = false>> {
+  // CHECK: %w = sq.weight {index = "w.index", offset = "w.offset", reorder = "w.reorder", weight = "w.weight"} : tensor<4x2x3x3xf32, #sq.columns<block = 4, columns = 5, reordered = false>>
+  %w = sq.weight {index = "w.index", offset = "w.offset", reorder = "w.reorder", weight = "w.weight"} : tensor<4x2x3x3xf32, #sq.columns<block = 4, columns = 5, reordered = false>>
+  func.return %w : tensor<4x2x3x3xf32, #sq.columns<block = 4, columns = 5, reordered = false>>
 }
 
 // CHECK-LABEL: func.func @weight()

@@ -1,0 +1,268 @@
+"""Column-sparse linear layers for few rows: lanes are the outputs of a block.
+
+    for block of filters:
+        for k in the columns that the block keeps:
+            w[vectors] = the block's weights of column k
+            for r in rows: acc[r][*] += splat(x[r][where[k]]) * w[*]
+        epilogue, store
+
+Each weight is read once, in order, so that the kernel runs at the speed of memory; an
+index costs four bytes for each column of a block. Several columns are summed apart
+(`parts`), as a multiply-add takes longer than the loads that feed it.
+
+Source: RTMobile (DAC 2020), section III, for blocks of rows that keep the same columns;
+GRIM (TPAMI 2021), section 4.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from xdsl.dialects import func
+from xdsl.dialects.builtin import i32
+from xdsl.ir import SSAValue
+
+from edgec.dialects.columns import Columns
+from edgec.dialects.lane import buffer_type
+from edgec.dialects.sq import Step
+from edgec.kernels.builder import Index, KernelBuilder
+from edgec.kernels.epilogue import apply_steps
+from edgec.kernels.gaps import zero_all_gaps
+from edgec.kernels.layout import Layout
+from edgec.kernels.linear import Rows
+from edgec.kernels.product import column_masks, for_blocks
+from edgec.kernels.softmax import require_unphased
+from edgec.kernels.views import Affine, broadcast
+
+Floats = npt.NDArray[np.float32]
+Ints = npt.NDArray[np.int32]
+
+MIN_BLOCK = 4
+"""Filters of the smallest block whose weights are a register."""
+MOST_SUMS = 12
+"""Registers of sums."""
+CACHE_LINE = 16
+"""f32 elements of 64 bytes."""
+WEIGHTS_AHEAD = 512
+"""Elements between a weight and the one that is fetched."""
+
+
+@dataclass(frozen=True)
+class ColumnLinear:
+    """`y[..., n] = steps(sum(k) x[..., k] w[n, k] + bias[n])`, w in compressed columns.
+
+    The blocks hold filters in their own order. Raises `InvalidInput` for a layout with
+    phases.
+    """
+
+    input: Layout
+    output: Layout
+    block: int
+    """Filters of a block: a power of two, at least `MIN_BLOCK`."""
+    columns: int
+    """Columns kept, over all blocks."""
+    has_bias: bool
+    steps: tuple[Step, ...]
+    extras: tuple[Layout, ...]
+
+    def __post_init__(self) -> None:
+        require_unphased("linear", self.input, self.output, *self.extras)
+
+    def build(self, name: str, lanes: int) -> func.FuncOp:
+        """The kernel; buffers: x, w, where, starts, bias if any, extras, y."""
+        filters = self.output.shape[-1]
+        blocks = -(-filters // self.block)
+        buffers = {
+            "x": buffer_type(self.input.elements),
+            "w": buffer_type(max(1, self.columns * self.block)),
+            "where": buffer_type(max(1, self.columns), i32),
+            "starts": buffer_type(blocks + 1, i32),
+        }
+        if self.has_bias:
+            buffers["bias"] = buffer_type(filters)
+        for number, extra in enumerate(self.extras):
+            buffers[f"extra{number}"] = buffer_type(extra.elements)
+        buffers["y"] = buffer_type(self.output.elements)
+        b = KernelBuilder(name, buffers, lanes=min(lanes, self.block))
+        _Build(b, self).build(blocks)
+        zero_all_gaps(b, "y", self.output)
+        return b.finish()
+
+
+@dataclass(frozen=True)
+class LinearTables:
+    """Arrays of a `ColumnLinear`."""
+
+    w: Floats
+    """`[columns][block]`, flat."""
+    where: Ints
+    """Place of each column in a row of the input."""
+    starts: Ints
+    """`[blocks + 1]` first column of each block."""
+
+
+def pack_linear_columns(columns: Columns, step: int) -> LinearTables:
+    """Tables for inputs whose neighbours in a row are `step` apart."""
+    where = columns.index if columns.num_columns else np.zeros(1, np.int32)
+    flat = columns.weight.reshape(-1)
+    return LinearTables(
+        w=flat if flat.size else np.zeros(1, np.float32),
+        where=(where * step).astype(np.int32),
+        starts=columns.offset,
+    )
+
+
+class _Build:
+    """State while one kernel is built."""
+
+    def __init__(self, b: KernelBuilder, spec: ColumnLinear) -> None:
+        self.b, self.spec = b, spec
+        *lead, self.filters = spec.output.shape
+        sizes = tuple(lead)
+        self.rows = math.prod(lead)
+        self.vectors = spec.block // b.lanes
+        self.x, self.y = (
+            Rows.of(sizes, Affine(place.origin, place.strides[:-1]))
+            for place in (spec.input, spec.output)
+        )
+        shape = spec.output.shape
+        ones, zeros = (1,) * len(shape), (0,) * len(shape)
+        places = [broadcast(e, shape).affine(ones, zeros) for e in spec.extras]
+        self.extra_steps = [place.strides[-1] for place in places]
+        self.extra_rows = [
+            Rows.of(sizes, Affine(p.origin, p.strides[:-1])) for p in places
+        ]
+
+    def build(self, blocks: int) -> None:
+        """Units are blocks of filters; each reads its weights once per few rows."""
+        b = self.b
+        few = min(self.rows, max(1, MOST_SUMS // self.vectors), 4)
+
+        def unit(block: SSAValue) -> None:
+            def rows(number: Index) -> None:
+                for_blocks(
+                    b,
+                    self.rows,
+                    few,
+                    number,
+                    lambda row, count: self.tile(block, row, count),
+                )
+
+            b.repeat(-(-self.rows // few), rows)
+
+        b.units(blocks, unit)
+
+    def tile(self, block: SSAValue, row: Index, rows: int) -> None:
+        """One block of filters for a few rows."""
+        b, spec = self.b, self.spec
+        places = self.x.several(b, row, rows)
+        size = rows * self.vectors
+        parts = max(1, min(4, MOST_SUMS // size))
+        begin = b.load_index("starts", block)
+        end = b.load_index("starts", block, 1)
+        whole = b.times(b.quotient(b.minus(end, begin), parts), parts)
+        middle = b.value(b.plus(begin, whole))
+        w_at = b.value(b.times(begin, spec.block))
+        zeros = [b.constant(0.0)] * (size * parts)
+        many = self.columns(parts, places)
+        w_at, *sums = b.loop(begin, middle, many, step=parts, carried=[w_at, *zeros])
+        if parts > 1:
+            one = self.columns(1, places)
+            sums[:size] = b.loop(middle, end, one, carried=[w_at, *sums[:size]])[1:]
+        totals = [self.total(sums[n::size]) for n in range(size)]
+        last, few = divmod(self.filters, spec.block)
+
+        def store(filters: int) -> None:
+            self.store(block, row, rows, totals, filters)
+
+        if not few:
+            store(spec.block)
+        else:
+            is_last = b.equal(block, last)
+            b.when(is_last, lambda: store(few), lambda: store(spec.block))
+
+    def columns(
+        self, count: int, places: Sequence[tuple[Index, int]]
+    ) -> Callable[..., Sequence[SSAValue]]:
+        """The body of a loop that takes `count` columns, each into sums of its own."""
+        b, spec = self.b, self.spec
+        size = len(places) * self.vectors
+
+        def body(k: SSAValue, w_at: SSAValue, *acc: SSAValue) -> Sequence[SSAValue]:
+            sums = list(acc)
+            for line in range(0, count * spec.block, CACHE_LINE):
+                b.prefetch("w", w_at, offset=WEIGHTS_AHEAD + line)
+            for part in range(count):
+                column = b.load_index("where", k, part)
+                weights = [
+                    b.load("w", w_at, offset=part * spec.block + v * b.lanes)
+                    for v in range(self.vectors)
+                ]
+                for r, (base, offset) in enumerate(places):
+                    at = b.plus(base, column)
+                    x = b.splat(b.load("x", at, lanes=1, offset=offset))
+                    for v, weight in enumerate(weights):
+                        number = part * size + r * self.vectors + v
+                        sums[number] = b.dot(sums[number], x, weight)
+            return [b.value(b.plus(w_at, count * spec.block)), *sums]
+
+        return body
+
+    def total(self, parts: Sequence[SSAValue]) -> SSAValue:
+        """The sum of what the parts hold."""
+        first, *others = parts
+        for other in others:
+            first = self.b.binary("add", first, other)
+        return first
+
+    def store(
+        self,
+        block: SSAValue,
+        row: Index,
+        rows: int,
+        totals: Sequence[SSAValue],
+        filters: int,
+    ) -> None:
+        """The epilogue of a block with `filters` filters, and its store."""
+        b = self.b
+        first = b.times(block, self.spec.block)
+        masks = column_masks(b, filters, self.vectors)
+        targets = self.y.several(b, row, rows)
+        extras = [place.several(b, row, rows) for place in self.extra_rows]
+        for v, mask in enumerate(masks):
+            bias = None
+            if self.spec.has_bias:
+                bias = b.load("bias", first, offset=v * b.lanes, mask=mask)
+            for r, (base, offset) in enumerate(targets):
+                value = totals[r * self.vectors + v]
+                if bias is not None:
+                    value = b.binary("add", value, bias)
+                sides = [places[r] for places in extras]
+                value = self.finish(value, sides, first, v, mask)
+                at = b.plus(base, first)
+                b.store(value, "y", at, offset=offset + v * b.lanes, mask=mask)
+
+    def finish(
+        self,
+        value: SSAValue,
+        sides: Sequence[tuple[Index, int]],
+        first: Index,
+        vector: int,
+        mask: SSAValue | None,
+    ) -> SSAValue:
+        """The steps on one register of outputs."""
+        b = self.b
+
+        def extra(number: int) -> SSAValue:
+            (base, offset), step = sides[number], self.extra_steps[number]
+            name = f"extra{number}"
+            if step == 0:
+                return b.splat(b.load(name, base, lanes=1, offset=offset))
+            at = b.plus(base, first)
+            return b.load(name, at, offset=offset + vector * b.lanes, mask=mask)
+
+        return apply_steps(b, value, self.spec.steps, extra)

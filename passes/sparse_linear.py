@@ -1,0 +1,172 @@
+"""Run sparse linear layers on many rows as convolutions.
+
+What: an `sq.linear` of family `conv` becomes a transpose, a pointwise `sq.conv` over
+the rows, and a transpose back.
+
+Why: in a block of few filters there is less than a register of outputs, but there may
+be many rows. A column-sparse convolution has its lanes over positions and shares each
+load among the filters of the block; with rows for positions the same kernel serves
+linear layers. The transposes move each element once, the kernel uses it many times.
+
+How: rows of all leading dimensions are one dimension of positions. Extra operands are
+brought to the same form: one number per filter, or a transpose too.
+
+Invariants: needs `kernel` on `sq.linear` (after `choose-kernel`); leaves no `sq.linear`
+of family `conv`. Values do not change.
+
+Source: this project's; the blocks are those of GRIM (TPAMI 2021), section 4.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from xdsl.context import Context
+from xdsl.dialects.builtin import ModuleOp, TensorType
+from xdsl.ir import Operation, SSAValue
+
+from edgec.dialects import nn, sq
+from edgec.dialects.nn import int_array, int_attr
+from edgec.passes.base import ReportingPass
+
+POINTWISE = {
+    "stride": int_array((1, 1)),
+    "padding_low": int_array((0, 0)),
+    "padding_high": int_array((0, 0)),
+    "dilation": int_array((1, 1)),
+    "groups": int_attr(1),
+}
+"""The geometry of a pointwise convolution."""
+
+
+class _Writer:
+    """Writes ops before one place."""
+
+    def __init__(self, place: Operation) -> None:
+        self.place = place
+
+    def add(self, op: Operation) -> SSAValue:
+        """Insert an op; its result."""
+        block = self.place.parent
+        assert block is not None
+        block.insert_op_before(op, self.place)
+        return op.results[0]
+
+    def reshape(self, value: SSAValue, shape: Sequence[int]) -> SSAValue:
+        """The same elements in another shape."""
+        if nn.shape_of(value) == tuple(shape):
+            return value
+        return self.add(nn.ReshapeOp(value, shape))
+
+    def turned(self, value: SSAValue) -> SSAValue:
+        """`[…, C]` as `[1, C, 1, rows]`."""
+        *lead, columns = nn.shape_of(value)
+        rows = math.prod(lead)
+        flat = self.reshape(value, (rows, columns))
+        flipped = self.add(nn.TransposeOp(flat, (1, 0)))
+        return self.reshape(flipped, (1, columns, 1, rows))
+
+    def turned_back(self, value: SSAValue, shape: Sequence[int]) -> SSAValue:
+        """The inverse of `turned`."""
+        columns, rows = shape[-1], math.prod(shape[:-1])
+        flat = self.reshape(value, (columns, rows))
+        return self.reshape(self.add(nn.TransposeOp(flat, (1, 0))), shape)
+
+
+def as_convolution(op: sq.LinearOp) -> None:
+    """Replace one linear layer."""
+    source = op.weight.owner
+    assert isinstance(source, sq.WeightOp)
+    writer = _Writer(op)
+    shape = nn.shape_of(op.result)
+    filters, channels = nn.shape_of(op.weight)
+    element = nn.tensor_type(op.weight).element_type
+    weight_type = TensorType(element, (filters, channels, 1, 1), source.encoding)
+    weight = writer.add(sq.WeightOp(source.resource_names(), weight_type))
+    extras = [
+        writer.reshape(extra, (1, filters, 1, 1))
+        if nn.shape_of(extra) == (filters,)
+        else writer.turned(extra)
+        for extra in op.extras
+    ]
+    rows = math.prod(shape[:-1])
+    result = nn.tensor_type(op.result).element_type
+    conv = sq.ConvOp(
+        writer.turned(op.input),
+        weight,
+        op.bias,
+        extras,
+        POINTWISE,
+        [step for step in op.epilogue if isinstance(step, sq.StepAttr)],
+        TensorType(result, (1, filters, 1, rows)),
+        sq.KernelAttr.of("columns", {}),
+    )
+    conv.attributes.update(op.attributes)
+    value = writer.turned_back(writer.add(conv), shape)
+    op.result.replace_all_uses_with(value)
+    op.detach()
+    op.erase()
+    if not source.result.uses:
+        source.detach()
+        source.erase()
+
+
+@dataclass(frozen=True)
+class SparseLinear(ReportingPass):
+    """Rewrite every `sq.linear` of family `conv`.
+
+    **Before**
+
+    ```mlir
+    func.func @main(%x: tensor<64x8xf32>) -> tensor<64x4xf32> {
+      %w = sq.weight {index = "w.index", offset = "w.offset", reorder = "w.reorder",
+        weight = "w.weight"} : tensor<4x8xf32,
+          #sq.columns<block = 4, columns = 2, reordered = false>>
+      %y = sq.linear %x, %w {epilogue = [#sq.step<"relu">],
+        kernel = #sq.kernel<"conv">} : tensor<64x8xf32>, tensor<4x8xf32,
+          #sq.columns<block = 4, columns = 2, reordered = false>> -> tensor<64x4xf32>
+      func.return %y : tensor<64x4xf32>
+    }
+    ```
+
+    **After**
+
+    ```mlir
+    func.func @main(%x: tensor<64x8xf32>) -> tensor<64x4xf32> {
+      %w = sq.weight {index = "w.index", offset = "w.offset", reorder = "w.reorder",
+        weight = "w.weight"} : tensor<4x8x1x1xf32,
+          #sq.columns<block = 4, columns = 2, reordered = false>>
+      %t = nn.transpose %x {permutation = array<i64: 1, 0>}
+        : (tensor<64x8xf32>) -> tensor<8x64xf32>
+      %r = nn.reshape %t : (tensor<8x64xf32>) -> tensor<1x8x1x64xf32>
+      %c = sq.conv %r, %w {dilation = array<i64: 1, 1>,
+        epilogue = [#sq.step<"relu">], groups = 1 : i64,
+        kernel = #sq.kernel<"columns">, padding_high = array<i64: 0, 0>,
+        padding_low = array<i64: 0, 0>, stride = array<i64: 1, 1>}
+        : tensor<1x8x1x64xf32>, tensor<4x8x1x1xf32,
+          #sq.columns<block = 4, columns = 2, reordered = false>>
+          -> tensor<1x4x1x64xf32>
+      %f = nn.reshape %c : (tensor<1x4x1x64xf32>) -> tensor<4x64xf32>
+      %y = nn.transpose %f {permutation = array<i64: 1, 0>}
+        : (tensor<4x64xf32>) -> tensor<64x4xf32>
+      func.return %y : tensor<64x4xf32>
+    }
+    ```
+    """
+
+    name = "sparse-linear"
+
+    def run(self, ctx: Context, op: ModuleOp) -> Mapping[str, int]:
+        """Count the layers that became convolutions."""
+        found = [
+            layer
+            for layer in op.walk()
+            if isinstance(layer, sq.LinearOp)
+            and layer.kernel is not None
+            and layer.kernel.family.data == "conv"
+        ]
+        for layer in found:
+            as_convolution(layer)
+        return {"layers": len(found)}

@@ -1,0 +1,36 @@
+// RUN: edgec-opt %s -p sparse-linear | filecheck %s
+
+// Rows of all leading dimensions are positions; a number per filter stays one, an extra
+// operand of the result's shape is turned too.
+
+// CHECK-LABEL: func.func @extras(
+// CHECK-NEXT: %{{.*}} = sq.weight {{.*}} : tensor<4x6x1x1xf32, #sq.columns<block = 4, columns = 3, reordered = true>>
+// CHECK-NEXT: %{{.*}} = nn.reshape %v : (tensor<4xf32>) -> tensor<1x4x1x1xf32>
+// CHECK-NEXT: nn.reshape %r : (tensor<2x5x4xf32>) -> tensor<10x4xf32>
+// CHECK-NEXT: nn.transpose
+// CHECK-NEXT: nn.reshape {{.*}} -> tensor<1x4x1x10xf32>
+// CHECK-NEXT: nn.reshape %x : (tensor<2x5x6xf32>) -> tensor<10x6xf32>
+// CHECK-NEXT: nn.transpose
+// CHECK-NEXT: nn.reshape {{.*}} -> tensor<1x6x1x10xf32>
+// CHECK-NEXT: sq.conv {{.*}} bias(%b : tensor<4xf32>) extras(
+// CHECK-SAME: kernel = #sq.kernel<"columns">
+// CHECK-NEXT: nn.reshape {{.*}} -> tensor<4x10xf32>
+// CHECK-NEXT: nn.transpose
+// CHECK-NEXT: nn.reshape {{.*}} -> tensor<2x5x4xf32>
+// CHECK-NEXT: func.return
+func.func @extras(%x: tensor<2x5x6xf32>, %b: tensor<4xf32>, %v: tensor<4xf32>, %r: tensor<2x5x4xf32>) -> tensor<2x5x4xf32> {
+  %w = sq.weight {index = "w.index", offset = "w.offset", reorder = "w.reorder", weight = "w.weight"} : tensor<4x6xf32, #sq.columns<block = 4, columns = 3, reordered = true>>
+  %y = sq.linear %x, %w bias(%b : tensor<4xf32>) extras(%v, %r : tensor<4xf32>, tensor<2x5x4xf32>) {epilogue = [#sq.step<"mul", operand = 0>, #sq.step<"add", operand = 1>], kernel = #sq.kernel<"conv">} : tensor<2x5x6xf32>, tensor<4x6xf32, #sq.columns<block = 4, columns = 3, reordered = true>> -> tensor<2x5x4xf32>
+  func.return %y : tensor<2x5x4xf32>
+}
+
+// Another family stays.
+
+// CHECK-LABEL: func.func @few_rows(
+// CHECK: sq.linear
+// CHECK-SAME: kernel = #sq.kernel<"columns">
+func.func @few_rows(%x: tensor<1x6xf32>) -> tensor<1x4xf32> {
+  %w = sq.weight {index = "w.index", offset = "w.offset", reorder = "w.reorder", weight = "w.weight"} : tensor<4x6xf32, #sq.columns<block = 4, columns = 3, reordered = false>>
+  %y = sq.linear %x, %w {epilogue = [], kernel = #sq.kernel<"columns">} : tensor<1x6xf32>, tensor<4x6xf32, #sq.columns<block = 4, columns = 3, reordered = false>> -> tensor<1x4xf32>
+  func.return %y : tensor<1x4xf32>
+}
