@@ -9,7 +9,8 @@ load among the filters of the block; with rows for positions the same kernel ser
 linear layers. The transposes move each element once, the kernel uses it many times.
 
 How: rows of all leading dimensions are one dimension of positions. Extra operands are
-brought to the same form: one number per filter, or a transpose too.
+brought to the same form: one number per filter, or a transpose too. A layer that reads
+the result of another one takes it before it is transposed back.
 
 Invariants: needs `kernel` on `sq.linear` (after `choose-kernel`); leaves no `sq.linear`
 of family `conv`. Values do not change.
@@ -41,11 +42,19 @@ POINTWISE = {
 """The geometry of a pointwise convolution."""
 
 
-class _Writer:
-    """Writes ops before one place."""
+MOVES = nn.ReshapeOp | nn.TransposeOp
+"""What turns rows and turns them back."""
 
-    def __init__(self, place: Operation) -> None:
-        self.place = place
+
+class _Writer:
+    """Writes ops before one place.
+
+    `known` remembers results that were turned back, by what they were: a layer that
+    reads one takes it as it was, and nothing is turned twice in vain.
+    """
+
+    def __init__(self, place: Operation, known: dict[SSAValue, SSAValue]) -> None:
+        self.place, self.known = place, known
 
     def add(self, op: Operation) -> SSAValue:
         """Insert an op; its result."""
@@ -62,6 +71,8 @@ class _Writer:
 
     def turned(self, value: SSAValue) -> SSAValue:
         """`[…, C]` as `[1, C, 1, rows]`."""
+        if value in self.known:
+            return self.known[value]
         *lead, columns = nn.shape_of(value)
         rows = math.prod(lead)
         flat = self.reshape(value, (rows, columns))
@@ -72,14 +83,16 @@ class _Writer:
         """The inverse of `turned`."""
         columns, rows = shape[-1], math.prod(shape[:-1])
         flat = self.reshape(value, (columns, rows))
-        return self.reshape(self.add(nn.TransposeOp(flat, (1, 0))), shape)
+        result = self.reshape(self.add(nn.TransposeOp(flat, (1, 0))), shape)
+        self.known[result] = value
+        return result
 
 
-def as_convolution(op: sq.LinearOp) -> None:
+def as_convolution(op: sq.LinearOp, known: dict[SSAValue, SSAValue]) -> None:
     """Replace one linear layer."""
     source = op.weight.owner
     assert isinstance(source, sq.WeightOp)
-    writer = _Writer(op)
+    writer = _Writer(op, known)
     shape = nn.shape_of(op.result)
     filters, channels = nn.shape_of(op.weight)
     element = nn.tensor_type(op.weight).element_type
@@ -111,6 +124,15 @@ def as_convolution(op: sq.LinearOp) -> None:
     if not source.result.uses:
         source.detach()
         source.erase()
+
+
+def erase_unread(value: SSAValue) -> None:
+    """Remove the reshapes and transposes that made `value`, if nobody reads it."""
+    while not value.first_use and isinstance(value.owner, MOVES):
+        op = value.owner
+        value = op.operands[0]
+        op.detach()
+        op.erase()
 
 
 @dataclass(frozen=True)
@@ -167,6 +189,9 @@ class SparseLinear(ReportingPass):
             and layer.kernel is not None
             and layer.kernel.family.data == "conv"
         ]
+        known: dict[SSAValue, SSAValue] = {}
         for layer in found:
-            as_convolution(layer)
+            as_convolution(layer, known)
+        for value in known:
+            erase_unread(value)
         return {"layers": len(found)}

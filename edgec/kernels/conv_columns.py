@@ -38,7 +38,7 @@ Ints = npt.NDArray[np.int32]
 
 CACHE_LINE = 16
 """f32 elements of 64 bytes."""
-COLUMNS_AHEAD = 8
+COLUMNS_AHEAD = 20
 """Entries between the column that is used and the one that is fetched."""
 
 

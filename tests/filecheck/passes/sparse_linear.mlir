@@ -34,3 +34,22 @@ func.func @few_rows(%x: tensor<1x6xf32>) -> tensor<1x4xf32> {
   %y = sq.linear %x, %w {epilogue = [], kernel = #sq.kernel<"columns">} : tensor<1x6xf32>, tensor<4x6xf32, #sq.columns<block = 4, columns = 3, reordered = false>> -> tensor<1x4xf32>
   func.return %y : tensor<1x4xf32>
 }
+
+// Between two of them nothing is turned back and forth.
+
+// CHECK-LABEL: func.func @stack(
+// CHECK: nn.transpose
+// CHECK-NEXT: nn.reshape {{.*}} -> tensor<1x6x1x32xf32>
+// CHECK-NEXT: %[[C:.*]] = sq.conv
+// CHECK-NEXT: sq.weight
+// CHECK-NEXT: %[[D:.*]] = sq.conv %[[C]],
+// CHECK-NEXT: nn.reshape %[[D]]
+// CHECK-NEXT: nn.transpose
+// CHECK-NEXT: func.return
+func.func @stack(%x: tensor<32x6xf32>) -> tensor<32x4xf32> {
+  %w = sq.weight {index = "w.index", offset = "w.offset", reorder = "w.reorder", weight = "w.weight"} : tensor<4x6xf32, #sq.columns<block = 4, columns = 3, reordered = false>>
+  %y = sq.linear %x, %w {epilogue = [], kernel = #sq.kernel<"conv">} : tensor<32x6xf32>, tensor<4x6xf32, #sq.columns<block = 4, columns = 3, reordered = false>> -> tensor<32x4xf32>
+  %v = sq.weight {index = "v.index", offset = "v.offset", reorder = "v.reorder", weight = "v.weight"} : tensor<4x4xf32, #sq.columns<block = 4, columns = 3, reordered = false>>
+  %z = sq.linear %y, %v {epilogue = [], kernel = #sq.kernel<"conv">} : tensor<32x4xf32>, tensor<4x4xf32, #sq.columns<block = 4, columns = 3, reordered = false>> -> tensor<32x4xf32>
+  func.return %z : tensor<32x4xf32>
+}
