@@ -17,7 +17,16 @@ from benchmarks.machine import describe_machine, versions
 from benchmarks.models import model_spec
 from benchmarks.request import ENGINES, Request
 from benchmarks.results import WorkloadResult
-from benchmarks.suites import MODEL_CASES, SPINE, Case, Plan, run_ablation, run_cases
+from benchmarks.suites import (
+    MODEL_CASES,
+    SPARSE,
+    SPINE,
+    Case,
+    Plan,
+    run_ablation,
+    run_cases,
+    run_granules,
+)
 from edgec.codegen.host import host_features
 from edgec.target import Target
 
@@ -93,6 +102,12 @@ def _measure_workloads(request: Request, console: Console) -> list[WorkloadResul
         tables.print_gains(console, result)
         return [result]
     results: list[WorkloadResult] = []
+    if request.suite == "granules":
+        for result in run_granules(plan):
+            results.append(result)
+            say(tables.efficiency_line(result))
+        tables.print_efficiency(console, results)
+        return results
     for result in run_cases(_cases(request), plan):
         if rounds:
             tables.print_latencies(console, result)
@@ -105,6 +120,8 @@ def _measure_workloads(request: Request, console: Console) -> list[WorkloadResul
 def _cases(request: Request) -> tuple[Case, ...]:
     if request.suite == "spine":
         return SPINE
+    if request.suite == "sparse":
+        return SPARSE
     if request.suite == "models":
         return MODEL_CASES
     engines = request.engines or ENGINES

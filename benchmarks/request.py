@@ -7,10 +7,12 @@ from pathlib import Path
 
 from edgec.errors import InvalidInput
 
-SUITES = ("spine", "ablation", "models", "compile")
-"""spine: networks that everybody measures, against the peers. ablation: the pruned one
-with edgec's options switched on one by one. models: outputs of every network against
-torch's. compile: seconds and memory of the compiler."""
+SUITES = ("spine", "sparse", "granules", "ablation", "models", "compile")
+"""spine: networks that everybody measures, against the peers. sparse: networks pruned
+in blocks of filters, against the peers. granules: stacks of layers, edgec sparse
+against edgec dense. ablation: the pruned one with edgec's options switched on one by
+one. models: outputs of every network against torch's. compile: seconds and memory of
+the compiler."""
 
 ROUNDS = 15
 """Turns of each engine, unless the user wants another number."""

@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from benchmarks import granules
 from benchmarks.engines import Setup, make_engines
 from benchmarks.engines.base import Engine
 from benchmarks.engines.edgec import EdgeC
+from benchmarks.masks import Layer, is_plain, is_pointwise, punch_model
 from benchmarks.models import MODELS, model_spec
 from benchmarks.request import DENSITY, ENGINES
 from benchmarks.results import ALL_BUT, WorkloadResult
 from benchmarks.runner import Workload, run_workload
 from edgec.compress import prune
+from edgec.driver import host_features
+from edgec.target import Target
 
 SEED = 0
 """Of weights and inputs: every engine and every run gets the same bits."""
@@ -26,7 +30,9 @@ class Case:
     engines: Sequence[str]
     """Names that `make_engines` takes."""
     density: float | None = None
-    """For `prune`; None leaves the model dense."""
+    """For `prune`, or the masks; None leaves the model dense."""
+    masked: Callable[[Layer], bool] | None = None
+    """Layers that are pruned in blocks of filters; None for patterns."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +54,14 @@ SPINE = (
 )
 """Dense networks that everybody measures, and one that was pruned."""
 
+SPARSE = (
+    Case("vgg16_features", ENGINES, DENSITY, is_plain),
+    Case("resnet50", ENGINES, 0.25, is_plain),
+    Case("mobilenet_v2", ENGINES, 0.25, is_pointwise),
+)
+"""Networks pruned in blocks of filters: all convolutions of one group but the first, of
+MobileNetV2 the pointwise ones, which hold nearly all of its weights."""
+
 MODEL_CASES = tuple(Case(name, ("edgec",)) for name in MODELS)
 """Every network; its outputs are compared with torch's, nothing is timed."""
 
@@ -66,13 +80,30 @@ def run_cases(cases: Sequence[Case], plan: Plan) -> Iterator[WorkloadResult]:
         engines = make_engines(
             case.engines, plan.setup, is_pruned=case.density is not None
         )
-        yield _run(_workload(case.model, case.density, engines), plan)
+        yield _run(_workload(case, engines, plan.setup), plan)
 
 
 def run_ablation(plan: Plan) -> WorkloadResult:
     """The pruned network with no option of `ABLATION`, with one, two, all but one."""
     engines = ablation_engines(plan.setup)
-    return _run(_workload(ABLATION_MODEL, DENSITY, engines), plan)
+    case = Case(ABLATION_MODEL, (), DENSITY)
+    return _run(_workload(case, engines, plan.setup), plan)
+
+
+def run_granules(plan: Plan) -> Iterator[WorkloadResult]:
+    """Each stack of layers at each density, dense and sparse."""
+    block = block_for(plan.setup)
+    for stack, density in granules.cases():
+        model, x = stack.build(block, density)
+        title = f"{stack.name}, blocks of {block}, density {density:g}"
+        engines = make_engines(("edgec",), plan.setup, is_pruned=True)
+        yield _run(Workload(title, model, (x,), engines, density), plan)
+
+
+def block_for(setup: Setup) -> int:
+    """Filters of a block: 8 where a register has 16 lanes, else 4."""
+    target = Target.parse(setup.target, host_features)
+    return 8 if target.lanes == 16 else 4
 
 
 def ablation_engines(setup: Setup) -> list[EdgeC]:
@@ -92,14 +123,17 @@ def ablation_engines(setup: Setup) -> list[EdgeC]:
     ]
 
 
-def _workload(name: str, density: float | None, engines: Sequence[Engine]) -> Workload:
-    spec = model_spec(name)
-    model = spec.build(SEED)
-    title = name
-    if density is not None:
-        prune(model, "pattern", density)
-        title = f"{name}, pattern-pruned to {density:g}"
-    return Workload(title, model, (spec.example_input(SEED),), engines, density)
+def _workload(case: Case, engines: Sequence[Engine], setup: Setup) -> Workload:
+    spec = model_spec(case.model)
+    model, title = spec.build(SEED), case.model
+    if case.density is not None and case.masked is not None:
+        block = block_for(setup)
+        punch_model(model, block, case.density, case.masked)
+        title = f"{case.model}, blocks of {block} pruned to {case.density:g}"
+    elif case.density is not None:
+        prune(model, "pattern", case.density)
+        title = f"{case.model}, pattern-pruned to {case.density:g}"
+    return Workload(title, model, (spec.example_input(SEED),), engines, case.density)
 
 
 def _run(workload: Workload, plan: Plan) -> WorkloadResult:

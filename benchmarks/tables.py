@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
@@ -52,6 +53,43 @@ def print_gains(console: Console, result: WorkloadResult) -> None:
         gain = timed[without] / timed[all_on]
         end = "as fast as without" if name == all_on else "slower than all"
         console.print(f"{name}: {gain:.3f} times {end}")
+
+
+def efficiency(result: WorkloadResult) -> float | None:
+    """(dense ÷ sparse) ÷ (1 ÷ density): 1 if every removed weight is saved time."""
+    dense = result.ratio(result.engines[0])
+    if dense is None or result.density is None:
+        return None
+    return dense.ratio * result.density
+
+
+def efficiency_line(result: WorkloadResult) -> str:
+    """One stack in one line."""
+    found = efficiency(result)
+    return f"{result.workload}: efficiency {_number(found, 2)}"
+
+
+def print_efficiency(console: Console, results: Sequence[WorkloadResult]) -> None:
+    """A row per stack and density, and the median of all."""
+    table = Table("layers", title="edgec dense and sparse")
+    for name in ("dense ms", "sparse ms", "dense ÷ sparse", "efficiency"):
+        table.add_column(name, justify="right")
+    for result in results:
+        ratio = result.ratio(result.engines[0])
+        times = [
+            "-" if row.latency is None else f"{1e3 * row.latency.median_s:.3f}"
+            for row in result.engines
+        ]
+        text = "-" if ratio is None else _text(ratio)
+        table.add_row(result.workload, *times, text, _number(efficiency(result), 2))
+    console.print(table)
+    for result in results:
+        _print_reasons(console, result)
+    found = [e for e in map(efficiency, results) if e is not None]
+    if found:
+        console.print(
+            f"efficiency: median {statistics.median(found):.2f}, least {min(found):.2f}"
+        )
 
 
 def print_errors(console: Console, results: Sequence[WorkloadResult]) -> None:
