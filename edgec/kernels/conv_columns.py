@@ -38,6 +38,9 @@ Ints = npt.NDArray[np.int32]
 
 CACHE_LINE = 16
 """f32 elements of 64 bytes."""
+WEIGHTS_AHEAD = 1024
+"""Elements between a weight and the one that is fetched: the first tile of a block reads
+its weights from far away."""
 COLUMNS_AHEAD = 20
 """Entries between the column that is used and the one that is fetched."""
 
@@ -136,6 +139,7 @@ class _Build(FlatBuild):
             later = b.plus(start, b.load_index("where", k, COLUMNS_AHEAD))
             for v in range(vectors):
                 b.prefetch("x", later, offset=origin + v * b.lanes)
+            b.prefetch("w", w_at, offset=WEIGHTS_AHEAD)
             values = list(acc)
             for f in range(filters):
                 weight = b.splat(b.load("w", w_at, lanes=1, offset=f))
