@@ -39,8 +39,8 @@ Ints = npt.NDArray[np.int32]
 CACHE_LINE = 16
 """f32 elements of 64 bytes."""
 WEIGHTS_AHEAD = 1024
-"""Elements between a weight and the one that is fetched: the first tile of a block reads
-its weights from far away."""
+"""Elements between a weight and the one that is fetched: the first tile of a block
+reads its weights from far away."""
 COLUMNS_AHEAD = 20
 """Entries between the column that is used and the one that is fetched."""
 
