@@ -249,6 +249,8 @@ class Convention:
         Raises `InvalidInput` if the structure, or a leaf that is not a tensor, differs
         from what the model was imported with.
         """
+        if not kwargs:
+            self._check_count(args)
         leaves = self.inputs.flatten_call(tuple(args), kwargs or {})
         for position, value in self.constant_inputs.items():
             found = leaves[position]
@@ -257,6 +259,20 @@ class Convention:
                     f"input leaf {position} is compiled in as {value!r}, got {found!r}"
                 )
         return [leaves[spec.position] for spec in self.input_specs]
+
+    def _check_count(self, args: Sequence[Any]) -> None:
+        """`InvalidInput` naming the inputs, where these are positional tensors only."""
+        if not isinstance(self.inputs, PlainStructure) or self.constant_inputs:
+            return
+        positional, keyword = self.inputs.children
+        is_flat = all(child.kind is None for child in positional.children)
+        wanted = len(positional.children)
+        if is_flat and not keyword.children and len(args) != wanted:
+            names = ", ".join(spec.name for spec in self.input_specs)
+            plural = "" if wanted == 1 else "s"
+            raise InvalidInput(
+                f"the model takes {wanted} input{plural} ({names}), got {len(args)}"
+            )
 
     def unflatten_inputs(
         self, tensors: Sequence[Any]

@@ -214,7 +214,7 @@ def _target(target: str | Target) -> Target:
 def _cache_folder(options: Options) -> Path:
     """The folder of compiled objects: the user's choice, else the user's cache."""
     if options.cache is not None:
-        return options.cache
+        return Path(options.cache)
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "edgec"
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import Literal, get_args
 
 from edgec.errors import InvalidInput
@@ -37,7 +37,7 @@ class Options:
     verify: bool = True
     """Run the verifier and the check of stages after every pass."""
 
-    cache: Path | None = None
+    cache: str | os.PathLike[str] | None = None
     """Folder of compiled objects; None for the user's cache folder."""
 
     use_cache: bool = True
@@ -49,6 +49,10 @@ class Options:
             raise InvalidInput(
                 f"option `sparsity` must be one of {list(get_args(Sparsity))}, "
                 f"got {self.sparsity!r}"
+            )
+        if not isinstance(self.cache, str | os.PathLike | None):
+            raise InvalidInput(
+                f"option `cache` must be the path of a folder, got {self.cache!r}"
             )
         for field in fields(self):
             value = getattr(self, field.name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -33,6 +33,11 @@ def read_inputs(given: Sequence[str], specs: Sequence[TensorSpec]) -> list[Array
         name, separator, path = text.partition("=")
         if separator and name in names:
             _add(found, {name: _read_array(Path(path))}, names)
+        elif separator and not Path(text).exists():
+            raise InvalidInput(
+                f"--input {text}: the model has no input '{name}'; it takes "
+                f"{_counted('input', names)}"
+            )
         elif Path(text).suffix == ".npz":
             _add(found, _read_arrays(Path(text)), names)
         else:
@@ -40,7 +45,7 @@ def read_inputs(given: Sequence[str], specs: Sequence[TensorSpec]) -> list[Array
     open_names = [name for name in names if name not in found]
     if len(unnamed) != len(open_names):
         raise InvalidInput(
-            f"the model takes {len(names)} inputs ({', '.join(names)}), got "
+            f"the model takes {_counted('input', names)}, got "
             f"{len(found) + len(unnamed)}; give each with --input FILE.npy or "
             "--input NAME=FILE.npy"
         )
@@ -61,12 +66,18 @@ def write_outputs(paths: Sequence[Path], arrays: Mapping[str, Array]) -> None:
     strange = [str(path) for path in paths if path.suffix != ".npy"]
     if strange or len(paths) != len(arrays):
         raise InvalidInput(
-            f"the model has {len(arrays)} outputs ({', '.join(arrays)}): give --output "
-            f"FILE.npz, or --output FILE.npy for each; got {', '.join(map(str, paths))}"
+            f"the model has {_counted('output', arrays)}: give --output FILE.npz, or "
+            f"--output FILE.npy for each; got {', '.join(map(str, paths))}"
         )
     for path, array in zip(paths, arrays.values(), strict=True):
         with path.open("wb") as file:
             np.save(file, array, allow_pickle=False)
+
+
+def _counted(noun: str, names: Collection[str]) -> str:
+    """How many, and their names: `2 inputs (x, y)`."""
+    plural = "" if len(names) == 1 else "s"
+    return f"{len(names)} {noun}{plural} ({', '.join(names)})"
 
 
 def _add(

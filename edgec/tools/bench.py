@@ -183,7 +183,7 @@ def _check_installed(name: str) -> None:
     missing = [module for module in _NEEDS[name] if find_spec(module) is None]
     if missing:
         raise InvalidInput(
-            f"{name} needs {', '.join(missing)}: pip install 'edgec[bench]'"
+            f"{name} needs {', '.join(missing)}: pip install {' '.join(missing)}"
         )
 
 

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 import edgec
 from edgec.errors import EdgecError, InvalidTarget
@@ -231,8 +232,8 @@ def bench_command(
             f"no engine {', '.join(unknown)}; choose from {', '.join(bench.ENGINES)}",
             param_hint="--against",
         )
-    if others and model.suffix != ".pt2":
-        raise click.UsageError("--against needs the .pt2 file, which others can read")
+    if model.suffix != ".pt2":
+        _check_compiled(others)
     result = bench.bench(
         model,
         others,
@@ -244,6 +245,22 @@ def bench_command(
     if json_file is not None:
         json_file.write_text(json.dumps(result.to_json(), indent=1) + "\n")
     _print_times(result)
+
+
+def _check_compiled(others: Sequence[str]) -> None:
+    """Raise `UsageError` for options of `bench` that a compiled model cannot meet."""
+    if others:
+        raise click.UsageError("--against needs the .pt2 file, which others can read")
+    ctx = click.get_current_context()
+    given = [
+        f"--{name}"
+        for name in ("target", "sparsity")
+        if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT
+    ]
+    if given:
+        raise click.UsageError(
+            f"{' and '.join(given)} is for .pt2 files: a compiled model is what it is"
+        )
 
 
 def _quiet_torch() -> None:
