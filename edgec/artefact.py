@@ -24,13 +24,18 @@ import edgec
 from edgec.convention import Convention
 from edgec.errors import EdgecError, InvalidArtefact
 from edgec.runtime.executable import ProgramSpec, TensorSpec
-from edgec.runtime.tensor_file import TensorFile, read_tensors, write_tensors
+from edgec.runtime.tensor_file import (
+    TensorFile,
+    read_metadata,
+    read_tensors,
+    write_tensors,
+)
 from edgec.target import Target
 
 Array = npt.NDArray[np.generic]
 
 FORMAT = "edgec compiled model"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Grows when the file or what the native entry is called with changes."""
 
 
@@ -52,6 +57,8 @@ class Artefact:
     """Threads that one call shall use; None for as many as the process may."""
     report: Mapping[str, Any]
     """`edgec.report.Report` as plain values."""
+    path: Path | None = None
+    """The file that it was read from; None if it was just made."""
 
     def save(self, path: str | Path) -> None:
         """Write the file; the same model gives the same bytes, apart from timings.
@@ -86,7 +93,7 @@ class Artefact:
         file = read_tensors(Path(path))
         _check_version(path, file.metadata)
         try:
-            return cls._from_file(file)
+            return cls._from_file(file, Path(path))
         except (KeyError, TypeError, ValueError) as error:
             if isinstance(error, EdgecError):
                 raise
@@ -95,7 +102,7 @@ class Artefact:
             ) from error
 
     @classmethod
-    def _from_file(cls, file: TensorFile) -> Artefact:
+    def _from_file(cls, file: TensorFile, path: Path) -> Artefact:
         def part(name: str) -> Any:  # JSON
             return json.loads(file.metadata[name])
 
@@ -107,15 +114,24 @@ class Artefact:
             weights={name: file.tensors[f"weight.{name}"] for name in part("weights")},
             threads=part("threads"),
             report=part("report"),
+            path=path,
         )
+
+
+def is_compiled(path: Path) -> bool:
+    """Whether the file says that it is a compiled model, of whatever version."""
+    try:
+        return read_metadata(path).get("format") == FORMAT
+    except InvalidArtefact:
+        return False
 
 
 def _check_version(path: str | Path, metadata: Mapping[str, str]) -> None:
     """Raise `InvalidArtefact` unless this edgec can read the file."""
     if metadata.get("format") != FORMAT:
         raise InvalidArtefact(
-            f"'{path}' is a safetensors file but no compiled model: its format is "
-            f"{metadata.get('format')!r}, not {FORMAT!r}; make one with edgec compile"
+            f"'{path}' is a safetensors file but no compiled model: its metadata has "
+            f"no format {FORMAT!r}; make one with edgec compile"
         )
     version = metadata.get("format_version")
     if version != str(FORMAT_VERSION):

@@ -128,6 +128,7 @@ class CompiledModel:
 
         stored = dict(self._artefact.report)
         stored["seconds"] = {**stored["seconds"], "load": self._load_seconds}
+        stored["is_loaded"] = self._artefact.path is not None
         return Report.from_json(stored)
 
     def save(self, path: str | Path) -> None:

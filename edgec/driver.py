@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 import time
+import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from io import StringIO
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
+import numpy as np
 import torch
+from torch.utils._pytree import tree_map_only
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.printer import Printer
 
-from edgec.artefact import Array, Artefact
+from edgec.artefact import Array, Artefact, is_compiled
 from edgec.codegen.cache import ObjectCache
 from edgec.codegen.emit import emit_module
 from edgec.codegen.host import host_features
@@ -21,7 +24,7 @@ from edgec.codegen.jit import check_runnable, compile_object, emit_assembly
 from edgec.compiled import CompiledModel
 from edgec.context import EdgecContext
 from edgec.dialects.nn import AnyTensor
-from edgec.errors import InvalidInput
+from edgec.errors import ImportFailed, InvalidInput
 from edgec.importer import ImportedModel, import_model
 from edgec.interpreter.arrays import dtype_of
 from edgec.options import Options
@@ -70,7 +73,7 @@ def compile(
         model: an `nn.Module` (compiled as in `eval()`), a `torch.fx.GraphModule`, an
             `ExportedProgram`, or the path of a `.pt2` file.
         example_inputs: positional inputs as a tuple, keyword inputs as a mapping, or
-            one tensor; not needed for an exported program.
+            one tensor, torch's or numpy's; not needed for an exported program.
         target: a target or its name, such as `native` or `x86-64-v3`.
         threads: threads per call; by default as many as the process may use.
         options: see `Options`.
@@ -110,7 +113,7 @@ def build(
     if threads is not None:
         check_threads(threads)
     clock = _Clock()
-    imported = clock.time("import", lambda: import_model(model, example_inputs))
+    imported = clock.time("import", lambda: _import(model, example_inputs))
     module, ctx = imported.module, imported.ctx
     clock.records += _run_tensor_passes(imported, machine, options, observer)
     layers = describe_layers(module, ctx.weights)
@@ -150,7 +153,7 @@ def emit(
     if form not in get_args(Form):
         raise InvalidInput(f"`form` must be one of {get_args(Form)}, got {form!r}")
     options, machine = _checked(options), _target(target)
-    imported = import_model(model, example_inputs)
+    imported = _import(model, example_inputs)
     module = imported.module
     _run_tensor_passes(imported, machine, options, observer)
     if form == "mlir":
@@ -177,6 +180,49 @@ def ir_text(module: ModuleOp) -> str:
     stream = StringIO()
     Printer(stream=stream).print_op(module)
     return stream.getvalue() + "\n"
+
+
+def _import(model: Model, example_inputs: object) -> ImportedModel:
+    if isinstance(model, str | Path):
+        _check_file(Path(model))
+    return import_model(model, tree_map_only(np.ndarray, _tensor, example_inputs))
+
+
+def _check_file(path: Path) -> None:
+    """Raise `ImportFailed` for a model, but not of `torch.export.save`."""
+    if is_compiled(path):
+        raise ImportFailed(
+            f"'{path}' is already compiled: run it with edgec run or edgec.load, or "
+            "compile the .pt2 file that it was made of"
+        )
+    if _is_pickled(path):
+        raise ImportFailed(
+            f"'{path}' was written by torch.save or torch.jit.save; edgec reads .pt2 "
+            "files: torch.export.save(torch.export.export(model, inputs), 'model.pt2')"
+        )
+
+
+def _is_pickled(path: Path) -> bool:
+    """Whether the file is an archive of torch around a pickle, not a graph."""
+    if not zipfile.is_zipfile(path):
+        return False
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = {name.partition("/")[2] for name in archive.namelist()}
+    except zipfile.BadZipFile:  # torch says what is wrong with it
+        return False
+    return "data.pkl" in names and "archive_format" not in names
+
+
+def _tensor(array: Array) -> torch.Tensor:
+    """An example input of numpy as one of torch; a copy, which may be written to."""
+    try:
+        return torch.as_tensor(array.copy())
+    except (TypeError, ValueError) as error:
+        raise InvalidInput(
+            f"an example input is an array of {array.dtype} and shape {array.shape}; "
+            f"torch cannot take it: {error}"
+        ) from error
 
 
 def _run_tensor_passes(

@@ -9,6 +9,7 @@ from typing import Literal, get_args
 from edgec.errors import InvalidInput
 
 Sparsity = Literal["auto", "ignore", "always"]
+_PATH = (str, os.PathLike, type(None))
 
 
 @dataclass(frozen=True)
@@ -50,12 +51,12 @@ class Options:
                 f"option `sparsity` must be one of {list(get_args(Sparsity))}, "
                 f"got {self.sparsity!r}"
             )
-        if not isinstance(self.cache, str | os.PathLike | None):
-            raise InvalidInput(
-                f"option `cache` must be the path of a folder, got {self.cache!r}"
-            )
         for field in fields(self):
             value = getattr(self, field.name)
+            if field.name == "cache" and not isinstance(value, _PATH):
+                raise InvalidInput(
+                    f"option `cache` must be the path of a folder, got {value!r}"
+                )
             if field.type == "bool" and not isinstance(value, bool):
                 raise InvalidInput(
                     f"option `{field.name}` must be True or False, got {value!r}"

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
 from xdsl.dialects.builtin import ModuleOp, StringAttr
+from xdsl.ir import SSAValue
 
+from edgec.context import WeightStore
 from edgec.dialects import nn, sq
+from edgec.passes.constants import read_constant
 
 
 @dataclass(frozen=True)
@@ -23,6 +28,9 @@ class LayerReport:
     """Of the weight."""
     scheme: str
     """How the weight is stored: `dense`, `pattern`, …"""
+    density: float | None
+    """Weights that are stored, or of a dense one those that are not zero, by all; None
+    for a weight that is computed."""
     kernel: str
     """Family and schedule."""
     stored_bytes: int
@@ -48,6 +56,8 @@ class Report:
     """The largest set of activations that live at one time."""
     is_cached: bool
     """Whether the code came from the cache."""
+    is_loaded: bool = False
+    """Whether the model came from a file."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, for `json.dump`."""
@@ -62,19 +72,27 @@ class Report:
 
     def __str__(self) -> str:
         """A table of the layers and a line of totals."""
-        header = ("layer", "weight", "scheme", "kernel", "kB", "fused", "why")
+        header = (
+            *("layer", "weight", "scheme", "density"),
+            *("kernel", "kB", "fused", "why"),
+        )
         rows = [header, *(_row(layer) for layer in self.layers)]
         widths = [max(len(row[i]) for row in rows) for i in range(len(header))]
         lines = [
             "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True))
             for row in rows
         ]
-        source = "from the cache" if self.is_cached else "compiled"
         lines.append(
-            f"target {self.target}, {source}; arena {self.arena_bytes / 1e6:.2f} MB, "
+            f"target {self.target}, {self._source()}; "
+            f"arena {self.arena_bytes / 1e6:.2f} MB, "
             f"largest live set {self.live_bytes / 1e6:.2f} MB"
         )
         return "\n".join(line.rstrip() for line in lines)
+
+    def _source(self) -> str:
+        if self.is_loaded:
+            return "loaded"
+        return "from the cache" if self.is_cached else "compiled"
 
 
 def _layer_from_json(stored: Mapping[str, Any]) -> LayerReport:
@@ -89,6 +107,7 @@ def _row(layer: LayerReport) -> tuple[str, ...]:
         layer.layer,
         "x".join(map(str, layer.shape)),
         layer.scheme,
+        "" if layer.density is None else f"{layer.density:.3f}",
         layer.kernel,
         f"{layer.stored_bytes / 1e3:.1f}",
         "+".join(layer.epilogue),
@@ -96,7 +115,7 @@ def _row(layer: LayerReport) -> tuple[str, ...]:
     )
 
 
-def describe_layers(module: ModuleOp, weights: Mapping[str, Any]) -> list[LayerReport]:
+def describe_layers(module: ModuleOp, weights: WeightStore) -> list[LayerReport]:
     """A row for each op with weights, at the end of the tensor-level passes."""
     return [
         _describe(op, weights)
@@ -105,17 +124,18 @@ def describe_layers(module: ModuleOp, weights: Mapping[str, Any]) -> list[LayerR
     ]
 
 
-def _describe(op: sq.ConvOp | sq.LinearOp, weights: Mapping[str, Any]) -> LayerReport:
+def _describe(op: sq.ConvOp | sq.LinearOp, weights: WeightStore) -> LayerReport:
     path, why = op.attributes.get("nn.path"), op.attributes.get("sq.why")
     owner = op.weight.owner
     shape = nn.shape_of(op.weight)
-    scheme, stored = "dense", 4
-    for size in shape:
-        stored *= size
+    size = math.prod(shape)
     if isinstance(owner, sq.WeightOp):
-        scheme = owner.encoding.scheme()
-        names = owner.resource_names().values()
-        stored = sum(weights[name].nbytes for name in names)
+        scheme, names = owner.encoding.scheme(), owner.resource_names()
+        stored = sum(weights[name].nbytes for name in names.values())
+        density = weights[names["weight"]].size / size
+    else:
+        scheme, stored = "dense", 4 * size
+        density = _nonzero_share(op.weight, weights)
     kernel = op.kernel.family.data if op.kernel is not None else op.name
     if op.kernel is not None and op.kernel.settings:
         settings = sorted(op.kernel.settings.items())
@@ -125,11 +145,18 @@ def _describe(op: sq.ConvOp | sq.LinearOp, weights: Mapping[str, Any]) -> LayerR
         kind=op.name,
         shape=shape,
         scheme=scheme,
+        density=density,
         kernel=kernel,
         stored_bytes=stored,
         epilogue=_epilogue(op.epilogue),
         why=why.data if isinstance(why, StringAttr) else "",
     )
+
+
+def _nonzero_share(weight: SSAValue, weights: WeightStore) -> float | None:
+    """Of a constant: a pruned layer that runs dense shows in the report."""
+    array = read_constant(weight, weights)
+    return None if array is None else np.count_nonzero(array) / array.size
 
 
 def _epilogue(steps: Iterable[object]) -> tuple[str, ...]:

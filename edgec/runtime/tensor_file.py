@@ -8,14 +8,16 @@ they stand. And the metadata holds a digest of all else, so that damage is found
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import mmap
+import os
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -49,7 +51,9 @@ _NAMES: Mapping[np.dtype[np.generic], str] = {
 }
 _LENGTH_BYTES = 8
 _MAX_HEADER_BYTES = 100_000_000  # the limit of the format
+_METADATA = "__metadata__"
 _DIGEST = "digest"
+_ZIP = b"PK\x03\x04"
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,9 @@ def write_tensors(path: Path, content: TensorFile) -> None:
 
     The same content gives the same bytes. Raises `OSError` if it cannot be written.
     """
+    if not path.parent.is_dir():
+        reason = f"there is no folder '{path.parent}'"
+        raise FileNotFoundError(errno.ENOENT, reason, str(path))
     arrays = [
         (name, np.asarray(array, order="C"))
         for name, array in sorted(content.tensors.items(), key=_place)
@@ -100,42 +107,96 @@ def write_tensors(path: Path, content: TensorFile) -> None:
 def read_tensors(path: Path) -> TensorFile:
     """Map a file; its arrays are read-only views into the mapping.
 
-    Raises `InvalidArtefact` if it cannot be read, is no file of this format, or is
-    damaged.
+    Raises `InvalidArtefact` if it cannot be read, is no file of this format, was
+    written by others, or is damaged.
     """
+    memory = _map(path)
+    header, start = _header(path, memory)
+    data = np.frombuffer(memory, np.uint8, offset=start)
     try:
-        return _parse(_map(path))
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise InvalidArtefact(f"'{path}' cannot be read: {reason}") from error
+        return _parse(path, header, data)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        hint = "; compile it first" if path.suffix == ".pt2" else ""
         raise InvalidArtefact(
-            f"'{path}' is damaged or no compiled model: {error}{hint}"
+            f"'{path}' is damaged: its header does not describe its content"
         ) from error
 
 
+def read_metadata(path: Path) -> Mapping[str, str]:
+    """The metadata alone, which says what a file is; damage in it is not looked for.
+
+    Raises `InvalidArtefact` if it cannot be read or is no file of this format.
+    """
+    return _metadata(path, _header(path, _map(path))[0])
+
+
 def _map(path: Path) -> mmap.mmap:
-    with path.open("rb") as file:
-        return mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
+    try:
+        with path.open("rb") as file:
+            if file.seek(0, os.SEEK_END) == 0:
+                raise InvalidArtefact(f"'{path}' is empty")
+            return mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise InvalidArtefact(f"'{path}' cannot be read: {reason}") from error
 
 
-def _parse(memory: mmap.mmap) -> TensorFile:
-    """The content of a file; any of several errors if it is damaged."""
+def _header(path: Path, memory: mmap.mmap) -> tuple[dict[str, Any], int]:
+    """The header, and where the bytes begin."""
+    if memory[:4] == _ZIP:
+        raise InvalidArtefact(
+            f"'{path}' is no compiled model but a zip archive, as .pt2 files are; "
+            "compile it first"
+        )
     size = int.from_bytes(memory[:_LENGTH_BYTES], "little")
     start = _LENGTH_BYTES + size
     if len(memory) < _LENGTH_BYTES or size > _MAX_HEADER_BYTES or start > len(memory):
-        raise ValueError(f"no header in {len(memory)} bytes")
-    header = json.loads(memory[_LENGTH_BYTES:start])
-    metadata: dict[str, str] = dict(header["__metadata__"])
-    found = metadata.pop(_DIGEST, None)
-    header["__metadata__"] = metadata
-    data = np.frombuffer(memory, np.uint8, offset=start)
-    digest = _Digest(header)
+        raise InvalidArtefact(
+            f"'{path}' is truncated or no compiled model: no header is in its "
+            f"{len(memory)} bytes"
+        )
+    try:
+        header = json.loads(memory[_LENGTH_BYTES:start])
+    except ValueError as error:  # of JSON or of UTF-8
+        raise InvalidArtefact(
+            f"'{path}' is damaged or no compiled model: its header is not JSON"
+        ) from error
+    if not isinstance(header, dict):
+        raise InvalidArtefact(
+            f"'{path}' is damaged or no compiled model: its header is not a JSON object"
+        )
+    return cast("dict[str, Any]", header), start  # JSON has no other keys
+
+
+def _metadata(path: Path, header: Mapping[str, Any]) -> dict[str, str]:
+    """What the header says about the whole file."""
+    metadata = header.get(_METADATA, {})
+    if not isinstance(metadata, dict) or _DIGEST not in metadata:
+        raise InvalidArtefact(
+            f"'{path}' is a safetensors file but no compiled model: edgec did not "
+            "write it, or its header is damaged"
+        )
+    return cast("dict[str, str]", metadata)  # the format has nothing but text in it
+
+
+def _parse(
+    path: Path, header: Mapping[str, Any], data: npt.NDArray[np.uint8]
+) -> TensorFile:
+    """The content of a file; several errors if the header is of something else."""
+    metadata = dict(_metadata(path, header))
+    found = metadata.pop(_DIGEST)
+    entries = {name: entry for name, entry in header.items() if name != _METADATA}
+    size = max((entry["data_offsets"][1] for entry in entries.values()), default=0)
+    if data.size < size:
+        raise InvalidArtefact(
+            f"'{path}' is truncated: {data.size:,} of {size:,} bytes of arrays are left"
+        )
+    digest = _Digest({**header, _METADATA: metadata})
     digest.update(data)
     if found != digest.hex():
-        raise ValueError(f"its digest is {digest.hex()}, written down is {found}")
-    entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
+        raise InvalidArtefact(
+            f"'{path}' is damaged: its content does not have the digest that was "
+            "written with it"
+        )
     tensors = {name: _view(data, entry) for name, entry in entries.items()}
     return TensorFile(metadata, tensors)
 

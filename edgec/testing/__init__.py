@@ -4,8 +4,8 @@
     def test_my_pass(case: Case) -> None:
         assert_pass_preserves(MyPass(), *case, rtol=1e-5)
 
-The strategies, `nn_modules` and its `STEPS`, need hypothesis; the rest does not. Exports
-are loaded on first use.
+The strategies, `nn_modules` and its `STEPS`, need hypothesis; the rest does not.
+Exports are loaded on first use.
 """
 
 from __future__ import annotations

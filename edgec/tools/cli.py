@@ -259,7 +259,7 @@ def _check_compiled(others: Sequence[str]) -> None:
     ]
     if given:
         raise click.UsageError(
-            f"{' and '.join(given)} is for .pt2 files: a compiled model is what it is"
+            f"{', '.join(given)}: only for .pt2 files, as MODEL is compiled already"
         )
 
 

@@ -112,6 +112,20 @@ def test_other_structures(change: Any, message: str) -> None:
         imported(*args, **kwargs)
 
 
+def test_numbers_of_inputs(model: edgec.CompiledModel) -> None:
+    pair = edgec.compile(Call(torch.add), (X, X), threads=1, options=NO_CACHE)
+    for compiled, inputs, message in (
+        (model, (), r"takes 1 input \(input\), got 0"),
+        (model, (X, X), r"takes 1 input \(input\), got 2"),
+        (pair, (X,), r"takes 2 inputs \(\w+, \w+\), got 1"),
+        (pair, ((X, X),), r"takes 2 inputs \(\w+, \w+\), got 1"),
+    ):
+        with pytest.raises(InvalidInput, match=message):
+            compiled(*inputs)
+    with pytest.raises(InvalidInput, match=r"must be positional.*\['x'\]"):
+        model(x=X)
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
@@ -141,11 +155,25 @@ def test_options() -> None:
         Options(verify=1)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("cache", [3, True, b"folder"])
+def test_cache_folders_are_paths(cache: Any) -> None:
+    with pytest.raises(InvalidInput, match="`cache` must be the path of a folder, got"):
+        Options(cache=cache)
+
+
 def test_a_cache_folder_that_is_a_file(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.touch()
     with pytest.raises(InvalidInput, match="is not a folder"):
         edgec.compile(nn.ReLU(), X, options=Options(cache=file))
+
+
+@pytest.mark.parametrize(
+    "array", [np.array([None]), X.numpy().astype(">f4"), np.array(["x"])]
+)
+def test_example_arrays_that_torch_does_not_know(array: Any) -> None:
+    with pytest.raises(InvalidInput, match=f"array of {array.dtype} and shape"):
+        edgec.compile(nn.ReLU(), array)
 
 
 def test_empty_example_inputs() -> None:
@@ -178,6 +206,33 @@ def test_a_truncated_model(tmp_path: Path) -> None:
     path.write_bytes(content[: len(content) // 2])
     with pytest.raises(ImportFailed, match="cannot be read as a torch"):
         edgec.compile(path)
+
+
+@pytest.mark.parametrize("content", ["module", "weights", "script"])
+def test_other_files_of_torch(tmp_path: Path, content: str) -> None:
+    path, linear = tmp_path / "model.pt2", nn.Linear(3, 3)
+    if content == "script":
+        torch.jit.save(torch.jit.trace(linear, sample(2, 3)), path)
+    else:
+        torch.save(linear if content == "module" else linear.state_dict(), path)
+    message = r"model\.pt2' was written by torch\.save .*torch\.export\.save\(torch"
+    with pytest.raises(ImportFailed, match=message):
+        edgec.compile(path)
+
+
+def test_compiling_twice(model: edgec.CompiledModel, tmp_path: Path) -> None:
+    path = tmp_path / "model.edgec"
+    model.save(path)
+    for each in (path, str(path)):
+        with pytest.raises(ImportFailed, match=r"model\.edgec' is already compiled"):
+            edgec.compile(each)
+
+
+def test_saving_to_a_folder_that_is_missing(
+    model: edgec.CompiledModel, tmp_path: Path
+) -> None:
+    with pytest.raises(FileNotFoundError, match=r"there is no folder '.*/none'"):
+        model.save(tmp_path / "none" / "model.edgec")
 
 
 def test_missing_files(tmp_path: Path) -> None:

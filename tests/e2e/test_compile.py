@@ -256,6 +256,33 @@ def test_a_pruned_model(sparsity: str) -> None:
         assert any(kernel.startswith("pattern") for kernel in kernels)
 
 
+@pytest.mark.parametrize("sparsity", ["auto", "ignore", "always"])
+def test_density_is_reported_whatever_runs(sparsity: str) -> None:
+    report = compile_pruned(sparsity=sparsity).report()
+    weights = [w.detach() for w in pruned().parameters() if w.dim() == 4]
+    shares = [int(w.count_nonzero()) / w.numel() for w in weights]
+    assert min(shares) == pytest.approx(0.125, abs=0.01)
+    assert [layer.density for layer in report.layers] == pytest.approx(shares)
+    header, *rows = str(report).splitlines()[: len(weights) + 1]
+    start = header.index("density")
+    assert [row[start:].split()[0] for row in rows] == [f"{s:.3f}" for s in shares]
+
+
+def test_example_inputs_of_numpy() -> None:
+    image = sample(2, 2, 5, 6)
+    more = {"pair": [sample(2, 4), sample(2, 1, 1, 1, seed=1)]}
+    gain = sample(1, seed=2)
+    model = seeded(Several).eval()
+    mixed = {
+        "image": image.numpy()[::-1, ::-1],
+        "more": {"pair": [more["pair"][0].numpy(), more["pair"][1]]},
+        "gain": gain.numpy(),
+    }
+    ours = edgec.compile(model, mixed, threads=1, options=NO_CACHE)
+    found = ours(image=image, more=more, gain=gain)
+    assert_near(found, eager(model, image, more, gain=gain))
+
+
 TOGGLES = [field.name for field in fields(Options) if field.type == "bool"]
 
 
@@ -288,8 +315,9 @@ def test_a_reshape_between_convolutions() -> None:
 
 def test_the_second_time_comes_from_the_cache(tmp_path: Path) -> None:
     options = Options(cache=tmp_path)
+    as_text = Options(cache=str(tmp_path))
     first = edgec.compile(pruned(), PRUNED_INPUT, threads=1, options=options)
-    again = edgec.compile(pruned(), PRUNED_INPUT, threads=1, options=options)
+    again = edgec.compile(pruned(), PRUNED_INPUT, threads=1, options=as_text)
     assert not first.report().is_cached
     assert again.report().is_cached
     assert torch.equal(first(PRUNED_INPUT), again(PRUNED_INPUT))

@@ -83,23 +83,68 @@ def test_a_changed_byte_is_noticed_or_means_nothing(
     assert_equal(found, content)  # spaces after the header, case of digits in it
 
 
-@pytest.mark.parametrize("place", [0, 3, 9, 100, -1, -100])
-def test_damage_is_noticed(tmp_path: Path, place: int) -> None:
+@pytest.mark.parametrize(
+    ("place", "flip", "reason"),
+    [
+        (0, 4, "its header is not JSON"),  # of which four bytes are missing
+        (3, 4, "truncated or no compiled model: no header is in its 984 bytes"),
+        (9, 128, "its header is not JSON"),
+        (10, 4, "edgec did not write it, or its header is damaged"),
+        (8, 0x20, "its header is not JSON"),
+        (100, 4, "the digest that was written"),
+        (-1, 4, "the digest that was written"),
+        (-100, 4, "the digest that was written"),
+    ],
+)
+def test_damage_is_noticed(tmp_path: Path, place: int, flip: int, reason: str) -> None:
     path = tmp_path / "x.safetensors"
     write_tensors(path, TensorFile({"a": "b"}, {"w": np.ones(99)}))
     data = bytearray(path.read_bytes())
-    data[place] ^= 4
+    data[place] ^= flip
     path.write_bytes(data)
-    with pytest.raises(InvalidArtefact, match="is damaged or no compiled model"):
+    with pytest.raises(
+        InvalidArtefact, match=rf"x\.safetensors' is .*{reason}"
+    ) as info:
         read_tensors(path)
+    assert len(str(info.value).splitlines()) == 1
 
 
-@pytest.mark.parametrize("size", [0, 1, 7, 8, 20, -1])
-def test_truncation_is_noticed(tmp_path: Path, size: int) -> None:
+@pytest.mark.parametrize(
+    ("size", "reason"),
+    [
+        (0, "is empty"),
+        (1, "no header is in its 1 bytes"),
+        (7, "no header is in its 7 bytes"),
+        (8, "no header is in its 8 bytes"),
+        (20, "no header is in its 20 bytes"),
+        (-1, "is truncated: 791 of 792 bytes of arrays are left"),
+        (-792, "is truncated: 0 of 792 bytes of arrays are left"),
+    ],
+)
+def test_truncation_is_noticed(tmp_path: Path, size: int, reason: str) -> None:
     path = tmp_path / "x.safetensors"
     write_tensors(path, TensorFile({"a": "b"}, {"w": np.ones(99)}))
     path.write_bytes(path.read_bytes()[:size])
-    with pytest.raises(InvalidArtefact, match="is damaged or no compiled model"):
+    with pytest.raises(InvalidArtefact, match=rf"x\.safetensors' .*{reason}"):
+        read_tensors(path)
+
+
+@pytest.mark.parametrize(
+    ("header", "reason"),
+    [
+        ("3", "its header is not a JSON object"),
+        ('{"__metadata__": 3}', "edgec did not write it"),
+        ('{"__metadata__": {"digest": "0"}, "w": 3}', "does not describe its content"),
+        (
+            '{"__metadata__": {"digest": "0"}, "w": {"data_offsets": [0, "4"]}}',
+            "does not describe its content",
+        ),
+    ],
+)
+def test_headers_of_something_else(tmp_path: Path, header: str, reason: str) -> None:
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(len(header).to_bytes(8, "little") + header.encode() + bytes(9))
+    with pytest.raises(InvalidArtefact, match=rf"x\.safetensors' is .*{reason}"):
         read_tensors(path)
 
 
@@ -133,6 +178,12 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
     assert [each.name for each in tmp_path.iterdir()] == [path.name]
 
 
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "none" / "x.safetensors"
+    with pytest.raises(FileNotFoundError, match=r"there is no folder '.*/none': '.*x"):
+        write_tensors(path, TensorFile({}, {}))
+
+
 # Compiled models
 
 
@@ -152,7 +203,9 @@ def test_a_saved_model_computes_the_same(artefact: Artefact, tmp_path: Path) -> 
     assert loaded.inputs == fresh.inputs
     assert loaded.outputs == fresh.outputs
     mine, theirs = loaded.report(), fresh.report()
-    assert replace(mine, seconds={}) == replace(theirs, seconds={})
+    assert "target native, compiled; arena" in str(theirs)
+    assert "target native, loaded; arena" in str(mine)
+    assert replace(mine, seconds={}, is_loaded=False) == replace(theirs, seconds={})
     assert mine.seconds.keys() == theirs.seconds.keys()
 
 
@@ -265,7 +318,23 @@ def test_another_version(artefact: Artefact, tmp_path: Path) -> None:
 def test_other_safetensors_files(tmp_path: Path) -> None:
     path = tmp_path / "weights.safetensors"
     write_tensors(path, TensorFile({}, {"w": np.zeros(3)}))
-    with pytest.raises(InvalidArtefact, match="its format is None, not 'edgec"):
+    with pytest.raises(InvalidArtefact, match="has no format 'edgec compiled model'"):
+        edgec.load(path)
+    for metadata in (None, {"format": "pt"}):
+        # Its path type, PathLike, is generic and given without a parameter.
+        tensors.save_file(  # pyright: ignore[reportUnknownMemberType]
+            {"w": np.zeros(3)}, path, metadata
+        )
+        message = r"weights\.safetensors' is a safetensors file but no compiled model"
+        with pytest.raises(InvalidArtefact, match=message):
+            edgec.load(path)
+
+
+def test_a_model_that_is_not_compiled(tmp_path: Path) -> None:
+    path = tmp_path / "m.pt2"
+    torch.export.save(torch.export.export(nn.ReLU(), (sample(3),)), path)
+    message = r"m\.pt2' is no compiled model but a zip archive, .* compile it first"
+    with pytest.raises(InvalidArtefact, match=message):
         edgec.load(path)
 
 

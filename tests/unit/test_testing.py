@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -13,6 +15,7 @@ from xdsl.dialects.builtin import ModuleOp, StringAttr
 from xdsl.ir import SSAValue
 from xdsl.rewriter import Rewriter
 
+import edgec.testing
 from edgec.dialects import nn
 from edgec.errors import InvalidInput
 from edgec.passes.base import ReportingPass
@@ -26,6 +29,38 @@ from edgec.testing import (
 )
 
 X = np.array([[-1, 2, 3]], np.float32)
+
+_WITHOUT_HYPOTHESIS = """
+import sys
+sys.modules["hypothesis"] = None
+from edgec.testing import Case, assert_pass_preserves, assert_results_close, op_case
+for name in ("nn_modules", "STEPS"):
+    try:
+        getattr(__import__("edgec.testing").testing, name)
+    except ModuleNotFoundError as error:
+        print(error)
+"""
+
+
+def test_only_the_strategies_need_hypothesis() -> None:
+    result = subprocess.run(
+        [sys.executable, "-c", _WITHOUT_HYPOTHESIS],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert result.stdout.splitlines() == [
+        "edgec.testing.nn_modules needs hypothesis: pip install hypothesis",
+        "edgec.testing.STEPS needs hypothesis: pip install hypothesis",
+    ]
+
+
+def test_exports_are_there() -> None:
+    assert dir(edgec.testing) == sorted(edgec.testing.__all__)
+    for name in edgec.testing.__all__:
+        assert getattr(edgec.testing, name) is not None
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        _ = edgec.testing.nothing
 
 
 @dataclass(frozen=True)
