@@ -6,6 +6,8 @@ import re
 import tomllib
 from pathlib import Path
 
+from edgec.dialects import sq
+from edgec.kernels.lower_conv import SETTINGS
 from edgec.options import Options
 from edgec.pipeline import kernel_passes, tensor_passes
 from edgec.target import Target
@@ -40,6 +42,19 @@ def test_every_option_is_in_the_table() -> None:
     rows = re.findall(r"(?m)^\| `(\w+)` \| `(.*?)` \|", section)
     defaults = {name: repr(value) for name, value in vars(Options()).items()}
     assert {name: text.replace('"', "'") for name, text in rows} == defaults
+
+
+def test_every_kernel_and_schedule_is_explained() -> None:
+    page = (DOCS / "usage.md").read_text()
+    section = page.partition("## What was made of it\n")[2].partition("\n## ")[0]
+    tables = {
+        table.partition(" |")[0]: set(re.findall(r"`([\w.]+)`", first))
+        for table in re.findall(r"(?ms)^\| (.*?)^$", section)
+        for first in ["".join(re.findall(r"(?m)^\| (`.*?`) \|", table))]
+    }
+    assert tables["kernel"] == {*SETTINGS, sq.LinearOp.name}
+    assert tables["in a schedule"] == set[str]().union(*SETTINGS.values())
+    assert {"dense", "pattern", "unstructured"} <= tables["scheme"]
 
 
 def test_every_word_of_the_glossary_is_used() -> None:
