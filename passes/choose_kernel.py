@@ -11,8 +11,9 @@ decode the weights to a dense constant. Linear layers have a family for few rows
 depthwise layers have one of their own. The choice and the prediction stand in `kernel`
 and `sq.why`.
 
-Invariants: needs `sq.conv` and `sq.linear` (after `fuse`); leaves every `sq.conv` of
-rank 4 and every `sq.linear` with encoded weights with a `kernel`. Values do not change.
+Invariants: needs `sq.conv` of rank 4 or 5 and `sq.linear` (after `fuse`); leaves every
+`sq.conv` and every `sq.linear` with encoded weights with a `kernel`. Values do not
+change.
 
 Source: the rule is this project's; the cost model counts ports as in Agner Fog's
 microarchitecture manual.
@@ -40,12 +41,12 @@ def check_ranks(module: ModuleOp) -> None:
     layers = [
         f"{layer_of(op)} (weight {'x'.join(map(str, nn.shape_of(op.weight)))})"
         for op in module.walk()
-        if isinstance(op, sq.ConvOp) and len(nn.shape_of(op.weight)) != 4
+        if isinstance(op, sq.ConvOp) and len(nn.shape_of(op.weight)) not in (4, 5)
     ]
     if layers:
         raise PassFailed(
-            "kernels need convolutions of rank 4: canonicalize-nn brings 1-D ones to "
-            f"it, 3-D ones are not supported; found {', '.join(layers)}"
+            "kernels need convolutions of rank 4 or 5, to which canonicalize-nn brings "
+            f"1-D ones; found {', '.join(layers)}"
         )
 
 

@@ -14,9 +14,9 @@ least weights, each counted with the time of a multiply-add in its kernel
 (`PATTERN_COST`, `COLUMN_COST`). A weight with more nonzeros than `max_density` is not
 looked at further. The reason for each choice stands on the layer as `sq.why`.
 
-Invariants: needs `nn`; leaves `nn` and `sq.weight`. Values do not change. Grouped
-convolutions, those that are not 2-D, layers whose weight is computed and all but
-float32 stay dense.
+Invariants: needs `nn`; leaves `nn` and `sq.weight`. Values do not change. Only 2-D
+convolutions have patterns, 3-D ones have columns. Grouped convolutions, layers whose
+weight is computed and all but float32 stay dense.
 
 Source: PatDNN (ASPLOS 2020), section 5.3 (FKW); GRIM (TPAMI 2021), section 4, YOLObile
 (AAAI 2021), RT3D (AAAI 2021) and RTMobile (DAC 2020) for the blocks.
@@ -55,7 +55,8 @@ def assess(weight: AnyArray, max_density: float) -> Scheme:
     kept = np.count_nonzero(weight) / max(weight.size, 1)
     if kept > max_density:
         return fkw.Dense(f"{kept:.0%} of the weights are not zero")
-    pattern = fkw.detect(weight)
+    # There is no pattern kernel for other than 2-D convolutions.
+    pattern = fkw.detect(weight) if weight.ndim == 4 else None
     found: list[fkw.PatternScheme | columns.ColumnScheme] = []
     if isinstance(pattern, fkw.PatternScheme):
         found.append(pattern)
@@ -103,8 +104,8 @@ def unfit_reason(op: Layer) -> str | None:
     if not isinstance(op.weight.owner, nn.ConstantOp):
         return "the weight is computed"
     if isinstance(op, nn.ConvOp):
-        if len(type_.get_shape()) != 4:
-            return f"the weight has rank {len(type_.get_shape())}, not 4"
+        if len(type_.get_shape()) not in (4, 5):
+            return f"the weight has rank {len(type_.get_shape())}, not 4 or 5"
         if op.groups.value.data != 1:
             return f"it has {op.groups.value.data} groups"
     if str(type_.element_type) != "f32":

@@ -7,14 +7,15 @@ right register block depends on the size of the plane: at 7x7 a tile of 3 vector
 half.
 
 How: (1) tensors that flat-position convolutions tie together form groups of one pitch,
-the longest that a member needs (`analysis.rows`); (2) each tensor gets the gaps that
-its readers need; (3) `sq.convert_layout` is inserted where a layout cannot be had for
-nothing: a caller's own input, a result, a reshape between tensors with gaps, and the
-split into phases before a stride; (4) each convolution gets the register block, or the
-tile and channel block, with the fewest predicted cycles (`edgec.kernels.cost`).
+the longest that a member needs (`analysis.rows`), and with depth of one number of rows
+from slice to slice; (2) each tensor gets the gaps that its readers need; (3)
+`sq.convert_layout` is inserted where a layout cannot be had for nothing: a caller's own
+input, a result, a reshape between tensors with gaps, and the split into phases before a
+stride; (4) each convolution gets the register block, or the tile and channel block,
+with the fewest predicted cycles (`edgec.kernels.cost`).
 
 Invariants: needs a `kernel` on every `sq.conv` (after `choose-kernel`); leaves
-schedules in them and layouts on rank-4 tensors; arguments and results of the function
+schedules in them and layouts on their tensors; arguments and results of the function
 stay plain. Values do not change.
 
 Source: PatDNN (ASPLOS 2020), section 5.5 (parameter tuning by a model); the layout is
@@ -23,6 +24,7 @@ this project's.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -71,39 +73,48 @@ class Machine:
     l2_bytes: int
 
 
-def dense_schedule(op: sq.ConvOp, pitch: int, machine: Machine) -> dict[str, int]:
+def positions_of(op: sq.ConvOp) -> int:
+    """Positions of a plane that a flat-position kernel computes."""
+    result = layout(op.result)
+    return result.rows * result.pitch
+
+
+def dense_schedule(op: sq.ConvOp, machine: Machine) -> dict[str, int]:
     """Register block and tiles per unit of a dense convolution."""
-    weight, result = nn.shape_of(op.weight), nn.shape_of(op.result)
-    groups = op.groups.value.data
-    positions, filters = result[2] * pitch, weight[0] // groups
-    columns = weight[1] * weight[2] * weight[3]
+    weight = nn.shape_of(op.weight)
     block = best_block(
-        machine.registers, positions=positions, filters=filters, columns=columns
+        machine.registers,
+        positions=positions_of(op),
+        filters=weight[0] // op.groups.value.data,
+        columns=math.prod(weight[1:]),
     )
-    return _flat_schedule(op, block, pitch, machine)
+    return _flat_schedule(op, block, machine)
 
 
 def columns_schedule(
-    op: sq.ConvOp, encoding: sq.ColumnsAttr, pitch: int, machine: Machine
+    op: sq.ConvOp, encoding: sq.ColumnsAttr, machine: Machine
 ) -> dict[str, int]:
     """Register block and tiles per unit of a convolution in compressed columns."""
-    result = nn.shape_of(op.result)
-    layer = column_layer(op, encoding, result[2] * pitch)
+    layer = column_layer(op, encoding, positions_of(op))
     block = best_columns_block(layer, machine.registers)
-    return _flat_schedule(op, block, pitch, machine)
+    return _flat_schedule(op, block, machine)
 
 
 def _flat_schedule(
-    op: sq.ConvOp, block: RegisterBlock, pitch: int, machine: Machine
+    op: sq.ConvOp, block: RegisterBlock, machine: Machine
 ) -> dict[str, int]:
-    """Tiles per unit: many units, and what a unit reads stays in L2."""
+    """Tiles per unit: many units, and what a unit reads stays in L2.
+
+    Rows of one slice are shared by neighbouring tiles, slices are too far apart.
+    """
     weight, result = nn.shape_of(op.weight), nn.shape_of(op.result)
     groups = op.groups.value.data
     tile = block.vectors * machine.registers.lanes
-    tiles = max(1, result[2] * pitch // tile)
+    tiles = max(1, positions_of(op) // tile)
     units = result[0] * groups * -(-weight[0] // groups // block.filters)
     chunks = min(tiles, max(1, -(-CHUNK_UNITS // units)))
-    in_l2 = max(1, machine.l2_bytes // 2 // (weight[1] * tile * 4))
+    planes = weight[1] * math.prod(weight[2:-2])
+    in_l2 = max(1, machine.l2_bytes // 2 // (planes * tile * 4))
     chunk = min(-(-tiles // chunks), in_l2)
     return {"filters": block.filters, "vectors": block.vectors, "chunk": chunk}
 
@@ -238,7 +249,7 @@ def plain_results(module: ModuleOp) -> int:
 
 @dataclass(frozen=True)
 class LayoutTuning(ReportingPass):
-    """Give rank-4 tensors layouts and convolutions schedules.
+    """Give the tensors of convolutions layouts, and convolutions schedules.
 
     **Before**
 
@@ -300,14 +311,13 @@ class LayoutTuning(ReportingPass):
             return counts
         counts["conversions"] += copy_fixed(convs)
         groups = row_groups(op)
-        pitches = [groups.pitch(conv.result) for conv in convs]
         phases = [
-            phase_layout(conv, pitch) if is_split(conv) else None
-            for conv, pitch in zip(convs, pitches, strict=True)
+            phase_layout(conv, groups.grid(conv.result)) if is_split(conv) else None
+            for conv in convs
         ]
         for value in list(groups.parent):
             shape, gaps = nn.shape_of(value), groups.gaps_of(value)
-            encoding = place(shape, gaps, groups.pitch(value))
+            encoding = place(shape, gaps, groups.grid(value))
             if encoding is not None:
                 old = nn.tensor_type(value)
                 type_ = TensorType(old.element_type, shape, encoding)
@@ -315,13 +325,13 @@ class LayoutTuning(ReportingPass):
                 counts["layouts"] += 1
         counts["conversions"] += plain_reshapes(op)
         counts["conversions"] += split_phases(convs, phases)
-        for conv, pitch in zip(convs, pitches, strict=True):
-            self._schedule(conv, machine, pitch)
+        for conv in convs:
+            self._schedule(conv, machine)
             counts["schedules"] += 1
         counts["conversions"] += plain_results(op)
         return counts
 
-    def _schedule(self, op: sq.ConvOp, machine: Machine, pitch: int) -> None:
+    def _schedule(self, op: sq.ConvOp, machine: Machine) -> None:
         assert op.kernel is not None
         family = op.kernel.family.data
         encoding = nn.tensor_type(op.weight).encoding
@@ -332,9 +342,9 @@ class LayoutTuning(ReportingPass):
             )
         elif family == "columns":
             assert isinstance(encoding, sq.ColumnsAttr)
-            settings = columns_schedule(op, encoding, pitch, machine)
+            settings = columns_schedule(op, encoding, machine)
         elif family == "depthwise":
             settings = {"vectors": 4}
         else:
-            settings = dense_schedule(op, pitch, machine)
+            settings = dense_schedule(op, machine)
         op.properties["kernel"] = sq.KernelAttr.of(family, settings)

@@ -17,6 +17,7 @@ from edgec.kernels.layout import Layout
 from edgec.kernels.positions import row_mask
 from edgec.target import Target
 from tests.convs import (
+    DEEP_STRIDES,
     Array,
     Epilogue,
     Floats,
@@ -101,11 +102,32 @@ def flat_buffers(case: Case, x: Floats, w: Floats, bias: Floats | None) -> list[
     buffers: list[Array] = [put(case.source, x), w.reshape(-1)]
     if bias is not None:
         buffers.append(bias)
-    if case.result.row_gap:
+    if case.result.has_gaps_inside:
         buffers.append(row_mask(case.result))
     return buffers
 
 
+deep, deep_ungrouped = (
+    conv_shapes(
+        grouped=grouped,
+        most_channels=12,
+        most_size=9,
+        most_kernel=3,
+        strides=DEEP_STRIDES,
+    )
+    for grouped in (True, False)
+)
+"""3-D convolutions."""
+small_deep, small_deep_ungrouped = (
+    conv_shapes(
+        grouped=grouped,
+        most_channels=2,
+        most_size=4,
+        most_kernel=2,
+        strides=DEEP_STRIDES,
+    )
+    for grouped in (True, False)
+)
 small = conv_shapes(most_channels=3, most_size=6, most_kernel=3)
 small_ungrouped = conv_shapes(
     grouped=False, most_channels=3, most_size=6, most_kernel=3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from unittest.mock import patch
@@ -46,45 +47,52 @@ class Shape:
 
     batch: int
     channels: int
-    size: tuple[int, int]
+    size: tuple[int, ...]
+    """Rows and columns; slices before them in 3-D."""
     filters: int
     groups: int
     window: Window
 
     @property
-    def input(self) -> tuple[int, int, int, int]:
+    def input(self) -> tuple[int, ...]:
         """Of the input."""
         return (self.batch, self.channels, *self.size)
 
     @property
-    def weight(self) -> tuple[int, int, int, int]:
+    def weight(self) -> tuple[int, ...]:
         """Of the weight."""
         return (self.filters, self.channels // self.groups, *self.window.kernel)
 
     @property
-    def output(self) -> tuple[int, int, int, int]:
+    def output(self) -> tuple[int, ...]:
         """Of the result."""
         return (self.batch, self.filters, *_output_size(self.size, self.window))
 
     @property
     def taps(self) -> int:
         """Positions of the window."""
-        return self.window.kernel[0] * self.window.kernel[1]
+        return math.prod(self.window.kernel)
 
 
-def _output_size(size: tuple[int, int], window: Window) -> tuple[int, int]:
-    rows, columns = (
+def _output_size(size: tuple[int, ...], window: Window) -> tuple[int, ...]:
+    return tuple(
         (size[a] + window.low[a] + window.high[a] - _extent(window, a))
         // window.stride[a]
         + 1
-        for a in (0, 1)
+        for a in range(len(size))
     )
-    return rows, columns
 
 
 def _extent(window: Window, axis: int) -> int:
     """Positions from the first tap to the last."""
     return window.dilation[axis] * (window.kernel[axis] - 1) + 1
+
+
+STRIDES = ((1, 1), (1, 1), (2, 2), (1, 2), (3, 2))
+DEEP_STRIDES = (
+    *((1, 1, 1), (1, 1, 1), (1, 2, 2), (2, 1, 1), (2, 2, 2)),
+    *((3, 1, 2), (1, 3, 2), (2, 3, 1)),
+)
 
 
 @st.composite
@@ -96,20 +104,24 @@ def conv_shapes(
     most_channels: int = 40,
     most_size: int = 20,
     most_kernel: int = 5,
-    strides: Sequence[tuple[int, int]] = ((1, 1), (1, 1), (2, 2), (1, 2), (3, 2)),
+    strides: Sequence[tuple[int, ...]] = STRIDES,
 ) -> Shape:
-    """Shapes with every kind of window; padding may be larger than the window."""
+    """Shapes with every kind of window; padding may be larger than the window.
 
-    def pair(low: int, high: int) -> tuple[int, int]:
-        return draw(st.integers(low, high)), draw(st.integers(low, high))
-
-    size, kernel = pair(1, most_size), pair(1, most_kernel)
+    They have as many axes as `strides`.
+    """
     stride = draw(st.sampled_from(strides))
-    window = Window(kernel, stride, pair(0, 3), pair(0, 3), pair(1, 2))
+    axes = range(len(stride))
+
+    def sizes(low: int, high: int) -> tuple[int, ...]:
+        return tuple(draw(st.integers(low, high)) for _ in axes)
+
+    size, kernel = sizes(1, most_size), sizes(1, most_kernel)
+    window = Window(kernel, stride, sizes(0, 3), sizes(0, 3), sizes(1, 2))
     lacking = [
-        max(0, _extent(window, a) - size[a] - sum(_pad(window, a))) for a in (0, 1)
+        max(0, _extent(window, a) - size[a] - sum(_pad(window, a))) for a in axes
     ]
-    size = (size[0] + lacking[0], size[1] + lacking[1])
+    size = tuple(map(sum, zip(size, lacking, strict=True)))
     if depthwise:
         channels = draw(st.integers(1, min(most_channels, 12)))
         groups, filters = channels, channels * draw(st.integers(1, 3))
@@ -131,9 +143,12 @@ class Room:
     pitch: int
     plane: int
     origin: int
+    slab: int = 0
 
 
-rooms = st.builds(Room, st.integers(0, 3), st.integers(0, 21), st.integers(0, 17))
+rooms = st.builds(
+    Room, st.integers(0, 3), st.integers(0, 21), st.integers(0, 17), st.integers(0, 2)
+)
 
 
 def layouts_of(
@@ -145,39 +160,55 @@ def layouts_of(
     """
     window, size, output = shape.window, shape.size, shape.output
     reach = window.reach if split else window.direct_reach
-    (above, below), (left, right) = (reach(a, size[a], output[2 + a]) for a in (0, 1))
-    sy, sx = window.stride if split else (1, 1)
-    rows, columns = -(-size[0] // sy), -(-size[1] // sx)
-    pitch = columns + max(left, right) + source.pitch
-    other = output[3] + result.pitch
+    along = [reach(a, size[a], output[2 + a]) for a in range(len(size))]
+    (front, back), (above, below), (left, right) = [(0, 0)] * (3 - len(size)) + along
+    phase = window.stride if split else (1,) * len(size)
+    held = [-(-whole // parts) for whole, parts in zip(size, phase, strict=True)]
+    pitch = held[-1] + max(left, right) + source.pitch
+    slab = held[-2] + max(above, below) + source.slab
+    other, high = output[-1] + result.pitch, output[-2] + result.slab
     if flat:
         pitch = other = max(pitch, other)
-    plane = (rows + max(above, below)) * pitch + max(left, right) + source.plane
-    first = Layout(
-        shape.input,
-        (shape.channels * plane * sy * sx, plane * sy * sx, pitch, 1),
-        above * pitch + left + source.origin,
-        (sy, sx),
-        SLACK,
-    )
-    return first, spaced(output, other, result)
+        slab = high = max(slab, high)
+    before, after = front * slab + above, back * slab + below
+    rows = held[-2] + (held[0] - 1 if len(held) == 3 else 0) * slab
+    plane = (rows + max(before, after)) * pitch + max(left, right) + source.plane
+    channel = plane * math.prod(phase)
+    strides = (shape.channels * channel, channel, *_inner(len(size), slab, pitch))
+    origin = before * pitch + left + source.origin
+    first = Layout(shape.input, strides, origin, phase, SLACK)
+    return first, spaced(output, other, result, high)
 
 
-def spaced(shape: tuple[int, ...], pitch: int, room: Room) -> Layout:
-    """A layout of rows of that pitch, with room after each plane and at the start."""
-    plane = shape[2] * pitch + room.plane
-    strides = (shape[1] * plane, plane, pitch, 1)
-    return Layout(shape, strides, room.origin, (1, 1), SLACK)
+def _inner(axes: int, slab: int, pitch: int) -> tuple[int, ...]:
+    """Strides of slices, if there are any, rows and columns."""
+    return (slab * pitch, pitch, 1)[-axes:]
+
+
+def spaced(
+    shape: tuple[int, ...], pitch: int, room: Room, slab: int | None = None
+) -> Layout:
+    """A layout of rows of that pitch, with room after each plane and at the start.
+
+    `slab` is the number of rows from one slice to the next, by default those it has.
+    """
+    slab = slab or shape[-2]
+    rows = math.prod(shape[2:-2]) * slab if len(shape) == 5 else shape[2]
+    plane = rows * pitch + room.plane
+    strides = (shape[1] * plane, plane, *_inner(len(shape) - 2, slab, pitch))
+    return Layout(shape, strides, room.origin, (1,) * (len(shape) - 2), SLACK)
 
 
 def places(layout: Layout) -> npt.NDArray[np.int64]:
     """Where each element of a tensor stands in its buffer."""
-    n, c, y, x = np.ix_(*map(np.arange, layout.shape))
-    sy, sx = layout.phase
-    phase = (y % sy * sx + x % sx) * layout.plane
-    row = y // sy * layout.pitch + x // sx
-    at = n * layout.strides[0] + c * layout.strides[1] + phase + row
-    return np.asarray(layout.origin + at, np.int64)
+    n, c, *point = np.ix_(*map(np.arange, layout.shape))
+    at = layout.origin + n * layout.strides[0] + c * layout.strides[1]
+    number = np.zeros((), np.int64)
+    parts = layout.phase if len(point) == len(layout.phase) else (1,) * len(point)
+    for index, part, stride in zip(point, parts, layout.strides[2:], strict=True):
+        number = number * part + index % part
+        at = at + index // part * stride
+    return np.asarray(at + number * layout.plane, np.int64)
 
 
 def put(layout: Layout, values: Floats) -> Floats:
@@ -221,13 +252,14 @@ def epilogues(
             continue
         if kind == "full":
             pitch = result.pitch if same_pitch else result.columns + 3
-            layout = spaced(result.shape, pitch, draw(rooms))
+            layout = spaced(result.shape, pitch, draw(rooms), result.slab)
         else:
             small = {
-                "channel": (1, filters, 1, 1),
-                "image": (images, filters, 1, 1),
-                "scalar": (draw(st.sampled_from([1, images])), 1, 1, 1),
+                "channel": (1, filters),
+                "image": (images, filters),
+                "scalar": (draw(st.sampled_from([1, images])), 1),
             }[kind]
+            small = (*small, *(1 for _ in result.shape[2:]))
             strides = plain(small).strides
             every = 0 if small[1] < filters else strides[1]
             layout = Layout(small, (strides[0], every, *strides[2:]))
@@ -260,7 +292,7 @@ def expected(
         for f in (np.asarray, np.abs)
     )
     if bias is not None:
-        wide = bias.astype(np.float64)[:, None, None]
+        wide = bias.astype(np.float64).reshape(-1, *(1 for _ in shape.size))
         value, size = value + wide, size + abs(wide)
     error = 2 * (shape.weight[1] * shape.taps + 1) * EPS * size
     for step in end.steps:

@@ -24,6 +24,7 @@ from benchmarks.models import (
     squeezenet,
     unet,
     vgg,
+    video,
 )
 from benchmarks.models.layers import randomize
 from edgec.errors import InvalidInput
@@ -56,7 +57,11 @@ class ModelSpec:
         return torch.randn(self.input_shape, generator=generator)
 
 
+CLIP = (1, 3, 16, 112, 112)
+"""16 frames, as both networks on clips take them."""
+
 MODELS: dict[str, ModelSpec] = {
+    "c3d": ModelSpec(video.c3d, CLIP),
     "densenet121": ModelSpec(densenet.densenet121),
     "efficientnet_b0": ModelSpec(efficientnet.efficientnet_b0),
     "googlenet": ModelSpec(googlenet.googlenet),
@@ -64,6 +69,7 @@ MODELS: dict[str, ModelSpec] = {
     "mobilenet_v2": ModelSpec(mobilenet.mobilenet_v2),
     "mobilenet_v3_large": ModelSpec(mobilenet.mobilenet_v3_large),
     "mobilenet_v3_small": ModelSpec(mobilenet.mobilenet_v3_small),
+    "r2plus1d_18": ModelSpec(video.r2plus1d_18, CLIP),
     "resnet18": ModelSpec(resnet.resnet18),
     "resnet50": ModelSpec(resnet.resnet50),
     "resnet50_features": ModelSpec(resnet.resnet50_features),

@@ -16,6 +16,12 @@ from edgec.errors import InvalidInput
 Activation = Callable[[], nn.Module]
 """Makes one activation module."""
 
+Weighted = nn.Conv2d | nn.Conv3d | nn.ConvTranspose2d | nn.Linear
+"""Modules with random weights of their own."""
+
+Norm = nn.BatchNorm2d | nn.BatchNorm3d
+"""Modules with random statistics."""
+
 RESIDUAL_GAIN = 0.3
 """Factor on the last scale of a residual branch: fifty blocks then stay bounded."""
 
@@ -117,21 +123,19 @@ def randomize(model: nn.Module, seed: int) -> None:
     """
     generator = torch.Generator().manual_seed(seed)
     for module in model.modules():
-        if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
+        if isinstance(module, Weighted):
             _randomize_weights(module, generator)
-        elif isinstance(module, nn.BatchNorm2d):
+        elif isinstance(module, Norm):
             _randomize_norm(module, generator)
         elif any(module.parameters(recurse=False)):
             raise InvalidInput(f"no random weights for a {type(module).__name__}")
     for module in model.modules():
         if isinstance(module, ResidualBranch):
-            norms = [m for m in module.modules() if isinstance(m, nn.BatchNorm2d)]
+            norms = [m for m in module.modules() if isinstance(m, Norm)]
             norms[-1].weight.mul_(RESIDUAL_GAIN)
 
 
-def _randomize_weights(
-    module: nn.Conv2d | nn.ConvTranspose2d | nn.Linear, generator: torch.Generator
-) -> None:
+def _randomize_weights(module: Weighted, generator: torch.Generator) -> None:
     fan_in = module.weight[0].numel()
     if isinstance(module, nn.ConvTranspose2d):
         fan_in = module.in_channels  # stride = kernel: one tap meets each output
@@ -140,7 +144,7 @@ def _randomize_weights(
         module.bias.uniform_(-0.1, 0.1, generator=generator)
 
 
-def _randomize_norm(module: nn.BatchNorm2d, generator: torch.Generator) -> None:
+def _randomize_norm(module: Norm, generator: torch.Generator) -> None:
     assert module.running_mean is not None
     assert module.running_var is not None
     assert module.num_batches_tracked is not None

@@ -12,6 +12,7 @@ from xdsl.dialects.builtin import (
     Float64Type,
     IntegerAttr,
     IntegerType,
+    NoneAttr,
     StringAttr,
     f64,
 )
@@ -44,6 +45,12 @@ class LaneAttr(ParametrizedAttribute):
     [2, 2] makes a convolution of stride 2 read neighbouring positions (stride 1 has
     [1, 1]). Everything between rows, between planes and before `origin` is zero, and
     is kept zero by whoever writes the tensor; it serves as padding of convolutions.
+
+    A `[N, C, D, H, W]` tensor has `slab` too, the rows from one depth slice to the
+    next, and a phase along each of the three axes:
+    `#sq.lane<pitch = 9, slab = 8, plane = 352, origin = 96, phase = [1, 1, 1]>` puts
+    row y of slice z at `((z div sz) slab + y div sy) pitch`. Rows between slices are
+    zero as well.
     """
 
     name = "sq.lane"
@@ -52,34 +59,62 @@ class LaneAttr(ParametrizedAttribute):
     plane: IntegerAttr[IntegerType] = param_def()
     origin: IntegerAttr[IntegerType] = param_def()
     phase: DenseArrayBase[IntegerType] = param_def()
+    slab: IntegerAttr[IntegerType] | NoneAttr = param_def()
 
     @staticmethod
     def of(
-        pitch: int, plane: int, origin: int, phase: Sequence[int] = (1, 1)
+        pitch: int,
+        plane: int,
+        origin: int,
+        phase: Sequence[int] = (1, 1),
+        *,
+        slab: int | None = None,
     ) -> LaneAttr:
-        """The attribute from plain values."""
+        """The attribute from plain values; a slab goes with three phases."""
         return LaneAttr(
-            int_attr(pitch), int_attr(plane), int_attr(origin), int_array(phase)
+            int_attr(pitch),
+            int_attr(plane),
+            int_attr(origin),
+            int_array(phase),
+            NoneAttr() if slab is None else int_attr(slab),
         )
+
+    @property
+    def slab_rows(self) -> int | None:
+        """Rows from one depth slice to the next; None of a tensor of rank 4."""
+        return None if isinstance(self.slab, NoneAttr) else self.slab.value.data
+
+    @property
+    def rank(self) -> int:
+        """Of the tensors that can have this layout."""
+        return 4 if isinstance(self.slab, NoneAttr) else 5
 
     @classmethod
     def parse_parameters(cls, parser: AttrParser) -> Sequence[Attribute]:
         """Parse the form in the class docstring."""
         with parser.in_angle_brackets():
-            values: list[Attribute] = []
-            for field in ("pitch", "plane", "origin"):
-                values.append(int_attr(parse_field(parser, field)))
+            pitch = int_attr(parse_field(parser, "pitch"))
+            parser.parse_punctuation(",")
+            slab: Attribute = NoneAttr()
+            if parser.parse_optional_keyword("slab") is not None:
+                parser.parse_punctuation("=")
+                slab = int_attr(parser.parse_integer())
                 parser.parse_punctuation(",")
+            plane = int_attr(parse_field(parser, "plane"))
+            parser.parse_punctuation(",")
+            origin = int_attr(parse_field(parser, "origin"))
+            parser.parse_punctuation(",")
             parser.parse_keyword("phase")
             parser.parse_punctuation("=")
-            values.append(int_array(parse_ints(parser)))
-        return values
+            phase = int_array(parse_ints(parser))
+        return [pitch, plane, origin, phase, slab]
 
     def print_parameters(self, printer: Printer) -> None:
         """Print the form in the class docstring."""
         phase = list(self.phase.get_values())
+        slab = "" if self.slab_rows is None else f"slab = {self.slab_rows}, "
         printer.print_string(
-            f"<pitch = {self.pitch.value.data}, plane = {self.plane.value.data}, "
+            f"<pitch = {self.pitch.value.data}, {slab}plane = {self.plane.value.data}, "
             f"origin = {self.origin.value.data}, phase = {phase}>"
         )
 
@@ -91,9 +126,16 @@ class LaneAttr(ParametrizedAttribute):
             raise VerifyException(
                 f"#sq.lane needs 1 <= pitch <= plane and origin >= 0, got {numbers}"
             )
-        if len(phase) != 2 or min(phase) < 1:
+        if self.slab_rows is not None and self.slab_rows < 1:
             raise VerifyException(
-                f"#sq.lane phase must be two positive numbers, got {phase}"
+                f"#sq.lane slab must be positive, got {self.slab_rows}"
+            )
+        if len(phase) != self.rank - 2 or min(phase) < 1:
+            wanted = "two" if self.rank == 4 else "three"
+            slab = "without" if self.rank == 4 else "with"
+            raise VerifyException(
+                f"#sq.lane phase must be {wanted} positive numbers {slab} a slab, "
+                f"got {phase}"
             )
 
 

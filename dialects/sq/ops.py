@@ -317,6 +317,17 @@ class ConvertLayoutOp(NNOperation):
         """The shape that the result must have."""
         return shape_of(self.input)
 
+    def verify_(self) -> None:
+        """Check the shape, and that layouts are those of tensors of this rank."""
+        super().verify_()
+        for value in (self.input, self.result):
+            layout, rank = layout_of(value), len(shape_of(value))
+            if layout is not None and layout.rank != rank:
+                raise VerifyException(
+                    f"'sq.convert_layout' op layout of a tensor of rank {rank} must "
+                    f"have a slab if the rank is 5 and none if it is 4, got {layout}"
+                )
+
 
 def layout_of(value: SSAValue) -> LaneAttr | None:
     """The layout of an activation; None for row-major without gaps."""

@@ -57,7 +57,7 @@ class DepthwiseConv:
         }
         if self.has_bias:
             buffers["bias"] = buffer_type(filters)
-        if self.result.row_gap:
+        if self.result.has_gaps_inside:
             buffers["rows"] = buffer_type(row_mask_bytes(self.result), i8)
         declare_extras(buffers, self.extras)
         buffers["y"] = buffer_type(self.result.elements)

@@ -77,7 +77,7 @@ class FlatBuild(ABC):
         buffers = {"x": buffer_type(spec.source.elements), **tables}
         if spec.has_bias:
             buffers["bias"] = buffer_type(spec.result.shape[1])
-        if spec.result.row_gap:
+        if spec.result.has_gaps_inside:
             buffers["rows"] = buffer_type(row_mask_bytes(spec.result), i8)
         declare_extras(buffers, spec.extras)
         buffers["y"] = buffer_type(spec.result.elements)

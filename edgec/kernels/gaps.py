@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import math
+
 from xdsl.ir import SSAValue
 
 from edgec.kernels.builder import Index, KernelBuilder
@@ -10,31 +13,31 @@ from edgec.kernels.layout import Layout
 
 def has_gaps(layout: Layout) -> bool:
     """Whether the buffer of a tensor holds positions that are no elements of it."""
-    if len(layout.shape) != 4:
+    if len(layout.shape) not in (4, 5):
         return False
-    height, width = layout.shape[2:]
-    sy, sx = layout.phase
-    is_full = layout.pitch * sx == width and layout.plane * sy * sx == height * width
-    return layout.origin > 0 or not is_full
+    is_full = layout.strides[1] == math.prod(layout.shape[2:])
+    is_row_full = layout.pitch * layout.phases[-1] == layout.shape[-1]
+    return layout.origin > 0 or not (is_full and is_row_full)
 
 
 def zero_gaps(
     b: KernelBuilder, buffer: SSAValue | str, layout: Layout, n: Index, c: Index
 ) -> None:
-    """Zero the gaps of plane `(n, c)`: after each row and after the last one.
+    """Zero the gaps of plane `(n, c)`: after each row, slice and after the last one.
 
     With plane (0, 0) goes the area before the origin.
     """
     if not has_gaps(layout):
         return
     base = b.plus(b.times(n, layout.strides[0]), b.times(c, layout.strides[1]))
-    sy, sx = layout.phase
-    for py in range(sy):
-        for px in range(sx):
-            rows = max(0, -((py - layout.shape[2]) // sy))
-            columns = max(0, -((px - layout.shape[3]) // sx))
-            start = layout.origin + (py * sx + px) * layout.plane
-            _zero_phase(b, buffer, layout, b.plus(base, start), rows, columns)
+    spatial, phases = layout.shape[2:], layout.phases[2:]
+    for number, phase in enumerate(itertools.product(*map(range, phases))):
+        held = [
+            max(0, -((p - size) // count))
+            for p, size, count in zip(phase, spatial, phases, strict=True)
+        ]
+        start = b.plus(base, layout.origin + number * layout.plane)
+        _zero_phase(b, buffer, layout, start, held)
     if layout.origin:
         is_first = b.equal(b.plus(n, c), 0)
         b.when(is_first, lambda: zero_range(b, buffer, 0, layout.origin))
@@ -59,23 +62,37 @@ def _zero_phase(
     buffer: SSAValue | str,
     layout: Layout,
     start: Index,
-    rows: int,
-    columns: int,
+    held: list[int],
 ) -> None:
-    """Zero what one phase plane of `rows x columns` leaves free."""
-    if not rows or not columns:
+    """Zero what one phase plane leaves free that holds so many rows and columns.
+
+    With slices, their number comes first.
+    """
+    if 0 in held:
         zero_range(b, buffer, start, layout.plane)
         return
-    gap = layout.pitch - columns
-    if gap and rows > 1:
+    *deep, rows, columns = held
+    slices, step = (deep[0], layout.strides[2]) if deep else (1, 0)
+    gap, last = layout.pitch - columns, (rows - 1) * layout.pitch + columns
 
+    def between_rows(at: Index) -> None:
         def row(y: Index) -> None:
-            at = b.plus(start, b.times(y, layout.pitch), columns)
-            zero_range(b, buffer, at, gap)
+            end = b.plus(at, b.times(y, layout.pitch), columns)
+            zero_range(b, buffer, end, gap)
 
-        b.repeat(rows - 1, row)
-    last = (rows - 1) * layout.pitch + columns
-    zero_range(b, buffer, b.plus(start, last), layout.plane - last)
+        if gap and rows > 1:
+            b.repeat(rows - 1, row)
+
+    def slice_(z: Index) -> None:
+        at = b.plus(start, b.times(z, step))
+        between_rows(at)
+        zero_range(b, buffer, b.plus(at, last), step - last)
+
+    b.repeat(slices - 1, slice_)
+    at = b.plus(start, (slices - 1) * step)
+    between_rows(at)
+    used = (slices - 1) * step + last
+    zero_range(b, buffer, b.plus(start, used), layout.plane - used)
 
 
 def zero_range(b: KernelBuilder, buffer: SSAValue | str, at: Index, count: int) -> None:

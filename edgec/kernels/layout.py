@@ -24,13 +24,15 @@ tail (4 registers of 16 lanes)."""
 class Layout:
     """A tensor's place in its buffer; all numbers count elements.
 
-    Element `index` stands at `origin + sum(index[i] * strides[i])` (for phase (1, 1)).
+    Element `index` stands at `origin + sum(index[i] * strides[i])` (without phases).
+    Planes are what follows images and channels: rows, of slices if the rank is 5.
     """
 
     shape: tuple[int, ...]
     strides: tuple[int, ...]
     origin: int = 0
-    phase: tuple[int, int] = (1, 1)
+    phase: tuple[int, ...] = (1, 1)
+    """Of the last dimensions; the others are not split."""
     slack: int = 0
 
     @property
@@ -39,33 +41,71 @@ class Layout:
         return self == plain(self.shape) or self == plain(self.shape, self.slack)
 
     @property
+    def is_split(self) -> bool:
+        """Whether planes are split into phases."""
+        return math.prod(self.phase) > 1
+
+    @property
+    def phases(self) -> tuple[int, ...]:
+        """Into how many phases each dimension is split."""
+        return ((1,) * len(self.shape) + self.phase)[len(self.phase) :]
+
+    @property
+    def phase_strides(self) -> tuple[int, ...]:
+        """Elements from one phase of each dimension to the next."""
+        if not self.is_split:
+            return (0,) * len(self.shape)
+        after = (math.prod(self.phases[d + 1 :]) for d in range(len(self.shape)))
+        return tuple(count * self.plane for count in after)
+
+    @property
     def pitch(self) -> int:
-        """Elements from one row to the next (rank 4)."""
-        return self.strides[2]
+        """Elements from one row to the next."""
+        return self.strides[-2]
 
     @property
     def plane(self) -> int:
-        """Elements from one channel (or phase of a channel) to the next (rank 4)."""
-        return self.strides[1] // (self.phase[0] * self.phase[1])
+        """Elements from one channel (or phase of a channel) to the next."""
+        return self.strides[1] // math.prod(self.phase)
+
+    @property
+    def slices(self) -> int:
+        """Depth slices of one phase plane; 1 if there is no depth."""
+        return 1 if len(self.shape) == 4 else -(-self.shape[2] // self.phases[2])
+
+    @property
+    def slab(self) -> int:
+        """Rows from one depth slice to the next."""
+        return self.height if len(self.shape) == 4 else self.strides[2] // self.pitch
+
+    @property
+    def height(self) -> int:
+        """Rows of one slice of a phase plane that hold values."""
+        return -(-self.shape[-2] // self.phases[-2])
 
     @property
     def rows(self) -> int:
-        """Rows of one phase plane."""
-        return -(-self.shape[2] // self.phase[0])
+        """Rows of one phase plane, from the first to the last that holds values."""
+        return (self.slices - 1) * self.slab + self.height
 
     @property
     def columns(self) -> int:
         """Columns of one phase plane that hold values."""
-        return -(-self.shape[3] // self.phase[1])
+        return -(-self.shape[-1] // self.phases[-1])
 
     @property
     def row_gap(self) -> int:
-        """Zero elements after each row (rank 4)."""
+        """Zero elements after each row."""
         return self.pitch - self.columns
 
     @property
+    def has_gaps_inside(self) -> bool:
+        """Whether positions between the first and the last row hold no values."""
+        return self.rows * self.pitch > self.slices * self.height * self.columns
+
+    @property
     def plane_gap(self) -> int:
-        """Zero elements after the last row of each plane (rank 4)."""
+        """Zero elements after the last row of each plane."""
         return self.plane - self.rows * self.pitch
 
     @property
@@ -73,7 +113,7 @@ class Layout:
         """Size of the whole buffer, slack included."""
         if not self.shape:
             return 1 + self.slack
-        if self.phase == (1, 1) and self.origin == 0 and self.is_dense:
+        if not self.is_split and self.origin == 0 and self.is_dense:
             return math.prod(self.shape) + self.slack
         return self.origin + self.shape[0] * self.strides[0] + self.slack
 
@@ -115,13 +155,10 @@ def layout(value: SSAValue) -> Layout:
 
 
 def lane_layout(shape: tuple[int, ...], encoding: LaneAttr) -> Layout:
-    """The layout that `#sq.lane` gives a tensor of rank 4."""
-    sy, sx = encoding.phase.get_values()
-    plane = encoding.plane.value.data * sy * sx
-    return Layout(
-        shape,
-        (shape[1] * plane, plane, encoding.pitch.value.data, 1),
-        encoding.origin.value.data,
-        (sy, sx),
-        SLACK,
-    )
+    """The layout that `#sq.lane` gives a tensor of rank 4 or, with a slab, 5."""
+    phase = tuple(encoding.phase.get_values())
+    plane = encoding.plane.value.data * math.prod(phase)
+    pitch, slab = encoding.pitch.value.data, encoding.slab_rows
+    slice_ = () if slab is None else (slab * pitch,)
+    strides = (shape[1] * plane, plane, *slice_, pitch, 1)
+    return Layout(shape, strides, encoding.origin.value.data, phase, SLACK)

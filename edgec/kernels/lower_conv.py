@@ -103,10 +103,10 @@ def _lower_depthwise(op: sq.ConvOp, weights: WeightStore) -> Lowered:
     end = (_steps(op), _extras(op))
     dense = constant_operand(op.weight, weights).reshape(-1)
     table = Packed(constant_name(op.weight.owner), dense)
-    if window.stride != (1, 1):
-        taps = window.direct_offsets(source)
+    if window.is_strided and not source.is_split:
+        taps, (rows, columns) = window.direct_offsets(source), window.stride
         strided = StridedDepthwiseConv(
-            source, result, taps, window.stride, has_bias, *end
+            source, result, taps, (rows, columns), has_bias, *end
         )
         return Lowered(strided, (op.input, table, *_rest(op, weights, None)))
     vectors = op.kernel.settings["vectors"]
@@ -192,8 +192,9 @@ def _rest(
     if op.bias is not None:
         bias = constant_operand(op.bias, weights)
         rest.append(Packed(f"{constant_name(op.weight.owner)}.bias", bias))
-    if flat is not None and flat.row_gap:
-        hint = f"rows.{flat.rows}x{flat.columns}.{flat.pitch}"
+    if flat is not None and flat.has_gaps_inside:
+        slices = "" if flat.slices == 1 else f"{flat.slices}x{flat.slab}."
+        hint = f"rows.{slices}{flat.height}x{flat.columns}.{flat.pitch}"
         rest.append(Packed(hint, row_mask(flat)))
     return [*rest, *op.extras]
 
@@ -208,11 +209,12 @@ def _extras(op: sq.ConvOp) -> tuple[Extra, ...]:
     extras: list[Extra] = []
     for value in op.extras:
         shape = nn.shape_of(value)
-        is_channels = shape[2:] == (1, 1) and shape[1] in (1, result[1])
+        is_channels = set(shape[2:]) == {1} and shape[1] in (1, result[1])
         if not is_channels and shape != result:
+            ones = ", 1" * (len(result) - 2)
             raise PassFailed(
                 f"'sq.conv' op extra operand must have shape {result} or "
-                f"(N, C, 1, 1), got {shape}"
+                f"(N, C{ones}), got {shape}"
             )
         extras.append(Extra(_channels(layout(value), result), is_channels))
     return tuple(extras)

@@ -24,6 +24,7 @@ from edgec.dialects.lane import buffer_type
 from edgec.kernels.builder import Index, KernelBuilder
 from edgec.kernels.gaps import zero_gaps
 from edgec.kernels.layout import Layout
+from edgec.kernels.softmax import require_unphased
 from edgec.kernels.sweep import for_vectors
 
 NEUTRAL = {"max": float("-inf"), "avg": 0.0}
@@ -124,9 +125,11 @@ class _Planes:
     def __init__(self, b: KernelBuilder, spec: Pool) -> None:
         self.b, self.spec = b, spec
         self.depth, self.height, self.width = spec.windows()
-        rank = len(spec.input.shape)
-        self.in_phase = spec.input.phase if rank == 4 else (1, 1)
-        self.out_phase = spec.output.phase if rank == 4 else (1, 1)
+        if len(spec.input.shape) == 5:
+            require_unphased("3-D pooling", spec.input, spec.output)
+        self.in_phase, self.out_phase = (
+            (place.phases[-2], place.phases[-1]) for place in (spec.input, spec.output)
+        )
         self.combine = COMBINE[spec.kind]
         # A phase of the input that divides the stride stays split in scratch.
         self.is_split = self.width.stride % self.in_phase[1] == 0
@@ -221,7 +224,7 @@ class _Planes:
 
     def _row_at(self, place: Layout, plane: Index, y: Index) -> Index:
         """Start of row `y` of a plane that may be split into phases."""
-        b, (sy, sx) = self.b, place.phase
+        b, (sy, sx) = self.b, place.phase[-2:]
         return b.plus(
             plane,
             b.times(b.quotient(y, sy), place.pitch),

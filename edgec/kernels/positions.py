@@ -49,10 +49,12 @@ def row_mask_bytes(result: Layout) -> int:
 
 
 def row_mask(result: Layout) -> npt.NDArray[np.int8]:
-    """A bit per position of a plane: on where a row holds values, off in its gap."""
+    """A bit per position of a plane: on where it holds a value, off in gaps."""
     bits = np.zeros(row_mask_bytes(result) * 8, dtype=bool)
     rows = bits[: result.rows * result.pitch].reshape(result.rows, result.pitch)
-    rows[:, : result.columns] = True
+    for number in range(result.slices):
+        first = number * result.slab
+        rows[first : first + result.height, : result.columns] = True
     return np.packbits(bits, bitorder="little").view(np.int8)
 
 
@@ -124,8 +126,8 @@ class PositionStore:
                     b.store(value, "y", where, offset=offset, mask=exists)
 
     def rows(self, at: Index, vector: int) -> SSAValue | None:
-        """The mask of values of a row, where rows have gaps."""
-        if not self.result.row_gap:
+        """The mask of values, where rows or slices have gaps."""
+        if not self.result.has_gaps_inside:
             return None
         return self.b.load_mask("rows", at, vector * self.b.lanes)
 

@@ -59,7 +59,7 @@ class Softmax:
 def require_unphased(what: str, *layouts: Layout) -> None:
     """Raise `InvalidInput` if a layout is split into phases."""
     for layout in layouts:
-        if layout.phase != (1, 1):
+        if layout.is_split:
             raise InvalidInput(
                 f"{what} takes layouts of phase (1, 1), got {layout.phase}; convert "
                 "the layout before it"

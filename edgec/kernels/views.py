@@ -51,7 +51,7 @@ class View:
         return math.lcm(
             *(
                 phase // math.gcd(phase, axis.step)
-                for axis, phase in zip(self.axes, self._phases(), strict=True)
+                for axis, phase in zip(self.axes, self.layout.phases, strict=True)
                 if axis.dim == dim
             )
         )
@@ -59,8 +59,8 @@ class View:
     def affine(self, periods: Sizes, residues: Sizes) -> Affine:
         """The address at the points `periods[d] * q[d] + residues[d]` as one of `q`."""
         origin, strides = self.layout.origin, [0] * len(periods)
-        spread = self._phase_strides()
-        for t, (axis, phase) in enumerate(zip(self.axes, self._phases(), strict=True)):
+        spread, phases = self.layout.phase_strides, self.layout.phases
+        for t, (axis, phase) in enumerate(zip(self.axes, phases, strict=True)):
             stride, index = self.layout.strides[t], axis.start
             if axis.dim is not None:
                 index += axis.step * residues[axis.dim]
@@ -68,16 +68,6 @@ class View:
                 strides[axis.dim] += step // phase * stride
             origin += index % phase * spread[t] + index // phase * stride
         return Affine(origin, tuple(strides))
-
-    def _phases(self) -> Sizes:
-        ones = (1,) * len(self.axes)
-        return (1, 1, *self.layout.phase) if len(ones) == 4 else ones
-
-    def _phase_strides(self) -> Sizes:
-        if len(self.axes) != 4:
-            return (0,) * len(self.axes)
-        plane = self.layout.plane
-        return (0, 0, self.layout.phase[1] * plane, plane)
 
 
 def identity(layout: Layout) -> View:

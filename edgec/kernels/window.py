@@ -2,7 +2,8 @@
 
 With rows of one pitch on both sides, output position `p = y * pitch + x` reads the
 input at `p + offset` for a constant offset per tap; a stride becomes a split into
-phases. This file computes the offsets and how much zero padding they reach into.
+phases. So it is with depth slices that lie one number of rows apart. This file computes
+the offsets and how much zero padding they reach into.
 
 Source: the flat-position view of direct convolution is folklore; the split into phases
 is the polyphase decomposition of signal processing.
@@ -10,9 +11,8 @@ is the polyphase decomposition of signal processing.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
-
-from xdsl.dialects.builtin import DenseArrayBase, IntegerType
 
 from edgec.dialects import nn, sq
 from edgec.kernels.layout import Layout
@@ -20,13 +20,18 @@ from edgec.kernels.layout import Layout
 
 @dataclass(frozen=True)
 class Window:
-    """Geometry of a 2-D convolution; pairs are (rows, columns)."""
+    """Geometry of a convolution, by axis: (slices, if there are any, rows, columns)."""
 
-    kernel: tuple[int, int]
-    stride: tuple[int, int]
-    low: tuple[int, int]
-    high: tuple[int, int]
-    dilation: tuple[int, int]
+    kernel: tuple[int, ...]
+    stride: tuple[int, ...]
+    low: tuple[int, ...]
+    high: tuple[int, ...]
+    dilation: tuple[int, ...]
+
+    @property
+    def is_strided(self) -> bool:
+        """Whether neighbouring results read inputs that are not neighbours."""
+        return max(self.stride) > 1
 
     def step(self, axis: int, tap: int) -> tuple[int, int]:
         """Phase of a tap along one axis and its distance in that phase."""
@@ -54,7 +59,10 @@ class Window:
         return self.low[axis], max(0, after)
 
     def direct_offsets(self, source: Layout) -> tuple[int, ...]:
-        """Offset of each tap from `y stride pitch + x stride`, without a split."""
+        """Offset of each tap from `y stride pitch + x stride`, without a split.
+
+        Of a 2-D window.
+        """
         return tuple(
             (ky * self.dilation[0] - self.low[0]) * source.pitch
             + kx * self.dilation[1]
@@ -66,27 +74,22 @@ class Window:
     def tap_offsets(self, source: Layout) -> tuple[int, ...]:
         """Offset of each tap, row-major, from a channel's base plus the position."""
         offsets: list[int] = []
-        for ky in range(self.kernel[0]):
-            for kx in range(self.kernel[1]):
-                phase_y, dy = self.step(0, ky)
-                phase_x, dx = self.step(1, kx)
-                plane = (phase_y * self.stride[1] + phase_x) * source.plane
-                offsets.append(plane + dy * source.pitch + dx)
+        for tap in itertools.product(*map(range, self.kernel)):
+            phase, offset = 0, 0
+            for axis, k in enumerate(tap):
+                part, distance = self.step(axis, k)
+                phase = phase * self.stride[axis] + part
+                offset += distance * source.strides[2 + axis]
+            offsets.append(phase * source.plane + offset)
         return tuple(offsets)
 
 
 def window_of(op: sq.ConvOp) -> Window:
-    """The geometry of a convolution of rank 4."""
-    kernel = nn.shape_of(op.weight)[2:]
+    """The geometry of a convolution of rank 4 or 5."""
     return Window(
-        kernel=(kernel[0], kernel[1]),
-        stride=_pair(op.stride),
-        low=_pair(op.padding_low),
-        high=_pair(op.padding_high),
-        dilation=_pair(op.dilation),
+        kernel=nn.shape_of(op.weight)[2:],
+        stride=tuple(op.stride.get_values()),
+        low=tuple(op.padding_low.get_values()),
+        high=tuple(op.padding_high.get_values()),
+        dilation=tuple(op.dilation.get_values()),
     )
-
-
-def _pair(values: DenseArrayBase[IntegerType]) -> tuple[int, int]:
-    rows, columns = values.get_values()
-    return rows, columns

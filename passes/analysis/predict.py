@@ -29,10 +29,10 @@ Prediction = Mapping[str, float]
 
 
 def predict_conv(op: sq.ConvOp, registers: Registers, l1_bytes: int) -> Prediction:
-    """Families `dense`, `columns` and `pattern`."""
+    """Families `dense`, `columns` and, of 2-D ones, `pattern`."""
     weight, result = nn.shape_of(op.weight), nn.shape_of(op.result)
     groups, lanes = op.groups.value.data, registers.lanes
-    positions, filters = result[2] * result[3], weight[0] // groups
+    positions, filters = math.prod(result[2:]), weight[0] // groups
     columns = math.prod(weight[1:])
     shape = {"positions": positions, "filters": filters, "columns": columns}
     block = best_block(registers, **shape)
@@ -45,7 +45,9 @@ def predict_conv(op: sq.ConvOp, registers: Registers, l1_bytes: int) -> Predicti
         best = best_columns_block(layer, registers)
         cycles["columns"] = columns_cycles(layer, best, lanes=lanes)
     is_single = isinstance(encoding, sq.ColumnsAttr) and encoding.block_size == 1
-    if is_single or isinstance(encoding, sq.PatternAttr):
+    has_patterns = is_single or isinstance(encoding, sq.PatternAttr)
+    # The pattern kernel packs rows, and knows of no slices.
+    if has_patterns and len(result) == 4:
         assert isinstance(encoding, sq.PatternAttr | sq.ColumnsAttr)
         kernels = sparse_layer(op, encoding)
         tile = best_tile(kernels, registers, l1_bytes)

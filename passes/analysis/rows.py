@@ -1,5 +1,7 @@
 """Which tensors must have rows of one pitch, and how long the pitch must be.
 
+So it is with the slab of tensors with depth, the rows from one slice to the next.
+
 A flat-position convolution reads and writes rows of the same pitch, so its input, its
 result and the residual that it adds form one group. Strided convolutions read a copy of
 their input, split into phases, whose rows have the pitch of the result's group. Zero
@@ -9,6 +11,8 @@ what its readers need.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from xdsl.dialects.builtin import ModuleOp
@@ -25,36 +29,58 @@ sets of the L1 cache."""
 
 
 def convolutions(module: ModuleOp) -> list[sq.ConvOp]:
-    """Those of rank 4: there is no kernel for others, which a later pass says."""
+    """Those of rank 4 and 5: there is no kernel for others, which a later pass says."""
     convs = [op for op in module.walk() if isinstance(op, sq.ConvOp)]
-    return [op for op in convs if len(nn.shape_of(op.result)) == 4]
+    return [op for op in convs if len(nn.shape_of(op.result)) in (4, 5)]
 
 
 def is_strided(op: sq.ConvOp) -> bool:
     """Whether neighbouring results read inputs that are not neighbours."""
-    return window_of(op).stride != (1, 1)
+    return window_of(op).is_strided
 
 
 def is_split(op: sq.ConvOp) -> bool:
     """Whether the input must be split into phases first.
 
-    A depthwise kernel reads each input for one filter only, so that splitting would
-    cost more than loads with a stride.
+    The 2-D depthwise kernel reads each input for one filter only, so that splitting
+    would cost more than loads with a stride.
     """
     assert op.kernel is not None
-    return is_strided(op) and op.kernel.family.data != "depthwise"
+    is_direct = op.kernel.family.data == "depthwise" and rank_of(op) == 4
+    return is_strided(op) and not is_direct
+
+
+def rank_of(op: sq.ConvOp) -> int:
+    """4 for 2-D convolutions, 5 for 3-D ones."""
+    return len(nn.shape_of(op.result))
 
 
 def is_full(extra: SSAValue, result: SSAValue) -> bool:
     """Whether an extra operand has the result's shape (else it is per channel)."""
     shape = nn.shape_of(extra)
-    return shape == nn.shape_of(result) and shape[2] * shape[3] > 1
+    return shape == nn.shape_of(result) and math.prod(shape[2:]) > 1
+
+
+Reach = tuple[tuple[int, int], ...]
+"""Positions before and after a tensor: slices, rows, columns."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """What tensors of a group have in common."""
+
+    pitch: int
+    """Elements from one row to the next."""
+    slab: int
+    """Rows from one slice to the next; means nothing where there is no depth."""
 
 
 @dataclass
 class Gaps:
-    """Zero elements that readers of a tensor need: rows above and below, columns."""
+    """Zero elements that readers of a tensor need: slices, rows and columns."""
 
+    front: int = 0
+    back: int = 0
     above: int = 0
     below: int = 0
     left: int = 0
@@ -63,11 +89,11 @@ class Gaps:
     """Elements that a tap reads after its position: kernels compute positions between
     rows too, and those after the last row must find memory."""
 
-    def include(
-        self, rows: tuple[int, int], columns: tuple[int, int], beyond: int
-    ) -> None:
+    def include(self, reach: Reach, beyond: int) -> None:
         """Also serve a reader with this reach."""
+        slices, rows, columns = reach
         self.beyond = max(self.beyond, beyond)
+        self.front, self.back = max(self.front, slices[0]), max(self.back, slices[1])
         self.above, self.below = max(self.above, rows[0]), max(self.below, rows[1])
         self.left, self.right = max(self.left, columns[0]), max(self.right, columns[1])
 
@@ -77,39 +103,57 @@ class Gaps:
         return max(self.left, self.right)
 
     @property
-    def between_planes(self) -> int:
-        """Rows; one gap serves as below of a plane and above of the next."""
+    def between_slices(self) -> int:
+        """Rows; one gap serves as below of a slice and above of the next."""
         return max(self.above, self.below)
 
+    def before_planes(self, slab: int) -> int:
+        """Rows before the first plane."""
+        return self.front * slab + self.above
 
-def reach(op: sq.ConvOp) -> tuple[tuple[int, int], tuple[int, int]]:
+    def between_planes(self, slab: int) -> int:
+        """Rows; one gap serves as after a plane and before the next."""
+        return max(self.before_planes(slab), self.back * slab + self.below)
+
+
+def reach(op: sq.ConvOp) -> Reach:
     """How far a convolution reads around its input, or each phase of it."""
-    window, source = window_of(op), nn.shape_of(op.input)
-    result = nn.shape_of(op.result)
+    window = window_of(op)
     along = window.reach if is_split(op) else window.direct_reach
-    return along(0, source[2], result[2]), along(1, source[3], result[3])
+    sizes = zip(nn.shape_of(op.input)[2:], nn.shape_of(op.result)[2:], strict=True)
+    found = [along(axis, *pair) for axis, pair in enumerate(sizes)]
+    return (*[(0, 0)] * (3 - len(found)), *found)
 
 
 def beyond(op: sq.ConvOp) -> int:
     """The largest distance to the right at which a tap reads."""
-    window = window_of(op)
-    return max(0, *(window.step(1, tap)[1] for tap in range(window.kernel[1])))
+    window, last = window_of(op), rank_of(op) - 3
+    return max(0, *(window.step(last, tap)[1] for tap in range(window.kernel[last])))
 
 
 def place(
-    shape: tuple[int, ...], gaps: Gaps, pitch: int, phase: tuple[int, int] = (1, 1)
+    shape: tuple[int, ...], gaps: Gaps, grid: Grid, phase: Sequence[int] | None = None
 ) -> sq.LaneAttr | None:
     """The layout of a tensor; None where row-major without gaps serves."""
-    rows = -(-shape[2] // phase[0])
+    spatial, pitch = shape[2:], grid.pitch
+    phase = phase or (1,) * len(spatial)
+    *deep, height, _ = held(spatial, phase)
+    rows = sum((count - 1) * grid.slab for count in deep) + height
     after = max(gaps.between_rows, gaps.beyond)
-    plane = (rows + gaps.between_planes) * pitch + after
-    before = gaps.above * pitch + gaps.left
-    if plane == shape[2] * shape[3] and phase == (1, 1) and not before:
+    plane = (rows + gaps.between_planes(grid.slab)) * pitch + after
+    before = gaps.before_planes(grid.slab) * pitch + gaps.left
+    if plane == math.prod(spatial) and math.prod(phase) == 1 and not before:
         return None
     plane = _round_up(plane)
     if plane % PAGE == 0:
         plane += CACHE_LINE
-    return sq.LaneAttr.of(pitch, plane, _round_up(before), phase)
+    slab = grid.slab if deep else None
+    return sq.LaneAttr.of(pitch, plane, _round_up(before), phase, slab=slab)
+
+
+def held(spatial: Sequence[int], phase: Sequence[int]) -> list[int]:
+    """Slices, rows and columns of the largest phase."""
+    return [-(-size // count) for size, count in zip(spatial, phase, strict=True)]
 
 
 def _round_up(count: int) -> int:
@@ -118,11 +162,11 @@ def _round_up(count: int) -> int:
 
 @dataclass
 class RowGroups:
-    """Groups of tensors with one pitch (union-find), and the gaps of each tensor."""
+    """Groups of tensors with one grid (union-find), and the gaps of each tensor."""
 
     parent: dict[SSAValue, SSAValue] = field(default_factory=dict[SSAValue, SSAValue])
     gaps: dict[SSAValue, Gaps] = field(default_factory=dict[SSAValue, Gaps])
-    pitches: dict[SSAValue, int] = field(default_factory=dict[SSAValue, int])
+    grids: dict[SSAValue, Grid] = field(default_factory=dict[SSAValue, Grid])
 
     def find(self, value: SSAValue) -> SSAValue:
         """The representative of a tensor's group; adds it if it is new."""
@@ -134,7 +178,7 @@ class RowGroups:
         return root
 
     def join(self, one: SSAValue, other: SSAValue) -> None:
-        """Give both tensors the same pitch."""
+        """Give both tensors the same grid."""
         self.parent[self.find(one)] = self.find(other)
 
     def gaps_of(self, value: SSAValue) -> Gaps:
@@ -142,14 +186,15 @@ class RowGroups:
         self.find(value)
         return self.gaps.setdefault(value, Gaps())
 
-    def pitch(self, value: SSAValue) -> int:
-        """The pitch of a tensor's group."""
-        return self.pitches[self.find(value)]
+    def grid(self, value: SSAValue) -> Grid:
+        """The grid of a tensor's group."""
+        return self.grids[self.find(value)]
 
-    def need(self, value: SSAValue, pitch: int) -> None:
-        """The group's rows must be at least so long."""
+    def need(self, value: SSAValue, pitch: int, slab: int) -> None:
+        """The group's rows must be at least so long, its slices so high."""
         root = self.find(value)
-        self.pitches[root] = max(pitch, self.pitches.get(root, 1))
+        old = self.grids.get(root, Grid(1, 1))
+        self.grids[root] = Grid(max(pitch, old.pitch), max(slab, old.slab))
 
 
 def row_groups(module: ModuleOp) -> RowGroups:
@@ -166,21 +211,23 @@ def row_groups(module: ModuleOp) -> RowGroups:
                 groups.join(extra, op.result)
     for op in convs:
         if not is_split(op):
-            groups.gaps_of(op.input).include(*reach(op), beyond(op))
+            groups.gaps_of(op.input).include(reach(op), beyond(op))
     for value in list(groups.parent):
-        width = nn.shape_of(value)[3]
-        groups.need(value, width + groups.gaps_of(value).between_rows)
+        *_, height, width = nn.shape_of(value)
+        gaps = groups.gaps_of(value)
+        groups.need(value, width + gaps.between_rows, height + gaps.between_slices)
     for op in convs:
         if is_split(op):
-            columns = -(-nn.shape_of(op.input)[3] // window_of(op).stride[1])
-            groups.need(op.result, columns + max(reach(op)[1]))
+            spatial, (_, rows, columns) = nn.shape_of(op.input)[2:], reach(op)
+            *_, height, width = held(spatial, window_of(op).stride)
+            groups.need(op.result, width + max(columns), height + max(rows))
     return groups
 
 
-def phase_layout(op: sq.ConvOp, pitch: int) -> sq.LaneAttr:
+def phase_layout(op: sq.ConvOp, grid: Grid) -> sq.LaneAttr:
     """The layout of the copy that a strided convolution reads."""
     gaps = Gaps()
-    gaps.include(*reach(op), beyond(op))
-    layout = place(nn.shape_of(op.input), gaps, pitch, window_of(op).stride)
+    gaps.include(reach(op), beyond(op))
+    layout = place(nn.shape_of(op.input), gaps, grid, window_of(op).stride)
     assert layout is not None
     return layout

@@ -16,12 +16,15 @@ from tests.conv_cases import (
     cases,
     check,
     check_accesses,
+    deep,
     flat_buffers,
     lanes_of_targets,
     small,
+    small_deep,
     targets,
 )
 from tests.convs import (
+    DEEP_STRIDES,
     Array,
     Epilogue,
     Room,
@@ -50,12 +53,19 @@ def dense_spec(case: Case, filters: int, vectors: int, chunk: int) -> DenseConv:
     )
 
 
+deep_single = conv_shapes(
+    depthwise=True, most_size=9, most_kernel=3, strides=DEEP_STRIDES
+)
+"""3-D depthwise convolutions, whose strides are splits into phases."""
 blocks = st.tuples(st.integers(1, 14), st.integers(1, 4), st.integers(1, 5))
 
 
 @targets
-@settings(max_examples=12)
-@given(case=cases(conv_shapes(), flat=True), block=blocks)
+@settings(max_examples=24)
+@given(
+    case=cases(conv_shapes() | deep, flat=True),
+    block=blocks,
+)
 def test_dense(target: Target, case: Case, block: tuple[int, int, int]) -> None:
     spec = dense_spec(case, *block)
     x, w, bias = case.numbers()
@@ -65,8 +75,11 @@ def test_dense(target: Target, case: Case, block: tuple[int, int, int]) -> None:
 
 
 @targets
-@settings(max_examples=8)
-@given(case=cases(conv_shapes(depthwise=True), flat=True), vectors=st.integers(1, 4))
+@settings(max_examples=16)
+@given(
+    case=cases(conv_shapes(depthwise=True) | deep_single, flat=True),
+    vectors=st.integers(1, 4),
+)
 def test_depthwise(target: Target, case: Case, vectors: int) -> None:
     taps = case.shape.window.tap_offsets(case.source)
     spec = DepthwiseConv(
@@ -125,8 +138,8 @@ small_strided = conv_shapes(
 
 
 @lanes_of_targets
-@settings(max_examples=5)
-@given(case=cases(small, flat=True), block=blocks)
+@settings(max_examples=8)
+@given(case=cases(small | small_deep, flat=True), block=blocks)
 def test_dense_stays_inside(
     lanes: int, case: Case, block: tuple[int, int, int]
 ) -> None:

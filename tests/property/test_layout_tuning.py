@@ -29,12 +29,14 @@ tunings = st.builds(
 def addresses(
     source: Layout, window: Window, size: tuple[int, ...], *, split: bool
 ) -> npt.NDArray[np.int64]:
-    """`[taps, rows, columns]`: what a kernel reads for the first plane."""
-    y, x = np.ix_(*map(np.arange, size))
+    """`[taps, (slices,) rows, columns]`: what a kernel reads for the first plane."""
+    point = np.ix_(*map(np.arange, size))
     offsets = window.tap_offsets(source) if split else window.direct_offsets(source)
-    sy, sx = (1, 1) if split else window.stride
-    at = source.origin + y * sy * source.pitch + x * sx
-    return np.array(offsets, np.int64)[:, None, None] + at
+    steps = (1,) * len(size) if split else window.stride
+    at = np.full(size, source.origin, np.int64)
+    for index, step, stride in zip(point, steps, source.strides[2:], strict=True):
+        at += index * step * stride
+    return np.add.outer(np.array(offsets, np.int64), at)
 
 
 def check_reads(op: sq.ConvOp) -> None:
@@ -42,30 +44,33 @@ def check_reads(op: sq.ConvOp) -> None:
     assert op.kernel is not None
     family, window = op.kernel.family.data, window_of(op)
     source, result = layout(op.input), layout(op.result)
-    split = family != "depthwise" or window.stride == (1, 1)
+    _, channels, *spatial = source.shape
+    split = family != "depthwise" or not window.is_strided or len(spatial) == 3
     if split:
-        assert source.phase == window.stride
+        assert source.phases[2:] == window.stride
         assert family == "pattern" or source.pitch == result.pitch
-    _, channels, rows, columns = source.shape
+        if source.slices > 1 and result.slices > 1:
+            assert source.slab == result.slab
     place = places(source)
     is_element = np.zeros(source.elements, np.bool_)
     is_element[place] = True
     assert is_element.sum() == place.size, "elements overlap"
     found = addresses(source, window, result.shape[2:], split=split)
-    for tap, (ky, kx) in enumerate(np.ndindex(window.kernel)):
-        y, x = (
+    for tap, position in enumerate(np.ndindex(window.kernel)):
+        axes = (
             np.arange(size) * window.stride[a] - window.low[a] + k * window.dilation[a]
-            for a, (size, k) in enumerate(zip(result.shape[2:], (ky, kx), strict=True))
+            for a, (size, k) in enumerate(zip(result.shape[2:], position, strict=True))
         )
-        iy, ix = np.meshgrid(y, x, indexing="ij")
-        inside = (iy >= 0) & (iy < rows) & (ix >= 0) & (ix < columns)
+        at = np.stack(np.meshgrid(*axes, indexing="ij"))
+        size = np.array(spatial).reshape(-1, *(1 for _ in spatial))
+        inside = ((at >= 0) & (at < size)).all(axis=0)
         for image in range(source.shape[0]):
             for channel in {0, channels - 1}:
                 plane = image * source.strides[0] + channel * source.strides[1]
                 read = found[tap] + plane
                 assert read.min() >= 0
                 assert read.max() < source.elements - source.slack
-                own = place[image, channel][iy[inside], ix[inside]]
+                own = place[image, channel][tuple(index[inside] for index in at)]
                 np.testing.assert_array_equal(read[inside], own)
                 assert not is_element[read[~inside]].any(), "padding is not zero"
 
@@ -89,6 +94,7 @@ def test_values_and_reads(case: Case, seed: int, tuning: LayoutTuning) -> None:
             is_full = nn.shape_of(extra) == nn.shape_of(op.result)
             if is_full and op.kernel.family.data != "pattern":
                 assert layout(extra).pitch == layout(op.result).pitch
+                assert layout(extra).slab == layout(op.result).slab
 
 
 @settings(max_examples=25)

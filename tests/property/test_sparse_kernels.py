@@ -25,8 +25,10 @@ from tests.conv_cases import (
     cases,
     check,
     check_accesses,
+    deep_ungrouped,
     flat_buffers,
     lanes_of_targets,
+    small_deep_ungrouped,
     small_ungrouped,
     targets,
 )
@@ -187,10 +189,13 @@ column_schedules = st.tuples(
 )
 
 
+flat_ungrouped = conv_shapes(grouped=False, most_kernel=4) | deep_ungrouped
+
+
 @targets
-@settings(max_examples=14)
+@settings(max_examples=24)
 @given(
-    case=cases(conv_shapes(grouped=False, most_kernel=4), flat=True),
+    case=cases(flat_ungrouped, flat=True),
     schedule=column_schedules,
     pruning=prunings,
 )
@@ -202,15 +207,12 @@ def test_columns(
 
 # Accesses: the interpreter raises at the first one outside of its buffer.
 
-
-# Accesses: the interpreter raises at the first one outside of its buffer.
+any_small = small_ungrouped | small_deep_ungrouped
 
 
 @lanes_of_targets
-@settings(max_examples=5)
-@given(
-    case=cases(small_ungrouped, flat=True), schedule=column_schedules, pruning=prunings
-)
+@settings(max_examples=10)
+@given(case=cases(any_small, flat=True), schedule=column_schedules, pruning=prunings)
 def test_columns_stay_inside(
     lanes: int, case: Case, schedule: tuple[int, int, int, int], pruning: Pruning
 ) -> None:

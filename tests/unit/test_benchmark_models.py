@@ -15,6 +15,7 @@ from benchmarks.models.shufflenet import shuffle_channels
 from edgec.errors import InvalidInput
 
 PUBLISHED_PARAMETERS = {
+    "c3d": 79_991_015,
     "densenet121": 7_978_856,
     "efficientnet_b0": 5_288_548,
     "googlenet": 6_624_904,
@@ -22,6 +23,7 @@ PUBLISHED_PARAMETERS = {
     "mobilenet_v2": 3_504_872,
     "mobilenet_v3_large": 5_483_032,
     "mobilenet_v3_small": 2_542_856,
+    "r2plus1d_18": 31_505_325,
     "resnet18": 11_689_512,
     "resnet50": 25_557_032,
     "shufflenet_v2_x1": 2_278_604,
@@ -30,6 +32,8 @@ PUBLISHED_PARAMETERS = {
 }
 
 OTHER_OUTPUTS = {
+    "c3d": (1, 487),
+    "r2plus1d_18": (1, 400),
     "resnet50_features": (1, 2048, 7, 7),
     "unet": (1, 2, 256, 256),
     "vgg16_features": (1, 512, 7, 7),
@@ -40,6 +44,7 @@ SMALL_INPUTS = {
     "efficientnet_b0": (1, 3, 64, 64),
     "inception_v3": (1, 3, 91, 91),
     "mobilenet_v3_large": (1, 3, 64, 64),
+    "r2plus1d_18": (1, 3, 4, 24, 24),
     "resnet50": (1, 3, 64, 64),
     "squeezenet1_1": (1, 3, 48, 48),
     "unet": (1, 3, 32, 32),
@@ -81,7 +86,7 @@ def test_activations_neither_overflow_nor_die_out(name: str) -> None:
             spreads.append(float(output.std()))
 
     for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
+        if isinstance(module, nn.BatchNorm2d | nn.BatchNorm3d):
             module.register_forward_hook(record)
     with torch.no_grad():
         output = model(spec.example_input())
