@@ -22,6 +22,11 @@ PHASES = lane(6, 40, 3, [2, 2])
 WIDE = lane(31, 31 * 20, 32)
 """Layouts of planes of up to 7x9 (the last one: of up to 20x30)."""
 
+SLABS = lane(11, 450, 12, [1, 1, 1], slab=8)
+TIGHT_SLABS = lane(9, 5 * 63, 5, [1, 1, 1], slab=7)
+DEEP_PHASES = lane(6, 90, 3, [2, 2, 2], slab=5)
+"""Layouts of volumes of up to 5x7x9."""
+
 
 def random(*shape: int) -> Array:
     rng = np.random.default_rng(sum(shape))
@@ -39,6 +44,7 @@ class Tensors:
 
 
 PLANES = [(2, 5, 7, 9)]
+VOLUMES = [(2, 3, 5, 7, 9)]
 
 
 def unary(kind: str) -> Make:
@@ -69,6 +75,19 @@ ELEMENTWISE = {
     "to gaps": (unary("relu"), Tensors(PLANES, (), GAPS)),
     "to few planes": (unary("relu"), Tensors([(1, 3, 7, 9)], (), GAPS)),
     "gaps": (binary("add"), Tensors([*PLANES, (5, 1, 1)], (TIGHT,), GAPS)),
+    "from slabs": (unary("relu"), Tensors(VOLUMES, (SLABS,))),
+    "to slabs": (unary("relu"), Tensors(VOLUMES, (), SLABS)),
+    "to few slabs": (unary("relu"), Tensors([(1, 3, 5, 7, 9)], (), SLABS)),
+    "slabs": (
+        binary("add"),
+        Tensors([*VOLUMES, (3, 1, 1, 1)], (TIGHT_SLABS,), SLABS),
+    ),
+    "to deep phases": (unary("relu"), Tensors(VOLUMES, (SLABS,), DEEP_PHASES)),
+    "from deep phases": (unary("relu"), Tensors(VOLUMES, (DEEP_PHASES,), SLABS)),
+    "one slice in phases": (
+        unary("relu"),
+        Tensors([(2, 3, 1, 7, 9)], (), DEEP_PHASES),
+    ),
     "from phases": (unary("relu"), Tensors(PLANES, (PHASES,))),
     "to phases": (unary("relu"), Tensors(PLANES, (), PHASES)),
     "phases": (unary("relu"), Tensors(PLANES, (PHASES,), lane(8, 50, 3, [2, 2]))),
@@ -95,6 +114,24 @@ MOVES = {
     "split into phases": (
         lambda x: sq.ConvertLayoutOp(x, lane(11, 110, 13, [2, 2])),
         Tensors([(2, 9, 19, 21)]),
+    ),
+    "split into deep phases": (
+        lambda x: sq.ConvertLayoutOp(x, lane(11, 660, 13, [1, 2, 2], slab=11)),
+        Tensors([(2, 3, 5, 19, 21)]),
+    ),
+    "transpose slabs": (
+        transpose(0, 2, 1, 3, 4),
+        Tensors(VOLUMES, (SLABS,), lane(9, 300, 4, [1, 1, 1], slab=9)),
+    ),
+    "pad slabs": (
+        pad("reflect", [0, 0, 1, 2, 3], [0, 0, 1, -2, 4]),
+        Tensors(VOLUMES, (SLABS,), lane(17, 1000, 3, [1, 1, 1], slab=8)),
+    ),
+    "concat slabs": (concat(1), Tensors([*VOLUMES, *VOLUMES], (SLABS,), TIGHT_SLABS)),
+    "flatten slabs": (lambda x: nn.ReshapeOp(x, [2, 945]), Tensors(VOLUMES, (SLABS,))),
+    "unflatten slabs": (
+        lambda x: nn.ReshapeOp(x, VOLUMES[0]),
+        Tensors([(2, 945)], (), SLABS),
     ),
     "transpose": (transpose(0, 2, 3, 1), Tensors([(2, 5, 7, 19)])),
     "transpose heads": (transpose(0, 2, 1, 3), Tensors([(2, 5, 7, 19)])),
@@ -159,6 +196,17 @@ POOLS = {
         ("3x3", lambda k: pool(k, 3, 2, 1), Tensors([(2, 5, 11, 57)], (), WIDE)),
         ("1-d", lambda k: pool(k, 5, 3, 2, rank=1), Tensors([(2, 3, 77)])),
         ("3-d", lambda k: pool(k, 3, 2, 1, rank=3), Tensors([(2, 3, 5, 7, 9)])),
+        (
+            "slabs",
+            lambda k: pool(k, 2, 1, 1, rank=3, ceil_mode=True),
+            Tensors(VOLUMES, (SLABS,), lane(12, 800, 5, [1, 1, 1], slab=9)),
+        ),
+        (
+            "global slabs",
+            lambda k: adaptive(k, 1, 1, 1),
+            Tensors(VOLUMES, (SLABS,), lane(2, 8, 3, [1, 1, 1], slab=3)),
+        ),
+        ("uneven slabs", lambda k: adaptive(k, 2, 3, 4), Tensors(VOLUMES, (SLABS,))),
         ("ceil", lambda k: pool(k, 3, 2, 1, ceil_mode=True), Tensors([(2, 3, 10, 56)])),
         (
             "without padding",
@@ -197,6 +245,11 @@ REDUCTIONS = {
         for axes in ((1,), (2,), (3,), (2, 3))
         if not kind.startswith("arg") or len(axes) == 1
     },
+    "mean of slabs": (
+        reduce("mean", (2, 3, 4), keep=False),
+        Tensors(VOLUMES, (SLABS,)),
+    ),
+    "mean of deep phases": (reduce("mean", (2, 3)), Tensors(VOLUMES, (DEEP_PHASES,))),
     "mean to gaps": (reduce("mean", (2, 3)), Tensors(PLANES, (TIGHT,), lane(2, 3, 1))),
     "one result": (reduce("sum", (0, 1)), Tensors([(300, 1000)])),
     "long columns": (reduce("sum", (0,)), Tensors([(1000, 300)])),
@@ -230,6 +283,10 @@ NORMS = {
         lambda x, s, t: nn.GroupNormOp(x, s, t, 1e-5, 3),
         Tensors([(2, 6, 7, 9), (6,), (6,)], (GAPS,), TIGHT),
     ),
+    "group norm of slabs": (
+        lambda x, s, t: nn.GroupNormOp(x, s, t, 1e-5, 3),
+        Tensors([(2, 3, 5, 7, 9), (3,), (3,)], (SLABS,), TIGHT_SLABS),
+    ),
     "group norm of rows": (
         lambda x, s, t: nn.GroupNormOp(x, s, t, 1e-5, 3),
         Tensors([(2, 6), (6,), (6,)]),
@@ -247,6 +304,10 @@ RESIZES = {
         Tensors(PLANES, (GAPS,), lane(20, 300, 3)),
     ),
     "nearest 1-d": (resize("nearest", [18], [0.5]), Tensors([(2, 6, 9)])),
+    "nearest slabs": (
+        resize("nearest", [4, 11, 18], [1.1, 0.63, 0.5]),
+        Tensors(VOLUMES, (SLABS,), lane(20, 1200, 3, [1, 1, 1], slab=12)),
+    ),
     "nearest 3-d": (
         resize("nearest", [4, 11, 18], [1.1, 0.63, 0.5]),
         Tensors([(2, 6, 5, 7, 9)]),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -84,9 +85,11 @@ def addresses(place: Layout) -> npt.NDArray[np.int64]:
     """Where each element of a tensor stands."""
     index = list(np.indices(place.shape)) if place.shape else []
     address = np.full(place.shape, place.origin)
+    first = len(place.shape) - len(place.phase)
     for d, (i, stride) in enumerate(zip(index, place.strides, strict=True)):
-        phase = place.phase[d - 2] if len(place.shape) == 4 and d >= 2 else 1
-        spread = place.plane * (place.phase[1] if d == 2 else 1) if phase > 1 else 0
+        phase = place.phase[d - first] if d >= first else 1
+        later = math.prod(place.phase[d - first + 1 :])
+        spread = place.plane * later if phase > 1 else 0
         address = address + i % phase * spread + i // phase * stride
     return address
 

@@ -31,6 +31,40 @@ class Residual(nn.Module):
         return functional.silu(self.left(x) + self.right(x))
 
 
+class Clip(nn.Module):
+    """Convolutions in space, then in time, around which the input goes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(
+            nn.Conv3d(3, 7, (1, 5, 5), (1, 2, 2), (0, 2, 2), bias=False),
+            nn.BatchNorm3d(7),
+            nn.ReLU(),
+            nn.Conv3d(7, 9, (3, 1, 1), padding=(1, 0, 0), bias=False),
+            nn.BatchNorm3d(9),
+            nn.ReLU(),
+        )
+        self.left = nn.Sequential(
+            nn.Conv3d(9, 12, (1, 3, 3), (1, 2, 2), (0, 1, 1), bias=False),
+            nn.BatchNorm3d(12),
+            nn.ReLU(),
+            nn.Conv3d(12, 10, (3, 1, 1), (2, 1, 1), (1, 0, 0), bias=False),
+            nn.BatchNorm3d(10),
+        )
+        self.right = nn.Sequential(
+            nn.Conv3d(9, 10, 1, 2, bias=False), nn.BatchNorm3d(10)
+        )
+        self.same = nn.Conv3d(10, 10, 3, padding=1)
+        self.last = nn.Linear(10, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """As in R(2+1)D, with one block."""
+        x = self.stem(x)
+        x = functional.relu(self.left(x) + self.right(x))
+        x = functional.relu(self.same(x) + x)
+        return self.last(x.mean((2, 3, 4)))
+
+
 class SqueezeExcite(nn.Module):
     """A depthwise convolution whose channels are weighted by their means."""
 
@@ -141,6 +175,36 @@ def deep(channels: int = 16) -> nn.Module:
     )
 
 
+def volume() -> nn.Module:
+    """Convolutions and pools with depth, as in C3D."""
+    return nn.Sequential(
+        nn.Conv3d(3, 8, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool3d((1, 2, 2)),
+        nn.Conv3d(8, 13, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool3d(2, padding=(0, 1, 1)),
+        nn.Conv3d(13, 6, (3, 1, 5), padding="same"),
+        nn.AvgPool3d(2, stride=1),
+        nn.Flatten(),
+        nn.Linear(24, 5),
+    )
+
+
+def grouped_volume() -> nn.Module:
+    """Grouped, depthwise and transposed convolutions with depth."""
+    return nn.Sequential(
+        nn.Conv3d(4, 6, (2, 3, 1), groups=2, padding=(1, 0, 2), dilation=(2, 1, 1)),
+        nn.Conv3d(6, 12, 3, groups=6, padding=1, stride=(1, 2, 3)),
+        nn.Hardtanh(),
+        nn.Conv3d(12, 12, 3, groups=12, padding=1),
+        nn.ConvTranspose3d(12, 5, 2, stride=2),
+        nn.GroupNorm(1, 5),
+        nn.ConvTranspose3d(5, 4, 3, stride=(1, 2, 1), padding=1),
+        nn.AdaptiveMaxPool3d((3, 2, 4)),
+    )
+
+
 def line() -> nn.Module:
     """Convolutions over one dimension."""
     return nn.Sequential(
@@ -156,6 +220,10 @@ NETWORKS: Mapping[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "grouped": (grouped, (6, 8, 5)),
     "deep": (deep, (3, 12, 17)),
     "line": (line, (4, 23)),
+    "clip": (Clip, (3, 5, 13, 15)),
+    "volume": (volume, (3, 5, 9, 11)),
+    "grouped volume": (grouped_volume, (4, 3, 7, 9)),
+    "one voxel": (lambda: nn.Conv3d(5, 6, 3, padding=1), (5, 1, 1, 1)),
     "mixer": (Mixer, (7, 10)),
     "one pixel": (lambda: nn.Conv2d(5, 6, 3, padding=1), (5, 1, 1)),
 }

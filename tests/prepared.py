@@ -34,9 +34,9 @@ def prune(case: Case, seed: int) -> None:
     """Leave some weights dense, give the others patterns, blocks, or no structure."""
     rng = np.random.default_rng(seed)
     for name, weight in list(case.ctx.weights.items()):
-        if weight.ndim not in (2, 4) or rng.random() < 0.25:
+        if weight.ndim not in (2, 4, 5) or rng.random() < 0.25:
             continue
-        has_window = int(np.prod(weight.shape[2:])) > 1
+        has_window = weight.ndim == 4 and int(np.prod(weight.shape[2:])) > 1
         if has_window and rng.random() < 0.5:
             keep = _patterns(weight.shape, rng)
         else:

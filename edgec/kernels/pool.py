@@ -36,7 +36,10 @@ COMBINE = {"max": "max", "avg": "add"}
 
 @dataclass(frozen=True)
 class Pool:
-    """Pooling as `nn.pool` defines it; the shape of the result says where it ends."""
+    """Pooling as `nn.pool` defines it; the shape of the result says where it ends.
+
+    Raises `InvalidInput` for a volume in a layout with phases.
+    """
 
     kind: Literal["max", "avg"]
     input: Layout
@@ -47,6 +50,10 @@ class Pool:
     dilation: tuple[int, ...]
     count_include_pad: bool = True
     divisor: int = 0
+
+    def __post_init__(self) -> None:
+        if len(self.kernel) == 3:
+            require_unphased("3-D pooling", self.input, self.output)
 
     def build(self, name: str, lanes: int) -> func.FuncOp:
         """The kernel; buffers: x, y."""
@@ -125,8 +132,6 @@ class _Planes:
     def __init__(self, b: KernelBuilder, spec: Pool) -> None:
         self.b, self.spec = b, spec
         self.depth, self.height, self.width = spec.windows()
-        if len(spec.input.shape) == 5:
-            require_unphased("3-D pooling", spec.input, spec.output)
         self.in_phase, self.out_phase = (
             (place.phases[-2], place.phases[-1]) for place in (spec.input, spec.output)
         )

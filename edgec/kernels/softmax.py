@@ -61,8 +61,8 @@ def require_unphased(what: str, *layouts: Layout) -> None:
     for layout in layouts:
         if layout.is_split:
             raise InvalidInput(
-                f"{what} takes layouts of phase (1, 1), got {layout.phase}; convert "
-                "the layout before it"
+                f"{what} takes layouts that are not split into phases, got "
+                f"{layout.phase}; convert the layout before it"
             )
 
 

@@ -90,7 +90,7 @@ def test_same_numbers_as_eager(name: str) -> None:
 
 
 @pytest.mark.parametrize("batch", [2, 3])
-@pytest.mark.parametrize("name", ["plain", "squeeze-excite", "mixer"])
+@pytest.mark.parametrize("name", ["plain", "squeeze-excite", "mixer", "clip", "volume"])
 def test_batches(name: str, batch: int) -> None:
     model, x = network(name, batch)
     tolerance = TOLERANCE.get(name, USUAL)
@@ -98,7 +98,7 @@ def test_batches(name: str, batch: int) -> None:
 
 
 @pytest.mark.parametrize("target", runnable_targets(), ids=lambda t: t.name)
-@pytest.mark.parametrize("name", ["plain", "grouped"])
+@pytest.mark.parametrize("name", ["plain", "grouped", "clip", "volume"])
 def test_targets(name: str, target: edgec.Target) -> None:
     model, x = network(name)
     found = edgec.compile(model, x, target=target, threads=1, options=NO_CACHE)(x)

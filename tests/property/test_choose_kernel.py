@@ -37,7 +37,9 @@ def families_of(layer: Layer) -> set[str]:
         return {"pattern"}
     assert isinstance(encoding, sq.ColumnsAttr)
     if isinstance(layer, sq.ConvOp):
-        return {"columns", *(["pattern"] if encoding.block_size == 1 else [])}
+        is_flat = len(nn.shape_of(layer.weight)) == 4
+        has_pattern = is_flat and encoding.block_size == 1
+        return {"columns", *(["pattern"] if has_pattern else [])}
     few = encoding.block_size >= MIN_BLOCK and not encoding.is_reordered
     return {"conv", *(["columns"] if few else [])}
 
@@ -46,7 +48,7 @@ def layers(module: ModuleOp) -> list[Layer]:
     return [op for op in module.walk() if isinstance(op, Layer)]
 
 
-modules = nn_modules(steps=STEPS, max_steps=6, max_batch=2)
+modules = nn_modules(steps=STEPS, max_steps=6, max_batch=2, spatial_ranks=(2, 3))
 
 
 @settings(max_examples=40)

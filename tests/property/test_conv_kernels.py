@@ -97,11 +97,12 @@ def test_depthwise(target: Target, case: Case, vectors: int) -> None:
 
 def strided_spec(case: Case) -> StridedDepthwiseConv:
     window = case.shape.window
+    rows, columns = window.stride
     return StridedDepthwiseConv(
         case.source,
         case.result,
         window.direct_offsets(case.source),
-        window.stride,
+        (rows, columns),
         case.has_bias,
         case.end.steps,
         case.end.extras,

@@ -31,8 +31,9 @@ from tests.prepared import STEPS, prune, run_choice
 RTOL = 2e-4
 """Of the largest magnitude: sums in float32 against float64, over a few layers."""
 
-convolutions = nn_modules(steps=STEPS, max_steps=5, max_batch=2)
-modules = st.one_of(convolutions, convolutions, nn_modules(max_steps=4, max_batch=2))
+convolutions = nn_modules(steps=STEPS, max_steps=5, max_batch=2, spatial_ranks=(2, 3))
+anything = nn_modules(max_steps=4, max_batch=2, spatial_ranks=(2, 3))
+modules = st.one_of(convolutions, convolutions, anything)
 
 
 def tuned(case: Case, seed: int, lanes: int) -> None:

@@ -38,13 +38,16 @@ def lane_layouts(
     draw: Draw, shape: tuple[int, ...], *, phases: bool = True
 ) -> sq.LaneAttr | None:
     """A layout that a tensor of the shape can have."""
-    if len(shape) != 4 or draw(st.booleans()):
+    if len(shape) not in (4, 5) or draw(st.booleans()):
         return None
-    phase = [draw(st.integers(1, 3)) if phases else 1 for _ in range(2)]
-    rows, columns = (-(-s // p) for s, p in zip(shape[2:], phase, strict=True))
-    pitch = columns + draw(st.integers(0, 20))
+    phase = [draw(st.integers(1, 3)) if phases else 1 for _ in shape[2:]]
+    *deep, rows, columns = (-(-s // p) for s, p in zip(shape[2:], phase, strict=True))
+    pitch, slab = columns + draw(st.integers(0, 20)), None
+    if deep:
+        slab = rows + draw(st.integers(0, 3))
+        rows += (deep[0] - 1) * slab
     plane = rows * pitch + draw(st.integers(0, 40))
-    return sq.LaneAttr.of(pitch, plane, draw(st.integers(0, 40)), phase)
+    return sq.LaneAttr.of(pitch, plane, draw(st.integers(0, 40)), phase, slab=slab)
 
 
 def check(one: Case, target: Any, tolerance: float = 1e-5) -> None:
@@ -133,7 +136,8 @@ def test_pools(data: st.DataObject, target: Any, seed: int) -> None:
 
     x = numbers(shape, seed)
     result = nn.shape_of(Case(make, [x]).result)
-    layouts = [data.draw(lane_layouts(s)) for s in (shape, result)]
+    # A volume is split into phases for convolutions only.
+    layouts = [data.draw(lane_layouts(s, phases=rank < 3)) for s in (shape, result)]
     check(Case(make, [x], inputs_in=layouts[:1], result_in=layouts[1]), target)
 
 
@@ -187,9 +191,10 @@ def test_products(data: st.DataObject, target: Any, seed: int) -> None:
 @few
 @given(st.data(), targets, seeds)
 def test_resizing(data: st.DataObject, target: Any, seed: int) -> None:
-    shape = (1, 2, *(data.draw(st.integers(1, 20)) for _ in range(2)))
-    out = [data.draw(st.integers(1, 40)) for _ in range(2)]
     kind = data.draw(st.sampled_from(["nearest", "bilinear"]))
+    rank = data.draw(st.sampled_from([2, 3])) if kind == "nearest" else 2
+    shape = (1, 2, *(data.draw(st.integers(1, 20 // rank)) for _ in range(rank)))
+    out = [data.draw(st.integers(1, 40 // rank)) for _ in range(rank)]
     scales = [s / o for s, o in zip(shape[2:], out, strict=True)]
     align = kind == "bilinear" and data.draw(st.booleans())
     layouts = [

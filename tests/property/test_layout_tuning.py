@@ -17,7 +17,7 @@ from edgec.testing import Case, assert_pass_preserves, nn_modules
 from tests.convs import places
 from tests.prepared import STEPS, prune, run_choice
 
-modules = nn_modules(steps=STEPS, max_steps=7, max_batch=2)
+modules = nn_modules(steps=STEPS, max_steps=7, max_batch=2, spatial_ranks=(2, 3))
 tunings = st.builds(
     LayoutTuning,
     lanes=st.sampled_from([4, 8, 16]),

@@ -28,6 +28,13 @@ CONVS = {
     ),
     "2d-no-batch": (nn.Conv2d(3, 4, 3), (3, 6, 5)),
     "3d": (nn.Conv3d(2, 3, 2, padding=1), (1, 2, 3, 4, 3)),
+    "3d-strided-groups": (
+        nn.Conv3d(4, 6, (1, 3, 2), stride=(1, 2, 1), padding=(0, 1, 2), groups=2),
+        (2, 4, 3, 5, 4),
+    ),
+    "3d-same": (nn.Conv3d(2, 3, (1, 3, 5), padding="same"), (1, 2, 3, 4, 6)),
+    "3d-no-batch": (nn.Conv3d(2, 3, 2), (2, 3, 4, 3)),
+    "transposed-3d": (nn.ConvTranspose3d(2, 3, 2, stride=2), (1, 2, 3, 2, 2)),
     "transposed-1d": (nn.ConvTranspose1d(4, 3, 3, stride=2), (1, 4, 5)),
     "transposed-2d": (
         nn.ConvTranspose2d(4, 6, 3, stride=2, padding=1, output_padding=1, groups=2),
@@ -40,6 +47,7 @@ NORMS = {
     "batch-1d": (nn.BatchNorm1d(4), (3, 4)),
     "batch-1d-long": (nn.BatchNorm1d(4), (3, 4, 5)),
     "batch-2d": (nn.BatchNorm2d(4, eps=1e-3), (2, 4, 3, 3)),
+    "batch-3d": (nn.BatchNorm3d(4), (2, 4, 3, 2, 3)),
     "batch-no-affine": (nn.BatchNorm2d(4, affine=False), (2, 4, 3, 3)),
     "batch-no-statistics": (
         nn.BatchNorm2d(4, track_running_stats=False),

@@ -18,8 +18,10 @@ from edgec.target import Target
 from tests.guard import run_guarded
 from tests.kernel_cases import (
     CASES,
+    DEEP_PHASES,
     GAPS,
     PHASES,
+    VOLUMES,
     Make,
     case,
     pool,
@@ -148,7 +150,13 @@ def test_packed_weights_have_every_column_once(target: Target) -> None:
             lambda x: nn.SoftmaxOp(x, 1),
             [random(2, 5, 7, 9)],
             (PHASES,),
-            r"'nn.softmax' op softmax takes layouts of phase \(1, 1\), got \(2, 2\)",
+            r"'nn.softmax' op softmax takes layouts that are not split .* got \(2, 2\)",
+        ),
+        (
+            pool("max", 2, 2, 0, rank=3),
+            [random(*VOLUMES[0])],
+            (DEEP_PHASES,),
+            r"'nn.pool' op 3-D pooling takes layouts .* got \(2, 2, 2\)",
         ),
         (
             lambda x: nn.BinaryOp("add", x, x),

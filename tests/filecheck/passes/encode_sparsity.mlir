@@ -51,11 +51,22 @@ func.func @grouped(%x: tensor<1x2x1x1xf32>) -> tensor<1x2x1x1xf32> {
   func.return %y : tensor<1x2x1x1xf32>
 }
 
+// A window with depth has columns, whatever patterns its zeros have.
+
 // CHECK-LABEL: func.func @volume(
-// CHECK: sq.why = "dense: the weight has rank 3, not 4"
+// CHECK: sq.weight {{.*}}tensor<1x4x1x1x2xf32, #sq.columns<
+// CHECK: sq.why = "columns:
+func.func @volume(%x: tensor<1x4x1x1x2xf32>) -> tensor<1x1x1x1x1xf32> {
+  %w = nn.constant dense<[[[[[1.0, 0.0]]], [[[0.0, 0.0]]], [[[0.0, 0.0]]], [[[2.0, 0.0]]]]]> : tensor<1x4x1x1x2xf32>
+  %y = nn.conv %x, %w {stride = array<i64: 1, 1, 1>, padding_low = array<i64: 0, 0, 0>, padding_high = array<i64: 0, 0, 0>, dilation = array<i64: 1, 1, 1>, groups = 1 : i64} : (tensor<1x4x1x1x2xf32>, tensor<1x4x1x1x2xf32>) -> tensor<1x1x1x1x1xf32>
+  func.return %y : tensor<1x1x1x1x1xf32>
+}
+
+// CHECK-LABEL: func.func @unfit(
+// CHECK: sq.why = "dense: the weight has rank 3, not 4 or 5"
 // CHECK: sq.why = "dense: the weight is computed"
 // CHECK: sq.why = "dense: the weights are f64, not f32"
-func.func @volume(%x: tensor<1x1x1xf32>, %w2: tensor<1x1x1x1xf32>, %d: tensor<1x1x1x1xf64>) -> tensor<1x1x1xf32> {
+func.func @unfit(%x: tensor<1x1x1xf32>, %w2: tensor<1x1x1x1xf32>, %d: tensor<1x1x1x1xf64>) -> tensor<1x1x1xf32> {
   %w = nn.constant dense<0.0> : tensor<1x1x1xf32>
   %y = nn.conv %x, %w {stride = array<i64: 1>, padding_low = array<i64: 0>, padding_high = array<i64: 0>, dilation = array<i64: 1>, groups = 1 : i64} : (tensor<1x1x1xf32>, tensor<1x1x1xf32>) -> tensor<1x1x1xf32>
   %0 = nn.conv %w2, %w2 {stride = array<i64: 1, 1>, padding_low = array<i64: 0, 0>, padding_high = array<i64: 0, 0>, dilation = array<i64: 1, 1>, groups = 1 : i64} : (tensor<1x1x1x1xf32>, tensor<1x1x1x1xf32>) -> tensor<1x1x1x1xf32>

@@ -103,3 +103,31 @@ func.func @reshape_between_gaps(%x: tensor<1x2x4x4xf32>) -> tensor<1x2x2x8xf32> 
   %2 = sq.conv %1, %w {stride = array<i64: 1, 1>, padding_low = array<i64: 1, 1>, padding_high = array<i64: 1, 1>, dilation = array<i64: 1, 1>, groups = 1 : i64, epilogue = [], kernel = #sq.kernel<"dense">} : tensor<1x2x2x8xf32>, tensor<2x2x3x3xf32> -> tensor<1x2x2x8xf32>
   func.return %2 : tensor<1x2x2x8xf32>
 }
+
+// -----
+
+// Slices end in one zero row, which is the upper padding of the next slice too; zero
+// slices before the first plane and after each one are the padding in depth. With 5x6x7
+// elements, the plane is (4 * 7 + 6 + 8) rows of 8 and 1 element, in whole cache lines.
+
+// CHECK-LABEL: func.func @slabs(
+// CHECK: %[[X:.*]] = sq.convert_layout %x : {{.*}} -> tensor<1x2x5x6x7xf32, #sq.lane<pitch = 8, slab = 7, plane = 352, origin = 80, phase = [1, 1, 1]>>
+// CHECK: %[[Y:.*]] = sq.conv %[[X]], {{.*}} -> tensor<1x4x5x6x7xf32, #sq.lane<pitch = 8, slab = 7, plane = 272, origin = 0, phase = [1, 1, 1]>>
+func.func @slabs(%x: tensor<1x2x5x6x7xf32>) -> tensor<1x4x5x6x7xf32> {
+  %w = nn.constant "w" : tensor<4x2x3x3x3xf32>
+  %y = sq.conv %x, %w {stride = array<i64: 1, 1, 1>, padding_low = array<i64: 1, 1, 1>, padding_high = array<i64: 1, 1, 1>, dilation = array<i64: 1, 1, 1>, groups = 1 : i64, epilogue = [], kernel = #sq.kernel<"dense">} : tensor<1x2x5x6x7xf32>, tensor<4x2x3x3x3xf32> -> tensor<1x4x5x6x7xf32>
+  func.return %y : tensor<1x4x5x6x7xf32>
+}
+
+// -----
+
+// A stride in time only splits slices; a depthwise convolution with depth is split too.
+
+// CHECK-LABEL: func.func @phases_with_depth(
+// CHECK: sq.convert_layout %x : {{.*}}phase = [2, 1, 1]>>
+// CHECK: kernel = #sq.kernel<"depthwise", {vectors = 4}>
+func.func @phases_with_depth(%x: tensor<1x2x6x4x4xf32>) -> tensor<1x2x3x4x4xf32> {
+  %w = nn.constant "w" : tensor<2x1x3x1x1xf32>
+  %y = sq.conv %x, %w {stride = array<i64: 2, 1, 1>, padding_low = array<i64: 1, 0, 0>, padding_high = array<i64: 1, 0, 0>, dilation = array<i64: 1, 1, 1>, groups = 2 : i64, epilogue = [], kernel = #sq.kernel<"depthwise">} : tensor<1x2x6x4x4xf32>, tensor<2x1x3x1x1xf32> -> tensor<1x2x3x4x4xf32>
+  func.return %y : tensor<1x2x3x4x4xf32>
+}

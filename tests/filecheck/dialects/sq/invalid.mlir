@@ -20,8 +20,26 @@ func.func private @plane(tensor<1x1x1x8xf32, #sq.lane<pitch = 9, plane = 8, orig
 
 // -----
 
-// CHECK: #sq.lane phase must be two positive numbers, got (1,)
+// CHECK: #sq.lane phase must be two positive numbers without a slab, got (1,)
 func.func private @phase(tensor<1x1x1x8xf32, #sq.lane<pitch = 9, plane = 9, origin = 0, phase = [1]>>)
+
+// -----
+
+// CHECK: #sq.lane phase must be three positive numbers with a slab, got (1, 1)
+func.func private @slab_phase(tensor<1x1x1x1x8xf32, #sq.lane<pitch = 9, slab = 1, plane = 9, origin = 0, phase = [1, 1]>>)
+
+// -----
+
+// CHECK: #sq.lane slab must be positive, got 0
+func.func private @slab(tensor<1x1x1x1x8xf32, #sq.lane<pitch = 9, slab = 0, plane = 9, origin = 0, phase = [1, 1, 1]>>)
+
+// -----
+
+// CHECK: 'sq.convert_layout' op layout of a tensor of rank 5 must have a slab if the rank is 5 and none if it is 4, got #sq.lane<pitch = 9, plane = 9, origin = 0, phase = [1, 1]>
+func.func @layout_rank(%x: tensor<1x1x1x1x8xf32>) {
+  %y = sq.convert_layout %x : (tensor<1x1x1x1x8xf32>) -> tensor<1x1x1x1x8xf32, #sq.lane<pitch = 9, plane = 9, origin = 0, phase = [1, 1]>>
+  func.return
+}
 
 // -----
 

@@ -23,6 +23,13 @@ func.func @layout(%x: tensor<1x4x8x8xf32>) {
   func.return
 }
 
+// CHECK-LABEL: func.func @volume
+func.func @volume(%x: tensor<1x4x5x8x8xf32>) {
+  // CHECK-NEXT: %y = sq.convert_layout %x : (tensor<1x4x5x8x8xf32>) -> tensor<1x4x5x8x8xf32, #sq.lane<pitch = 9, slab = 9, plane = 416, origin = 10, phase = [1, 1, 1]>>
+  %y = sq.convert_layout %x : (tensor<1x4x5x8x8xf32>) -> tensor<1x4x5x8x8xf32, #sq.lane<pitch = 9, slab = 9, plane = 416, origin = 10, phase = [1, 1, 1]>>
+  func.return
+}
+
 // CHECK-LABEL: func.func @fused
 func.func @fused(%x: tensor<1x4x8x8xf32>, %w: tensor<6x4x3x3xf32>, %b: tensor<6xf32>, %r: tensor<1x6x8x8xf32>) {
   // CHECK-NEXT: %y = sq.conv %x, %w bias(%b : tensor<6xf32>) extras(%r : tensor<1x6x8x8xf32>)
