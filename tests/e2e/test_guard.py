@@ -90,6 +90,26 @@ for size in ((1, 1), (1, 7), (9, 17)):
     check(pruned, x, sparsity="always")
 """
 
+_VOLUMES = """
+class Parallel(nn.ModuleList):
+    def forward(self, x):
+        return tuple(layer(x) for layer in self)
+
+def sparse(layer):
+    keep = torch.rand(3, 1, *layer.weight.shape[1:]) < 0.2
+    layer.weight.data *= keep.expand(-1, 3, -1, -1, -1, -1).flatten(0, 1)
+    return layer
+
+for size in ((1, 1, 1), (2, 1, 7), (3, 5, 17)):
+    x = sample(2, 5, *size)
+    shapes = ((3, 1, 1), (3, 2, 1), (1, 1, 0), (5, 2, 2), ((3, 1, 3), (2, 1, 3), 1))
+    print(size, flush=True)
+    check(Parallel(nn.Conv3d(5, 7, *shape) for shape in shapes), x)
+    check(Parallel(nn.Conv3d(5, 5, *shape, groups=5) for shape in shapes), x)
+    pruned = Parallel(sparse(nn.Conv3d(5, 9, *shape)) for shape in shapes)
+    check(pruned, x, sparsity="always")
+"""
+
 _TOO_SHORT = """
 slack = 1024
 check(*network("plain"))
@@ -97,7 +117,9 @@ check(*network("plain"))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("body", [_NETWORKS, _CONVOLUTIONS], ids=["nets", "convs"])
+@pytest.mark.parametrize(
+    "body", [_NETWORKS, _CONVOLUTIONS, _VOLUMES], ids=["nets", "convs", "volumes"]
+)
 @pytest.mark.parametrize("target", runnable_targets(), ids=lambda t: t.name)
 def test_no_access_outside_of_memory(target: Target, body: str) -> None:
     result = run_guarded(_SCRIPT + body, target.name)

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from xdsl.dialects.builtin import ModuleOp
+from xdsl.ir import SSAValue
 
 from edgec.context import EdgecContext
 from edgec.dialects import nn, sq
-from edgec.errors import InvalidInput
+from edgec.errors import InvalidInput, PassFailed
 from edgec.kernels.cost import Registers
 from edgec.kernels.linear_columns import MIN_BLOCK
 from edgec.passes.analysis.predict import predict_conv, predict_linear
 from edgec.passes.base import run_pass
 from edgec.passes.choose_kernel import ChooseKernel
-from edgec.testing import Case, assert_pass_preserves, nn_modules
+from edgec.testing import Case, assert_pass_preserves, nn_modules, op_case
 from tests.prepared import STEPS, prune, run_before_choice
 
 L1_BYTES = 32768
@@ -91,6 +93,21 @@ def test_the_prediction_decides(
     assert result.statistics["decoded"] == encoded - is_dense.count(False)
     for op, dense in zip(after, is_dense, strict=True):
         assert isinstance(op.weight.owner, sq.WeightOp) != dense
+
+
+def test_ranks_without_a_kernel_are_all_named() -> None:
+    """1-D convolutions, where canonicalize-nn did not run."""
+    names = ("stride", "padding_low", "padding_high", "dilation")
+    properties = {name: nn.int_array([int("pad" not in name)]) for name in names}
+    properties = {**properties, "groups": nn.int_attr(1)}
+
+    def build(x: SSAValue, w: SSAValue) -> sq.ConvOp:
+        return sq.ConvOp(x, w, None, (), properties, (), nn.like(x, (1, 3, 3)))
+
+    x, w = np.zeros((1, 2, 4), np.float32), np.zeros((3, 2, 2), np.float32)
+    case = op_case(build, x, w)
+    with pytest.raises(PassFailed, match=r"rank 4 or 5.* found sq.conv \(weight 3x2x2"):
+        run_pass(ChooseKernel(), case.ctx, case.module)
 
 
 @pytest.mark.parametrize(
