@@ -65,7 +65,7 @@ def missing(*modules: str) -> str | None:
     absent = [name for name in modules if find_spec(name) is None]
     if not absent:
         return None
-    return f"not installed: {', '.join(absent)} (pip install 'edgec[bench]')"
+    return f"not installed: {', '.join(absent)} (in a clone: pip install '.[bench]')"
 
 
 def as_arrays(output: object) -> list[Array]:
