@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from edgec.compress.machine import granules_for
     from edgec.compress.masks import MaskedGradients, apply_masks, masks_of
     from edgec.compress.pruning import prune
     from edgec.compress.report import LayerReport, PruneReport
@@ -20,6 +21,7 @@ __all__ = [
     "MaskedGradients",
     "PruneReport",
     "apply_masks",
+    "granules_for",
     "masks_of",
     "prune",
 ]
@@ -29,6 +31,7 @@ _HOMES = {
     "MaskedGradients": "masks",
     "PruneReport": "report",
     "apply_masks": "masks",
+    "granules_for": "machine",
     "masks_of": "masks",
     "prune": "pruning",
 }

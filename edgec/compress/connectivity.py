@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgec.compress.patterns import Bools, Floats
+from edgec.compress.geometry import Bools, Doubles, Floats
 from edgec.errors import InvalidInput
 
 
-def kernel_energies(weight: Floats) -> Floats:
+def kernel_energies(weight: Floats) -> Doubles:
     """Sum of squares of each kernel of `[F, C, ...]`: `[F, C]` in float64."""
     flat = weight.reshape(*weight.shape[:2], -1).astype(np.float64)
     return np.square(flat).sum(axis=-1)

@@ -23,20 +23,21 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from edgec.compress.layers import weighted_layers
+from edgec.compress.layers import layer_weights
 from edgec.errors import InvalidInput
 
 
 def masks_of(model: nn.Module) -> dict[str, Tensor]:
     """Parameter name to bool tensor: true where a weight is not zero.
 
-    Only the weights of convolutions and linear layers that hold a zero appear.
+    Only the weights of convolutions, linear and recurrent layers that hold a zero
+    appear.
     """
     masks: dict[str, Tensor] = {}
-    for prefix, module in weighted_layers(model).items():
-        mask = module.weight.detach() != 0
+    for weight in layer_weights(model).values():
+        mask = weight.tensor.detach() != 0
         if not bool(mask.all()):
-            masks[f"{prefix}.weight" if prefix else "weight"] = mask
+            masks[weight.parameter_name] = mask
     return masks
 
 

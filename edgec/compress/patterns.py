@@ -11,18 +11,16 @@ four weights per 3x3 kernel, sets of 6, 8 or 12 patterns.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from itertools import combinations
 
 import numpy as np
-import numpy.typing as npt
 
+from edgec.compress.geometry import Bools, Floats, Ints
 from edgec.errors import InvalidInput
 
 Pattern = tuple[int, ...]
-Floats = npt.NDArray[np.floating]
-Ints = npt.NDArray[np.int64]
-Bools = npt.NDArray[np.bool_]
 
 POSITIONS = 9
 """Positions of a 3x3 kernel."""
@@ -111,6 +109,34 @@ def mine_patterns(
         histogram += np.bincount(best.ravel(), minlength=len(candidates))
     order: Ints = np.argsort(-histogram, kind="stable")[:count]
     return tuple(candidates[int(i)] for i in order)
+
+
+def pattern_set(
+    patterns: str | Sequence[Pattern], weights: Sequence[Floats]
+) -> tuple[Pattern, ...]:
+    """The set that the option `patterns` of `prune` names, for weights `[F, C, 9]`."""
+    if isinstance(patterns, str):
+        if patterns == "fixed8":
+            return FIXED
+        mined = re.fullmatch(r"mined(\d+)", patterns)
+        if mined is None or not 1 <= int(mined[1]) <= MAX_PATTERNS:
+            raise InvalidInput(
+                f"patterns must be 'fixed8', 'mined1'..'mined{MAX_PATTERNS}' or "
+                f"tuples of positions, got '{patterns}'"
+            )
+        return mine_patterns(weights, int(mined[1]), CANDIDATES)
+    chosen = tuple(tuple(pattern) for pattern in patterns)
+    if not 1 <= len(chosen) <= MAX_PATTERNS or len(set(chosen)) != len(chosen):
+        raise InvalidInput(
+            f"patterns must be 1 to {MAX_PATTERNS} distinct tuples, got {chosen}"
+        )
+    for pattern in chosen:
+        if len(pattern) != TAPS or list(pattern) != sorted(set(pattern)):
+            raise InvalidInput(
+                f"a pattern must be {TAPS} distinct positions in ascending order, "
+                f"got {pattern}"
+            )
+    return chosen
 
 
 def _flat(weight: Floats, patterns: Sequence[Pattern]) -> Floats:

@@ -3,276 +3,290 @@
     report = prune(model, "pattern", density=0.125)
     print(report)
 
-`pattern`: every kernel of a 3x3 convolution keeps the best of a few four-tap patterns,
-then the kernels that still have the largest norm stay. Done in this order the two steps
-are the exact Euclidean projection onto both constraints at once: a kernel's best
-pattern does not depend on whether the kernel stays, and what staying is worth is the
-energy that its pattern keeps.
-
-Source: PatDNN (Niu et al., ASPLOS 2020) section 4.
+Every scheme (`schemes`) projects each weight by itself: it keeps the granules of the
+layer with the largest L2 norm and sets the others to zero. These are the exact
+Euclidean projections, except those of `bcr` and `bsp`, which are heuristics.
 """
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import nn
 
-from edgec.compress.connectivity import kernel_mask
-from edgec.compress.layers import WeightedLayer, weighted_layers
-from edgec.compress.patterns import (
-    CANDIDATES,
-    FIXED,
-    MAX_PATTERNS,
-    POSITIONS,
-    TAPS,
-    Bools,
-    Floats,
-    Pattern,
-    mine_patterns,
-    pattern_mask,
-)
+from edgec.compress.costs import layer_costs
+from edgec.compress.geometry import Bools, Floats
+from edgec.compress.layers import LayerWeight, layer_weights
+from edgec.compress.patterns import Pattern, pattern_set
+from edgec.compress.rates import RATES, flops_densities, magnitude_densities
 from edgec.compress.report import LayerReport, PruneReport
+from edgec.compress.schemes import KernelScheme, PatternScheme, Scheme
+from edgec.compress.selection import DEFAULT_DENSITY, Choice, Selection, Setting
 from edgec.errors import InvalidInput
 
-SCHEMES = ("pattern",)
-"""Schemes that `prune` knows."""
 
-
-def prune(
+def prune(  # noqa: PLR0913 - every argument is a choice of the user, with a default
     model: nn.Module,
     scheme: str = "pattern",
-    density: float = 0.125,
+    density: float | None = None,
     *,
-    balanced: bool = False,
+    rates: str = "uniform",
+    example_inputs: object = None,
+    layers: Mapping[str, Setting] | None = None,
+    skip: str | Sequence[str] = (),
     skip_first: bool = True,
+    balanced: bool = False,
     patterns: str | Sequence[Pattern] = "fixed8",
 ) -> PruneReport:
     """Prune `model` in place, one shot, without data.
 
-    Prunes every `Conv2d` with a 3x3 kernel and one group, except the model's first
-    convolution (in the order of `named_modules`) unless `skip_first` is false; other
-    layers stay dense and the report says why. `density` is kept / all weights over the
-    pruned layers, in (0, 1]: each layer keeps the fraction `9 density / 4` of its
-    kernels, at most all, and four weights of each, so densities above 4/9 give 4/9.
+    Prunes every layer that `scheme` is for (see `schemes`), classifiers included,
+    except the model's first convolution (in the order of `named_modules`) unless
+    `skip_first` is false; depthwise convolutions stay dense. The report says why a
+    layer was left.
 
-    `balanced` keeps the same number of kernels in every filter. `patterns` is `fixed8`,
-    `minedK` (the K best for this model's kernels, K in 1..16) or an explicit sequence
-    of at most 16 sorted 4-tuples of flat positions.
+    `density` is kept / all weights over the pruned layers, in (0, 1], by default 1/8;
+    `N:M` fixes it, and `pattern` leaves at most 4/9. What each layer gets is up to
+    `rates`: `uniform`, the same; `flops`, so that `density` is kept / all multiply-adds
+    (`example_inputs` as for `edgec.compile`); `magnitude`, one threshold for all.
 
-    Raises `InvalidInput`, with the model unchanged, for an unknown scheme, a density or
-    pattern set outside its range, a model with nothing to prune, layers that share a
-    weight, weights that are computed by a parametrization, or weights that are not
-    finite.
+    `layers` maps globs of module or parameter paths to a density, a scheme, or a tuple
+    of both; the first that matches a layer counts, and layers without one stay dense.
+    A density that is given so is not changed by `rates`. `skip` are globs too.
+
+    `balanced` keeps the same number of kernels in every filter (`pattern`,
+    `connectivity`). `patterns` is `fixed8`, `minedK` (the K best for this model's
+    kernels, K in 1..16) or a sequence of at most 16 sorted 4-tuples of flat positions.
+
+    Raises `InvalidInput`, with the model unchanged, for an unknown scheme, arguments
+    outside their range, globs without a layer, a model with nothing to prune, layers
+    that share a weight, weights that are computed by a parametrization, or weights that
+    are not finite.
     """
-    _check_arguments(model, scheme, density)
-    layers = weighted_layers(model)
-    first = _first_convolution(layers) if skip_first else None
-    convolutions = _prunable(model, layers, first)
-    arrays = {name: _array(name, conv) for name, conv in convolutions.items()}
-    chosen = _pattern_set(patterns, list(arrays.values()))
-    fraction = min(1.0, density * POSITIONS / TAPS)
-    masks = {
-        name: pattern_connectivity_mask(weight, chosen, fraction, balanced=balanced)
-        for name, weight in arrays.items()
-    }
-    sizes = _own_bytes(layers)
-    rows = tuple(
-        _pruned_row(name, sizes[name], arrays[name], masks[name], len(chosen))
-        if name in masks
-        else _dense_row(name, sizes[name], module, is_first=name == first)
-        for name, module in layers.items()
-    )
-    for name, conv in convolutions.items():
-        mask = torch.as_tensor(masks[name], device=conv.weight.device)
-        with torch.no_grad():
-            conv.weight.masked_fill_(~mask, 0)
-    total = sum(p.numel() * p.element_size() for p in model.parameters())
-    return PruneReport(rows, chosen, total - sum(sizes.values()))
-
-
-def pattern_connectivity_mask(
-    weight: Floats,
-    patterns: Sequence[Pattern],
-    fraction: float,
-    *,
-    balanced: bool = False,
-) -> Bools:
-    """Mask of the nearest weight with both constraints; `weight` is `[F, C, 3, 3]`."""
-    mask = pattern_mask(weight, patterns)
-    kept = np.where(mask, weight, weight.dtype.type(0))
-    keep = kernel_mask(kept, fraction, balanced=balanced)
-    return mask & keep[:, :, None, None]
-
-
-def fkw_bytes(filters: int, kernels: int, patterns: int, *, element: int = 4) -> int:
-    """Bytes of a layer in FKW storage.
-
-    `reorder[F]`, `offset[F + 1]`, `stride[F][K + 1]` and `index[n]` in 32 bits each,
-    `weight[n][4]` in `element` bytes. `fkw_bytes(2, 3, 8) == 148`.
-    """
-    words = filters + (filters + 1) + filters * (patterns + 1) + kernels
-    return 4 * words + TAPS * kernels * element
-
-
-def _check_arguments(model: object, scheme: str, density: float) -> None:
-    if not isinstance(model, nn.Module):
+    # pyright takes the annotation at its word, users need not.
+    if not isinstance(model, nn.Module):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise InvalidInput(f"model must be an nn.Module, got {type(model).__name__}")
-    if scheme not in SCHEMES:
-        raise InvalidInput(
-            f"scheme must be one of {', '.join(SCHEMES)}, got '{scheme}'"
-        )
-    if not 0 < density <= 1:
-        raise InvalidInput(f"density must be in (0, 1], got {density}")
-
-
-def _pattern_set(
-    patterns: str | Sequence[Pattern], weights: Sequence[Floats]
-) -> tuple[Pattern, ...]:
-    """The set that the option `patterns` names."""
-    if isinstance(patterns, str):
-        if patterns == "fixed8":
-            return FIXED
-        mined = re.fullmatch(r"mined(\d+)", patterns)
-        if mined is None or not 1 <= int(mined[1]) <= MAX_PATTERNS:
-            raise InvalidInput(
-                f"patterns must be 'fixed8', 'mined1'..'mined{MAX_PATTERNS}' or "
-                f"tuples of positions, got '{patterns}'"
-            )
-        return mine_patterns(weights, int(mined[1]), CANDIDATES)
-    chosen = tuple(tuple(pattern) for pattern in patterns)
-    if not 1 <= len(chosen) <= MAX_PATTERNS or len(set(chosen)) != len(chosen):
-        raise InvalidInput(
-            f"patterns must be 1 to {MAX_PATTERNS} distinct tuples, got {chosen}"
-        )
-    for pattern in chosen:
-        if len(pattern) != TAPS or list(pattern) != sorted(set(pattern)):
-            raise InvalidInput(
-                f"a pattern must be {TAPS} distinct positions in ascending order, "
-                f"got {pattern}"
-            )
-    return chosen
-
-
-def _first_convolution(layers: Mapping[str, WeightedLayer]) -> str | None:
-    """Path of the first convolution among the layers."""
-    return next((n for n, m in layers.items() if not isinstance(m, nn.Linear)), None)
-
-
-def _prunable(
-    model: nn.Module, layers: Mapping[str, WeightedLayer], first: str | None
-) -> dict[str, nn.Conv2d]:
-    """The convolutions to prune, after a check that each owns its weight alone."""
-    found = {
-        name: module
-        for name, module in layers.items()
-        if isinstance(module, nn.Conv2d)
-        and not _why_dense(module, is_first=name == first)
+    globs = (skip,) if isinstance(skip, str) else tuple(skip)
+    weights = layer_weights(model)
+    choices = Selection(scheme, density, layers, globs, skip_first).choose(weights)
+    found = {name: weights[name] for name, c in choices.items() if not c.why_dense}
+    _check_found(model, scheme, found, choices)
+    arrays = {name: _array(weight) for name, weight in found.items()}
+    schemes = _schemes(choices, arrays, patterns, balanced=balanced)
+    densities = {n: c for n in found if (c := choices[n].density) is not None}
+    free = {name: weight for name, weight in found.items() if name not in densities}
+    wanted = DEFAULT_DENSITY if density is None else density
+    if rates not in RATES:
+        raise InvalidInput(f"rates must be one of {', '.join(RATES)}, got '{rates}'")
+    if rates != "uniform" and not free:
+        raise InvalidInput(f"rates '{rates}': the density of every layer is given")
+    if rates == "uniform":
+        densities |= dict.fromkeys(free, wanted)
+    elif rates == "flops":
+        densities |= _by_flops(model, wanted, free, schemes, example_inputs)
+    else:
+        densities |= _by_magnitude(wanted, free, schemes, arrays)
+    masks = {
+        name: schemes[name].mask(arrays[name], weight.geometry, densities[name])
+        for name, weight in found.items()
     }
-    if not found:
+    report = _report(model, weights, choices, schemes, arrays, masks)
+    for name, mask in masks.items():
+        _apply(found[name], mask)
+    return report
+
+
+def _schemes(
+    choices: Mapping[str, Choice],
+    arrays: Mapping[str, Floats],
+    patterns: str | Sequence[Pattern],
+    *,
+    balanced: bool,
+) -> dict[str, Scheme]:
+    """The scheme of each layer to prune, with the options of the call."""
+    schemes = {name: choices[name].scheme for name in arrays}
+    kernels = [a for n, a in arrays.items() if isinstance(schemes[n], PatternScheme)]
+    if not kernels and patterns != "fixed8":
+        raise InvalidInput("patterns goes with scheme 'pattern' only")
+    chosen = pattern_set(patterns, kernels)
+    for name, scheme in schemes.items():
+        if balanced and not isinstance(scheme, KernelScheme):
+            raise InvalidInput(
+                "balanced goes with schemes pattern and connectivity only, got "
+                f"'{scheme.text}' for '{name}'"
+            )
+        if isinstance(scheme, PatternScheme):
+            schemes[name] = replace(scheme, balanced=balanced, patterns=chosen)
+        elif isinstance(scheme, KernelScheme):
+            schemes[name] = replace(scheme, balanced=balanced)
+    return schemes
+
+
+def _by_flops(
+    model: nn.Module,
+    density: float,
+    free: Mapping[str, LayerWeight],
+    schemes: Mapping[str, Scheme],
+    example_inputs: object,
+) -> dict[str, float]:
+    """Densities by the multiply-adds of each layer."""
+    if example_inputs is None:
+        raise InvalidInput("rates 'flops' needs example_inputs to count operations")
+    costs = layer_costs(model, free.values(), example_inputs)
+    idle = [name for name, cost in costs.items() if not cost]
+    if idle:
         raise InvalidInput(
-            "nothing to prune: the model must have a Conv2d with a 3x3 kernel and "
-            f"groups=1{'' if first is None else f' besides the first, {first!r}'}"
+            f"rates 'flops': the model did not call {', '.join(map(repr, idle))} with "
+            "example_inputs; skip what is not called as a module"
+        )
+    return flops_densities(density, costs, {n: schemes[n].max_density for n in free})
+
+
+def _by_magnitude(
+    density: float,
+    free: Mapping[str, LayerWeight],
+    schemes: Mapping[str, Scheme],
+    arrays: Mapping[str, Floats],
+) -> dict[str, float]:
+    """Densities by one threshold for the granules of all layers."""
+    scores = {n: schemes[n].scores(arrays[n], w.geometry) for n, w in free.items()}
+    sizes = {name: weight.geometry.size for name, weight in free.items()}
+    found = magnitude_densities(density, scores, sizes)
+    # A layer that the threshold leaves nothing keeps one granule all the same.
+    return {name: found[name] or 1 / sizes[name] for name in free}
+
+
+def _check_found(
+    model: nn.Module,
+    scheme: str,
+    found: Mapping[str, LayerWeight],
+    choices: Mapping[str, Choice],
+) -> None:
+    """There is something to prune, and each layer owns its weight alone."""
+    if not found:
+        reasons = [f"'{name}' ({c.why_dense})" for name, c in choices.items()]
+        raise InvalidInput(
+            f"nothing to prune by scheme '{scheme}': "
+            f"{', '.join(reasons[:8]) or 'the model has no layer with a weight'}"
         )
     owners: defaultdict[int, list[str]] = defaultdict(list)
     for name, parameter in model.named_parameters(remove_duplicate=False):
         owners[id(parameter)].append(name)
-    for name, module in found.items():
-        names = owners.get(id(module.weight), [])
+    for name, weight in found.items():
+        names = owners.get(id(weight.tensor), [])
         if not names:
             raise InvalidInput(
                 f"the weight of '{name}' must be a parameter, but it is computed "
                 "(by a parametrization or a pruning hook); remove that first"
             )
         # One module under two names is fine: it has one weight and is pruned once.
-        if len({id(_owner(model, n)) for n in names}) > 1:
+        if len({_owner(model, n) for n in names}) > 1:
             raise InvalidInput(
                 f"layers must not share a weight, got {', '.join(sorted(names))}"
             )
-    return found
 
 
-def _owner(model: nn.Module, parameter: str) -> nn.Module:
-    """The module that holds a parameter."""
-    return model.get_submodule(parameter.rpartition(".")[0])
+def _owner(model: nn.Module, parameter: str) -> tuple[int, str]:
+    """The module that holds a parameter, and its name there."""
+    path, _, attribute = parameter.rpartition(".")
+    return id(model.get_submodule(path)), attribute
 
 
-def _why_dense(module: WeightedLayer, *, is_first: bool) -> str:
-    """Why a layer stays dense; empty if it is to be pruned."""
-    if isinstance(module, nn.Linear):
-        return "linear"
-    if is_first:
-        return "first convolution"
-    if not isinstance(module, nn.Conv2d):
-        return "not 2-D"
-    if module.kernel_size != (3, 3):
-        return f"{'x'.join(map(str, module.kernel_size))} kernels"
-    return f"{module.groups} groups" if module.groups != 1 else ""
-
-
-def _array(name: str, conv: nn.Conv2d) -> Floats:
-    """The weight as a float32 or float64 array; an error if it is not finite."""
-    weight = conv.weight.detach()
-    if not weight.is_floating_point():
-        raise InvalidInput(f"the weight of '{name}' must be float, got {weight.dtype}")
-    bad = int((~torch.isfinite(weight)).sum())
+def _array(weight: LayerWeight) -> Floats:
+    """The weight `[F, C, T]` in float32 or float64; an error if it is not finite."""
+    name, tensor = weight.name, weight.tensor.detach()
+    if not tensor.is_floating_point():
+        raise InvalidInput(f"the weight of '{name}' must be float, got {tensor.dtype}")
+    bad = int((~torch.isfinite(tensor)).sum())
     if bad:
         raise InvalidInput(
             f"the weight of '{name}' must be finite, got {bad} infinities or NaNs"
         )
-    if weight.dtype != torch.float64:
-        weight = weight.float()
-    return weight.cpu().numpy()
+    if tensor.dtype != torch.float64:
+        tensor = tensor.float()
+    return tensor.cpu().numpy().reshape(weight.geometry.shape)
 
 
-def _own_bytes(layers: Mapping[str, WeightedLayer]) -> dict[str, int]:
-    """Bytes of each layer's weight; 0 if it was counted before or is no parameter."""
+def _apply(weight: LayerWeight, mask: Bools) -> None:
+    """Set to zero what the mask does not keep."""
+    tensor = weight.tensor
+    keep = torch.as_tensor(mask, device=tensor.device).reshape(tensor.shape)
+    with torch.no_grad():
+        tensor.masked_fill_(~keep, 0)
+
+
+def _report(
+    model: nn.Module,
+    weights: Mapping[str, LayerWeight],
+    choices: Mapping[str, Choice],
+    schemes: Mapping[str, Scheme],
+    arrays: Mapping[str, Floats],
+    masks: Mapping[str, Bools],
+) -> PruneReport:
+    """The report of a model whose weights are still as they were."""
+    sizes = _own_bytes(weights)
+    rows = [
+        _pruned_row(weight, sizes[name], schemes[name], arrays[name], masks[name])
+        if name in masks
+        else _dense_row(weight, sizes[name], choices[name].why_dense)
+        for name, weight in weights.items()
+    ]
+    sets = [s.patterns for s in schemes.values() if isinstance(s, PatternScheme)]
+    total = sum(p.numel() * p.element_size() for p in model.parameters())
+    return PruneReport(
+        tuple(rows), sets[0] if sets else (), total - sum(sizes.values())
+    )
+
+
+def _own_bytes(weights: Mapping[str, LayerWeight]) -> dict[str, int]:
+    """Bytes of each weight; 0 if it was counted before or is no parameter."""
     seen: set[int] = set()
     sizes: dict[str, int] = {}
-    for name, module in layers.items():
-        weight = module.weight
-        is_new = isinstance(weight, nn.Parameter) and id(weight) not in seen
-        sizes[name] = weight.numel() * weight.element_size() if is_new else 0
+    for name, weight in weights.items():
+        tensor = weight.tensor
+        is_new = isinstance(tensor, nn.Parameter) and id(tensor) not in seen
+        sizes[name] = tensor.numel() * tensor.element_size() if is_new else 0
         if is_new:
-            seen.add(id(weight))
+            seen.add(id(tensor))
     return sizes
 
 
 def _pruned_row(
-    name: str, size: int, weight: Floats, mask: Bools, patterns: int
+    weight: LayerWeight, size: int, scheme: Scheme, array: Floats, mask: Bools
 ) -> LayerReport:
     """The report of a pruned layer, from its weight before and its mask."""
-    squares = np.square(weight.astype(np.float64))
+    squares = np.square(array.astype(np.float64))
     before, after = float(squares.sum()), float(np.where(mask, squares, 0).sum())
-    kernels = int(mask.any(axis=(2, 3)).sum())
-    element = size // weight.size
+    # A weight that was zero before is not stored, kept or not.
+    support = mask & (array != 0)
+    stored = scheme.stored(support, weight.geometry, size // array.size)
     return LayerReport(
-        name=name,
-        shape=weight.shape,
-        scheme="pattern",
-        density=float(mask.mean()),
+        name=weight.name,
+        shape=tuple(weight.tensor.shape),
+        scheme=scheme.text,
+        block=stored.block,
+        density=float(support.mean()),
         dense_bytes=size,
-        stored_bytes=fkw_bytes(weight.shape[0], kernels, patterns, element=element),
+        stored_bytes=stored.num_bytes,
         retained_energy=after / before if before else 1.0,
         note="",
     )
 
 
-def _dense_row(
-    name: str, size: int, module: WeightedLayer, *, is_first: bool
-) -> LayerReport:
+def _dense_row(weight: LayerWeight, size: int, why: str) -> LayerReport:
     """The report of a layer that stays as it is."""
     return LayerReport(
-        name=name,
-        shape=tuple(module.weight.shape),
+        name=weight.name,
+        shape=tuple(weight.tensor.shape),
         scheme="dense",
+        block=0,
         density=1.0,
         dense_bytes=size,
         stored_bytes=size,
         retained_energy=1.0,
-        note=_why_dense(module, is_first=is_first) if size else "weight counted above",
+        note=why if size else "weight counted above",
     )

@@ -17,13 +17,15 @@ class LayerReport:
     """What pruning did to one layer."""
 
     name: str
-    """Dotted path of the module."""
+    """Dotted path of the module, of a recurrent layer that of the parameter."""
     shape: tuple[int, ...]
     """Shape of its weight."""
     scheme: str
-    """`pattern`, or `dense` if the layer was left alone."""
+    """The scheme with its parameters; `dense` if the layer was left alone."""
+    block: int
+    """Filters that share the number of a stored column; 0 for FKW and dense layers."""
     density: float
-    """Kept weights / all weights."""
+    """Weights that are not zero / all weights."""
     dense_bytes: int
     """Bytes of the weight as torch stores it."""
     stored_bytes: int
@@ -39,11 +41,12 @@ class PruneReport:
     """What `prune` did, layer by layer and in total."""
 
     layers: tuple[LayerReport, ...]
-    """Every convolution and linear layer, in the order of the model."""
+    """Every convolution, linear layer and recurrent weight, in the model's order."""
     patterns: tuple[Pattern, ...]
-    """The set of patterns; flat positions in a 3x3 kernel."""
+    """The set of patterns, flat positions in a 3x3 kernel; empty without `pattern`."""
     other_bytes: int
-    """Bytes of all other parameters (biases, norms), which stay as they are."""
+    """Bytes of all other parameters (biases, norms, embeddings, those of attention that
+    are no layer), which stay as they are."""
 
     @property
     def pruned(self) -> tuple[LayerReport, ...]:
@@ -70,20 +73,23 @@ class PruneReport:
     def __str__(self) -> str:
         """A table: one line per layer, then totals."""
         width = max(len("layer"), *(len(layer.name) for layer in self.layers))
+        kind = max(len("scheme"), *(len(layer.scheme) for layer in self.layers))
         lines = [
-            f"{'layer':{width}}  {'shape':>16}  {'scheme':7}  {'density':>7}  "
-            f"{'dense B':>11}  {'stored B':>11}  {'energy':>6}  note"
+            f"{'layer':{width}}  {'shape':>16}  {'scheme':{kind}}  {'block':>5}  "
+            f"{'density':>7}  {'dense B':>11}  {'stored B':>11}  {'energy':>6}  note"
         ]
         for row in self.layers:
             shape = "x".join(map(str, row.shape))
             lines.append(
-                f"{row.name:{width}}  {shape:>16}  {row.scheme:7}  "
-                f"{row.density:7.3f}  {row.dense_bytes:11,}  {row.stored_bytes:11,}  "
-                f"{row.retained_energy:6.3f}  {row.note}".rstrip()
+                f"{row.name:{width}}  {shape:>16}  {row.scheme:{kind}}  "
+                f"{row.block or '-':>5}  {row.density:7.3f}  {row.dense_bytes:11,}  "
+                f"{row.stored_bytes:11,}  {row.retained_energy:6.3f}  "
+                f"{row.note}".rstrip()
             )
+        patterns = f" with {len(self.patterns)} patterns" if self.patterns else ""
         lines.append(
             f"{len(self.pruned)} of {len(self.layers)} layers pruned to density "
-            f"{self.density:.3f} with {len(self.patterns)} patterns; model "
+            f"{self.density:.3f}{patterns}; model "
             f"{self.dense_bytes:,} -> {self.stored_bytes:,} bytes "
             f"({self.dense_bytes / self.stored_bytes:.2f}x smaller, indices included)"
         )

@@ -19,7 +19,7 @@ from edgec.compress.patterns import (
     mine_patterns,
     pattern_projection,
 )
-from edgec.compress.pruning import pattern_connectivity_mask
+from edgec.compress.schemes import pattern_connectivity_mask
 from edgec.errors import InvalidInput
 
 

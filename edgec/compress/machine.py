@@ -1,0 +1,31 @@
+"""Granules that suit a machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from edgec.target import Target
+
+
+def granules_for(
+    target: str | Target, host_features: Callable[[], Iterable[str]] | None = None
+) -> tuple[int, ...]:
+    """Filters of a block that suit a target, the best first: `OB` of `column:OB`.
+
+    The filters of a block share every load of the input, and hold one accumulator each
+    for every vector of positions: 8 with the 32 registers of AVX-512, 4 with the 16 of
+    AVX2. Neon has 32 registers of a quarter of the width, which more vectors of
+    positions use better than more filters: 4. Smaller blocks lose less accuracy, larger
+    ones gain nothing more, so that there is one size for each.
+
+    The tiles of AMX would want 16, 32 or 64 filters; there is no int8 kernel yet, and
+    `+amx` changes nothing here.
+
+    `target` is a `Target` or what `Target.parse` takes, `host_features` as there.
+
+    >>> granules_for("x86-64-v4"), granules_for("x86-64-v3")
+    ((8,), (4,))
+    """
+    if isinstance(target, str):
+        target = Target.parse(target, host_features)
+    return (8,) if target.lanes == 16 else (4,)
