@@ -50,10 +50,10 @@ def _split(
 )
 @click.option(
     "--prune",
-    type=click.Choice(["none", "pattern"]),
+    metavar="SCHEME",
     default="none",
     show_default=True,
-    help="Prune the models, for all engines alike.",
+    help="Prune the models, for all engines alike: pattern, column:8, 2:4, ...",
 )
 @click.option("--density", type=float, help="Share of kept weights; with --prune.")
 @click.option(

@@ -125,4 +125,5 @@ def _cases(request: Request) -> tuple[Case, ...]:
     if request.suite == "models":
         return MODEL_CASES
     engines = request.engines or ENGINES
-    return tuple(Case(name, engines, request.kept) for name in request.models)
+    kept, scheme = request.kept, request.prune
+    return tuple(Case(name, engines, kept, scheme=scheme) for name in request.models)

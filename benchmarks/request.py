@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,9 +34,9 @@ class Request:
     engines: tuple[str, ...]
     """Empty for `ENGINES`."""
     prune: str
-    """`none` or `pattern`; only with `models`."""
+    """`none` or a scheme of `edgec.compress.prune`; only with `models`."""
     density: float | None
-    """None for `DENSITY`, where the models are pruned."""
+    """None for `DENSITY`, or that of N:M, where the models are pruned."""
     threads: int
     rounds: int
     target: str
@@ -55,14 +56,17 @@ class Request:
                 "--engines, --prune and --density go with --models"
             )
         if self.density is not None and not is_pruned:
-            raise InvalidInput("--density needs --prune pattern")
+            raise InvalidInput("--density needs --prune SCHEME")
 
     @property
     def kept(self) -> float | None:
         """The density to prune to; None for dense models."""
         if self.prune == "none":
             return None
-        return DENSITY if self.density is None else self.density
+        if self.density is not None:
+            return self.density
+        ratio = re.fullmatch(r"(\d+):([1-9]\d*)", self.prune)
+        return int(ratio[1]) / int(ratio[2]) if ratio else DENSITY
 
     @property
     def results_file(self) -> Path:

@@ -32,7 +32,9 @@ class Case:
     density: float | None = None
     """For `prune`, or the masks; None leaves the model dense."""
     masked: Callable[[Layer], bool] | None = None
-    """Layers that are pruned in blocks of filters; None for patterns."""
+    """Layers that are pruned in blocks of filters; None for those of `scheme`."""
+    scheme: str = "pattern"
+    """For `prune`."""
 
 
 @dataclass(frozen=True)
@@ -131,8 +133,8 @@ def _workload(case: Case, engines: Sequence[Engine], setup: Setup) -> Workload:
         punch_model(model, block, case.density, case.masked)
         title = f"{case.model}, blocks of {block} pruned to {case.density:g}"
     elif case.density is not None:
-        prune(model, "pattern", case.density)
-        title = f"{case.model}, pattern-pruned to {case.density:g}"
+        prune(model, case.scheme, case.density)
+        title = f"{case.model}, {case.scheme}-pruned to {case.density:g}"
     return Workload(title, model, (spec.example_input(SEED),), engines, case.density)
 
 

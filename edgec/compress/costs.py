@@ -14,7 +14,8 @@ from torch.utils.hooks import RemovableHandle
 
 from edgec.compress.layers import LayerWeight
 
-Hook = Callable[[nn.Module, tuple[Any, ...], Any], None]
+Hook = Callable[[nn.Module, tuple[Any, ...], dict[str, Any], Any], None]
+"""Called with the module, its arguments and its output, whatever they are."""
 
 
 def layer_costs(
@@ -31,9 +32,13 @@ def layer_costs(
         costs[weight.name] = 0.0
         by_module[weight.module].append(weight)
 
-    def count(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+    # Any: modules take and return anything; those hooked take and return tensors.
+    def count(
+        module: nn.Module, args: tuple[Any, ...], keywords: dict[str, Any], output: Any
+    ) -> None:
+        given = args[0] if args else keywords["input"]
         for weight in by_module[module]:
-            calls = _applications(weight, inputs, output)
+            calls = _applications(weight, given, output)
             costs[weight.name] += calls * weight.geometry.size
 
     with _evaluation(model), _hooked(by_module, count), torch.no_grad():
@@ -41,11 +46,12 @@ def layer_costs(
     return costs
 
 
-def _applications(weight: LayerWeight, inputs: tuple[Any, ...], output: Any) -> float:
+def _applications(
+    weight: LayerWeight, given: Tensor | PackedSequence, output: object
+) -> float:
     """How often the whole weight is applied: positions of outputs, or time steps."""
     if weight.geometry.kind != "recurrent":
         return cast(Tensor, output).numel() / weight.geometry.filters
-    given = cast(Tensor | PackedSequence, inputs[0])
     data = given.data if isinstance(given, PackedSequence) else given
     return data.numel() / cast(int, weight.module.input_size)
 
@@ -77,7 +83,8 @@ def _hooked(modules: Iterable[nn.Module], hook: Hook) -> Generator[None]:
     try:
         for module in modules:
             # torch leaves the type of hooks half open.
-            handles.append(module.register_forward_hook(cast(Any, hook)))
+            given = cast(Any, hook)
+            handles.append(module.register_forward_hook(given, with_kwargs=True))
         yield
     finally:
         for handle in handles:

@@ -25,7 +25,13 @@ from edgec.compress.patterns import Pattern, pattern_set
 from edgec.compress.rates import RATES, flops_densities, magnitude_densities
 from edgec.compress.report import LayerReport, PruneReport
 from edgec.compress.schemes import KernelScheme, PatternScheme, Scheme
-from edgec.compress.selection import DEFAULT_DENSITY, Choice, Selection, Setting
+from edgec.compress.selection import (
+    DEFAULT_DENSITY,
+    NOT_CHOSEN,
+    Choice,
+    Selection,
+    Setting,
+)
 from edgec.errors import InvalidInput
 
 
@@ -168,7 +174,11 @@ def _check_found(
 ) -> None:
     """There is something to prune, and each layer owns its weight alone."""
     if not found:
-        reasons = [f"'{name}' ({c.why_dense})" for name, c in choices.items()]
+        # What was asked for comes first in the list, which is cut.
+        ranked = sorted(
+            choices.items(), key=lambda item: item[1].why_dense == NOT_CHOSEN
+        )
+        reasons = [f"'{name}' ({choice.why_dense})" for name, choice in ranked]
         raise InvalidInput(
             f"nothing to prune by scheme '{scheme}': "
             f"{', '.join(reasons[:8]) or 'the model has no layer with a weight'}"

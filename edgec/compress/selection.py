@@ -14,6 +14,9 @@ from edgec.errors import InvalidInput
 DEFAULT_DENSITY = 0.125
 """Of schemes that do not fix it: eight times fewer weights."""
 
+NOT_CHOSEN = "not chosen"
+"""Note of a layer that no glob of `layers` matches."""
+
 Setting = float | str | tuple[str, float]
 """A density, a scheme, or both, for the layers that a glob matches."""
 
@@ -59,7 +62,7 @@ class Selection:
             if any(_matches(glob, weight) for glob in self.skip):
                 why = "skipped"
             elif self.layers is not None and found is None:
-                why = "not chosen"
+                why = NOT_CHOSEN
             elif name == first:
                 why = "first convolution"
             elif name == last and isinstance(scheme, FilterScheme):

@@ -194,6 +194,25 @@ def test_the_spine_is_made_of_known_names() -> None:
         check_names(case.engines)
 
 
+@pytest.mark.parametrize(
+    ("options", "kept"),
+    [
+        (("none",), None),
+        (("pattern",), 0.125),
+        (("2:4",), 0.5),
+        (("column:8", "--density", "0.25"), 0.25),
+    ],
+)
+def test_the_density_to_prune_to(
+    options: tuple[str, ...], kept: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[Request] = []
+    monkeypatch.setattr("benchmarks.execute.execute", found.append)
+    invoke("--models", "vgg16", "--prune", *options)
+    assert [request.kept for request in found] == [kept]
+    assert found[0].prune == options[0]
+
+
 def test_edgec_next_to_torch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small = ModelSpec(MODELS["squeezenet1_1"].structure, (1, 3, 48, 48))
     monkeypatch.setitem(MODELS, "small", small)
