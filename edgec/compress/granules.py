@@ -67,8 +67,13 @@ class Granules:
     def energies(self, weight: Floats) -> Doubles:
         """Sum of squares of each box of `[F, C, T]`, flat; squares are exact."""
         sums = np.square(weight.astype(np.float64))
-        for axis, starts in enumerate(self.starts):
-            if len(starts) < sums.shape[axis]:
+        for axis, (starts, lengths) in enumerate(
+            zip(self.starts, self.lengths, strict=True)
+        ):
+            if (lengths == lengths[0]).all():  # many times as fast as `reduceat`
+                shape = *sums.shape[:axis], len(starts), -1, *sums.shape[axis + 1 :]
+                sums = sums.reshape(shape).sum(axis=axis + 1)
+            else:
                 sums = np.add.reduceat(sums, starts, axis=axis)
         return sums.reshape(-1)
 
