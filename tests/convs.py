@@ -103,6 +103,7 @@ def conv_shapes(
     grouped: bool = True,
     most_channels: int = 40,
     most_size: int = 20,
+    least_kernel: int = 1,
     most_kernel: int = 5,
     strides: Sequence[tuple[int, ...]] = STRIDES,
 ) -> Shape:
@@ -116,7 +117,7 @@ def conv_shapes(
     def sizes(low: int, high: int) -> tuple[int, ...]:
         return tuple(draw(st.integers(low, high)) for _ in axes)
 
-    size, kernel = sizes(1, most_size), sizes(1, most_kernel)
+    size, kernel = sizes(1, most_size), sizes(least_kernel, most_kernel)
     window = Window(kernel, stride, sizes(0, 3), sizes(0, 3), sizes(1, 2))
     lacking = [
         max(0, _extent(window, a) - size[a] - sum(_pad(window, a))) for a in axes

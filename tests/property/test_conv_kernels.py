@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgec.kernels.conv import DenseConv, pack_dense
+from edgec.kernels.conv import DenseConv, pack_dense, split_window
 from edgec.kernels.conv_depthwise import DepthwiseConv
 from edgec.kernels.conv_depthwise_strided import StridedDepthwiseConv
 from edgec.kernels.window import Window
@@ -53,6 +55,13 @@ def dense_spec(case: Case, filters: int, vectors: int, chunk: int) -> DenseConv:
     )
 
 
+large = conv_shapes(
+    most_channels=3,
+    most_size=6,
+    least_kernel=5,
+    most_kernel=6,
+    strides=((1, 1, 1), (1, 1, 1), (2, 1, 1)),
+)
 deep_single = conv_shapes(
     depthwise=True, most_size=9, most_kernel=3, strides=DEEP_STRIDES
 )
@@ -149,6 +158,39 @@ def test_dense_stays_inside(
     packed = pack_dense(w, case.shape.groups, spec.filters)
     found = check_accesses(case, spec, flat_buffers(case, x, packed, bias), lanes)
     check_buffer(case.result, found, *expected(case.shape, x, w, bias, case.end))
+
+
+@targets
+@settings(max_examples=6)
+@given(case=cases(large, flat=True), block=blocks)
+def test_dense_with_a_large_window(
+    target: Target, case: Case, block: tuple[int, int, int]
+) -> None:
+    """Windows whose slices or rows are looped over, unless they have a stride."""
+    spec = dense_spec(case, *block)
+    x, w, bias = case.numbers()
+    packed = pack_dense(w, case.shape.groups, spec.filters)
+    check(case, spec, flat_buffers(case, x, packed, bias), (x, w, bias), target)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "parts"),
+    [((3, 3, 3), 1), ((5, 5, 5), 5), ((7, 7, 7), 7), ((11, 11), 11), ((2, 67), 1)],
+)
+def test_parts_of_a_window_are_the_window(kernel: tuple[int, ...], parts: int) -> None:
+    places = np.ndindex(kernel)
+    taps = tuple(sum(97**axis * k for axis, k in enumerate(at)) for at in places)
+    part, count, apart = split_window(taps)
+    assert tuple(n * apart + tap for n in range(count) for tap in part) == taps
+    assert count == parts
+
+
+def test_a_window_with_a_stride_has_no_parts() -> None:
+    window = Window((5, 5, 5), (2, 1, 1), (0, 0, 0), (0, 0, 0), (1, 1, 1))
+    shape = Shape(1, 1, (9, 9, 9), 1, 1, window)
+    source, _ = layouts_of(shape, Room(0, 0, 0), Room(0, 0, 0), flat=True)
+    taps = window.tap_offsets(source)
+    assert split_window(taps) == (taps, 1, 0)
 
 
 def test_short_rows_with_a_large_stride_stay_inside() -> None:
