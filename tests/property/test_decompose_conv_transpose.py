@@ -81,7 +81,10 @@ def test_same_numbers(case: Case) -> None:
     assert not left
 
 
-@given(nn_modules(steps=("conv_transpose", "activation", "conv")))
+TRANSPOSED = ("conv_transpose", "activation", "conv")
+
+
+@given(nn_modules(steps=TRANSPOSED, spatial_ranks=(1, 2, 3)))
 def test_in_graphs(case: Case) -> None:
     assert_pass_preserves(DecomposeConvTranspose(), *case, rtol=1e-5)
 
