@@ -207,6 +207,17 @@ def linear(data: Sequence[int], weight: Sequence[int]) -> Shape:
     return (*data[:-1], weight[0])
 
 
+def recurrent(gates: Sequence[int], weight: Sequence[int], count: int) -> Shape:
+    """`[T, N, G H]` and `[G H, H]` with `count` gates to `[T, N, H]`."""
+    fits = len(gates) == 3 and len(weight) == 2 and min(*gates, *weight) > 0
+    if not fits or not gates[2] == weight[0] == count * weight[1]:
+        raise ShapeError(
+            f"gates and weight must be [T, N, {count} H] and [{count} H, H], "
+            f"got {tuple(gates)}, {tuple(weight)}"
+        )
+    return (gates[0], gates[1], weight[1])
+
+
 def reduce(data: Sequence[int], axes: Sequence[int], *, keep_dims: bool) -> Shape:
     """The shape after reducing over `axes` (all in range, not negative)."""
     check_axes(data, axes)

@@ -27,6 +27,8 @@ from edgec.dialects.nn.attrs import (
     PadKindAttr,
     PoolKind,
     PoolKindAttr,
+    RecurrentKind,
+    RecurrentKindAttr,
     ReduceKind,
     ReduceKindAttr,
     ResizeKind,
@@ -74,6 +76,7 @@ from edgec.dialects.nn.pooling import (
     ReduceOp,
     ResizeOp,
 )
+from edgec.dialects.nn.recurrent import RecurrentOp
 from edgec.dialects.nn.shape_ops import (
     BroadcastOp,
     ConcatOp,
@@ -92,6 +95,7 @@ NN = Dialect(
         BatchNormOp,
         LinearOp,
         MatmulOp,
+        RecurrentOp,
         UnaryOp,
         BinaryOp,
         SoftmaxOp,
@@ -116,6 +120,7 @@ NN = Dialect(
         ReduceKindAttr,
         PadKindAttr,
         ResizeKindAttr,
+        RecurrentKindAttr,
     ],
 )
 
@@ -145,6 +150,9 @@ __all__ = [
     "PoolKind",
     "PoolKindAttr",
     "PoolOp",
+    "RecurrentKind",
+    "RecurrentKindAttr",
+    "RecurrentOp",
     "ReduceKind",
     "ReduceKindAttr",
     "ReduceOp",

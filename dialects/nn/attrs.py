@@ -128,6 +128,20 @@ class ResizeKind(StrEnum):
     BILINEAR = "bilinear"
 
 
+class RecurrentKind(StrEnum):
+    """What one step of a recurrent layer computes."""
+
+    GRU = "gru"
+    LSTM = "lstm"
+    RNN_TANH = "rnn_tanh"
+    RNN_RELU = "rnn_relu"
+
+    @property
+    def gates(self) -> int:
+        """Rows of the weight for each element of the state."""
+        return {RecurrentKind.GRU: 3, RecurrentKind.LSTM: 4}.get(self, 1)
+
+
 @irdl_attr_definition
 class UnaryKindAttr(EnumAttribute[UnaryKind], SpacedOpaqueSyntaxAttribute):
     """`relu` in `nn.unary relu`."""
@@ -168,3 +182,10 @@ class ResizeKindAttr(EnumAttribute[ResizeKind], SpacedOpaqueSyntaxAttribute):
     """`nearest` in `nn.resize nearest`."""
 
     name = "nn.resize_kind"
+
+
+@irdl_attr_definition
+class RecurrentKindAttr(EnumAttribute[RecurrentKind], SpacedOpaqueSyntaxAttribute):
+    """`gru` in `nn.recurrent gru`."""
+
+    name = "nn.recurrent_kind"

@@ -89,12 +89,19 @@ def _check_inputs(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             )
 
 
+_FLAT_WEIGHTS = (
+    r"The tensor attributes? (self\S*_flat_weights\[\d+\],? )+(was|were) assigned"
+)
+"""Recurrent modules keep a list of their parameters and set it anew when they run."""
+
+
 def _trace(
     model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> ExportedProgram:
     try:
         # no_grad: else a model that itself uses no_grad exports it as a nested graph.
         with _eval_mode(model), torch.no_grad(), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", _FLAT_WEIGHTS, UserWarning)
             if _is_pruned(model):
                 # Pruned weights are set anew before each call; nothing is lost.
                 warnings.filterwarnings("ignore", "The tensor attribute", UserWarning)

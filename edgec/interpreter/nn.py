@@ -33,6 +33,7 @@ from edgec.interpreter.arrays import (
     widen,
 )
 from edgec.interpreter.elementwise import BINARY, UNARY
+from edgec.interpreter.recurrent import recurrent
 
 
 def narrow(value: WideArray, result: SSAValue) -> PythonValues:
@@ -180,6 +181,26 @@ class NnFunctions(InterpreterFunctions):
         """`lhs @ rhs`."""
         lhs, rhs = map(widen, args)
         return narrow(lhs @ rhs, op.result)
+
+    @impl(nn.RecurrentOp)
+    def run_recurrent(
+        self, interpreter: Interpreter, op: nn.RecurrentOp, args: PythonValues
+    ) -> PythonValues:
+        """One step after the other."""
+        wide = {
+            value: widen(array) for value, array in zip(op.operands, args, strict=True)
+        }
+        values = recurrent(
+            op.kind.data,
+            wide[op.gates],
+            wide[op.weight],
+            None if op.bias is None else wide[op.bias],
+            wide[op.initial],
+            None if op.cell is None else wide[op.cell],
+            reverse=bool(op.reverse),
+        )
+        pairs = zip(values, op.results, strict=True)
+        return tuple(narrow(value, result)[0] for value, result in pairs)
 
     @impl(nn.BatchNormOp)
     def run_batch_norm(

@@ -389,3 +389,59 @@ func.func @constant_of_another_type() {
   %r = "nn.constant"() <{value = dense<1.0> : tensor<2xf32>}> : () -> tensor<3xf32>
   func.return
 }
+
+// -----
+
+// CHECK: 'nn.recurrent' op gates and weight must be [T, N, 3 H] and [3 H, H], got (7, 2, 12), (12, 3)
+func.func @recurrent_with_the_gates_of_another_kind(%g: tensor<7x2x12xf32>, %w: tensor<12x3xf32>, %h: tensor<2x3xf32>) {
+  %0, %1 = nn.recurrent gru %g, %w from %h {reverse = false} : tensor<7x2x12xf32>, tensor<12x3xf32> from tensor<2x3xf32> -> tensor<7x2x3xf32>, tensor<2x3xf32>
+  func.return
+}
+
+// -----
+
+// CHECK: 'nn.recurrent' op bias must have shape (9,), got (3,)
+func.func @recurrent_bias(%g: tensor<7x2x9xf32>, %w: tensor<9x3xf32>, %b: tensor<3xf32>, %h: tensor<2x3xf32>) {
+  %0, %1 = nn.recurrent gru %g, %w bias %b from %h {reverse = false} : tensor<7x2x9xf32>, tensor<9x3xf32> bias tensor<3xf32> from tensor<2x3xf32> -> tensor<7x2x3xf32>, tensor<2x3xf32>
+  func.return
+}
+
+// -----
+
+// CHECK: 'nn.recurrent' op initial must have shape (2, 3), got (1, 3)
+func.func @recurrent_initial(%g: tensor<7x2x3xf32>, %w: tensor<3x3xf32>, %h: tensor<1x3xf32>) {
+  %0, %1 = nn.recurrent rnn_relu %g, %w from %h {reverse = false} : tensor<7x2x3xf32>, tensor<3x3xf32> from tensor<1x3xf32> -> tensor<7x2x3xf32>, tensor<2x3xf32>
+  func.return
+}
+
+// -----
+
+// CHECK: 'nn.recurrent' op lstm must have a cell operand
+func.func @lstm_without_cell(%g: tensor<7x2x12xf32>, %w: tensor<12x3xf32>, %h: tensor<2x3xf32>) {
+  %0, %1 = nn.recurrent lstm %g, %w from %h {reverse = false} : tensor<7x2x12xf32>, tensor<12x3xf32> from tensor<2x3xf32> -> tensor<7x2x3xf32>, tensor<2x3xf32>
+  func.return
+}
+
+// -----
+
+// CHECK: 'nn.recurrent' op gru must have no cell result
+func.func @gru_with_cell(%g: tensor<7x2x9xf32>, %w: tensor<9x3xf32>, %h: tensor<2x3xf32>) {
+  %0, %1, %2 = nn.recurrent gru %g, %w from %h {reverse = false} : tensor<7x2x9xf32>, tensor<9x3xf32> from tensor<2x3xf32> -> tensor<7x2x3xf32>, tensor<2x3xf32>, tensor<2x3xf32>
+  func.return
+}
+
+// -----
+
+// CHECK: 'nn.recurrent' op result must have shape (7, 2, 3), got (2, 7, 3)
+func.func @recurrent_result(%g: tensor<7x2x9xf32>, %w: tensor<9x3xf32>, %h: tensor<2x3xf32>) {
+  %0, %1 = nn.recurrent gru %g, %w from %h {reverse = false} : tensor<7x2x9xf32>, tensor<9x3xf32> from tensor<2x3xf32> -> tensor<2x7x3xf32>, tensor<2x3xf32>
+  func.return
+}
+
+// -----
+
+// CHECK: 'nn.recurrent' op last state must be tensor<2x3xf32>, got tensor<7x3xf32>
+func.func @recurrent_last(%g: tensor<7x2x9xf32>, %w: tensor<9x3xf32>, %h: tensor<2x3xf32>) {
+  %0, %1 = nn.recurrent gru %g, %w from %h {reverse = false} : tensor<7x2x9xf32>, tensor<9x3xf32> from tensor<2x3xf32> -> tensor<7x2x3xf32>, tensor<7x3xf32>
+  func.return
+}

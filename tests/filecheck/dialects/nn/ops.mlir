@@ -174,3 +174,26 @@ func.func @broadcast(%0: tensor<2x1xf32>) -> tensor<4x2x3xf32> {
   %1 = nn.broadcast %0 : (tensor<2x1xf32>) -> tensor<4x2x3xf32>
   func.return %1 : tensor<4x2x3xf32>
 }
+
+// CHECK-LABEL: func.func @gru(
+// CHECK: %{{.*}}, %{{.*}} = nn.recurrent gru %g, %w bias %b from %h {reverse = false} : tensor<7x2x9xf32>, tensor<9x3xf32> bias tensor<9xf32> from tensor<2x3xf32> -> tensor<7x2x3xf32>, tensor<2x3xf32>
+func.func @gru(%g: tensor<7x2x9xf32>, %w: tensor<9x3xf32>, %b: tensor<9xf32>, %h: tensor<2x3xf32>) -> (tensor<7x2x3xf32>, tensor<2x3xf32>) {
+  %0, %1 = nn.recurrent gru %g, %w bias %b from %h {reverse = false} : tensor<7x2x9xf32>, tensor<9x3xf32> bias tensor<9xf32> from tensor<2x3xf32> -> tensor<7x2x3xf32>, tensor<2x3xf32>
+  func.return %0, %1 : tensor<7x2x3xf32>, tensor<2x3xf32>
+}
+
+// CHECK-LABEL: func.func @lstm(
+// CHECK: %{{.*}}, %{{.*}}, %{{.*}} = nn.recurrent lstm %g, %w from %h, %c {reverse = true} : tensor<7x2x12xf32>, tensor<12x3xf32> from tensor<2x3xf32>, tensor<2x3xf32> -> tensor<7x2x3xf32>, tensor<2x3xf32>, tensor<2x3xf32>
+func.func @lstm(%g: tensor<7x2x12xf32>, %w: tensor<12x3xf32>, %h: tensor<2x3xf32>, %c: tensor<2x3xf32>) -> tensor<2x3xf32> {
+  %0, %1, %2 = nn.recurrent lstm %g, %w from %h, %c {reverse = true} : tensor<7x2x12xf32>, tensor<12x3xf32> from tensor<2x3xf32>, tensor<2x3xf32> -> tensor<7x2x3xf32>, tensor<2x3xf32>, tensor<2x3xf32>
+  func.return %2 : tensor<2x3xf32>
+}
+
+// CHECK-LABEL: func.func @rnn(
+// CHECK: nn.recurrent rnn_tanh %g, %w from %h
+// CHECK: nn.recurrent rnn_relu %g, %w from %h
+func.func @rnn(%g: tensor<7x2x3xf32>, %w: tensor<3x3xf32>, %h: tensor<2x3xf32>) -> tensor<7x2x3xf32> {
+  %0, %1 = nn.recurrent rnn_tanh %g, %w from %h {reverse = false} : tensor<7x2x3xf32>, tensor<3x3xf32> from tensor<2x3xf32> -> tensor<7x2x3xf32>, tensor<2x3xf32>
+  %2, %3 = nn.recurrent rnn_relu %g, %w from %h {reverse = false} : tensor<7x2x3xf32>, tensor<3x3xf32> from tensor<2x3xf32> -> tensor<7x2x3xf32>, tensor<2x3xf32>
+  func.return %2 : tensor<7x2x3xf32>
+}
