@@ -9,7 +9,8 @@ machine code.)
 How: walk each kernel in order with the set of values that stand for an address (buffer,
 index, offset, stride, mask, type). A load of a known address is replaced by the value.
 A store forgets the buffer that it writes; a loop forgets, before its body, what its
-body writes; a region sees what its surroundings know.
+body writes; a region sees what its surroundings know. After a barrier, which may also
+be that of the last turn of a loop, nothing is known.
 
 Invariants: needs `lane` kernels, whose buffers do not overlap; leaves them with fewer
 loads and the same values.
@@ -65,9 +66,12 @@ class Sharing:
                 self.load(op, known)
             elif isinstance(op, lane.StoreOp):
                 forget(known, {op.buffer})
+            elif isinstance(op, lane.BarrierOp):
+                known.clear()
             elif op.regions:
-                written = written_buffers(op)
-                forget(known, written)
+                if any(isinstance(o, lane.BarrierOp) for o in op.walk()):
+                    known.clear()
+                forget(known, written_buffers(op))
                 for region in op.regions:
                     for inner in region.blocks:
                         self.block(inner, dict(known))

@@ -32,8 +32,9 @@ from edgec.target import Target
 Array = npt.NDArray[Any]
 Allocate = Callable[[int, np.dtype[Any]], Array]
 
-_FIRST = "i64 %thread, i64 %threads, ptr %scratch, ptr null, i64 0"
-"""Arguments before the buffers; no counters, as no `lane.for_units` is tested."""
+_FIRST = "i64 %thread, i64 %threads, ptr %scratch, ptr null, i64 0, ptr null"
+"""Arguments before the buffers; neither counters nor a barrier, as threads run one
+after the other."""
 
 _WRAPPER = """
 define void @run(i64 %thread, i64 %threads, ptr %scratch, ptr %args) {{

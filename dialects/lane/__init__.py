@@ -9,7 +9,8 @@ upstream `scf` and `arith`. Loads are ops of their own, so that
 A kernel is a `func.func` whose first two arguments are the thread's number and the
 number of threads; it does its share of the work. `@main` launches kernels one after the
 other; every launch ends with a barrier. A buffer that a kernel writes overlaps no other
-buffer of its launch.
+buffer of its launch, and what one thread writes no other one reads, unless they meet in
+between (`lane.barrier`).
 
 The arguments of `@main` are the inputs, then the outputs of the model, each a flat
 buffer in row-major order. Its attributes `edgec.inputs` and `edgec.outputs` are arrays
@@ -71,7 +72,7 @@ from edgec.dialects.lane.values import (
     TailMaskOp,
     UnaryOp,
 )
-from edgec.dialects.lane.work import ForUnitsOp
+from edgec.dialects.lane.work import BarrierOp, ForUnitsOp
 
 LANE = Dialect(
     "lane",
@@ -98,6 +99,7 @@ LANE = Dialect(
         WeightsOp,
         LaunchOp,
         ForUnitsOp,
+        BarrierOp,
     ],
     [FoldKindAttr, CompareKindAttr],
 )
@@ -105,6 +107,7 @@ LANE = Dialect(
 __all__ = [
     "LANE",
     "AccessOp",
+    "BarrierOp",
     "BinaryOp",
     "Buffer",
     "BufferOp",

@@ -1,12 +1,13 @@
-"""`lane.for_units`: how the threads of a kernel divide its work."""
+"""How the threads of a kernel divide its work, and where they meet."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from xdsl.dialects import arith, scf
 from xdsl.dialects.builtin import IndexType
 from xdsl.dialects.func import FuncOp
-from xdsl.ir import Block, Region, SSAValue
+from xdsl.ir import Block, Operation, Region, SSAValue
 from xdsl.irdl import (
     IRDLOperation,
     irdl_op_definition,
@@ -55,10 +56,8 @@ class ForUnitsOp(IRDLOperation):
             raise VerifyException(
                 f"'lane.for_units' op body must take one index, got {list(found)}"
             )
-        kernel = self.parent_op()
-        while kernel is not None and not isinstance(kernel, FuncOp):
-            kernel = kernel.parent_op()
-        if kernel is None:
+        *_, kernel = [None, *_surroundings(self)]
+        if not isinstance(kernel, FuncOp):
             return
         first = next(op for op in kernel.walk() if isinstance(op, ForUnitsOp))
         if first is not self:
@@ -66,3 +65,46 @@ class ForUnitsOp(IRDLOperation):
                 f"'lane.for_units' op must be the only one of kernel "
                 f"'{kernel.sym_name.data}'"
             )
+
+
+@irdl_op_definition
+class BarrierOp(IRDLOperation):
+    """`lane.barrier`: all threads of the kernel meet.
+
+    What any of them wrote to a buffer before it, all of them read after it. Every
+    thread must come here equally often, so it stands in the kernel itself or in loops
+    with constant bounds. Between two barriers, threads must not write what another one
+    accesses.
+    """
+
+    name = "lane.barrier"
+
+    assembly_format = "attr-dict"
+
+    def verify_(self) -> None:
+        """Whether a thread comes here depends on nothing."""
+        for op in _surroundings(self):
+            if isinstance(op, FuncOp):
+                return
+            if not isinstance(op, scf.ForOp):
+                raise VerifyException(
+                    f"'{self.name}' op must stand in the kernel itself or in scf.for, "
+                    f"got {op.name}"
+                )
+            if not all(
+                isinstance(bound.owner, arith.ConstantOp)
+                for bound in (op.lb, op.ub, op.step)
+            ):
+                raise VerifyException(
+                    f"'{self.name}' op must stand in loops with constant bounds only"
+                )
+
+
+def _surroundings(op: Operation) -> list[Operation]:
+    """What `op` stands in, from the inside out, up to its function."""
+    found: list[Operation] = []
+    outer = op.parent_op()
+    while outer is not None:
+        found.append(outer)
+        outer = None if isinstance(outer, FuncOp) else outer.parent_op()
+    return found

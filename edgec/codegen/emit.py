@@ -97,8 +97,11 @@ def emit_kernel(function: func.FuncOp, target: Target) -> tuple[str, int]:
     emitter.define(threads, "%threads")
     parameters = [
         *("i64 %thread", "i64 %threads", "ptr noalias %scratch"),
-        *("ptr noalias %counters", "i64 %counter_stride"),
+        *("ptr noalias %counters", "i64 %counter_stride", "ptr %barrier"),
     ]
+    # LLVM may take it that no other thread writes what a `noalias` argument points to.
+    meets = any(isinstance(op, lane.BarrierOp) for op in function.walk())
+    kind = "ptr" if meets else "ptr noalias"
     for number, buffer in enumerate(buffers):
         if llvm_type(buffer.type) != "ptr":
             raise CodegenFailed(
@@ -106,11 +109,16 @@ def emit_kernel(function: func.FuncOp, target: Target) -> tuple[str, int]:
                 f"buffer, got {buffer.type}"
             )
         emitter.define(buffer, f"%b{number}")
-        parameters.append(f"ptr noalias %b{number}")
+        parameters.append(f"{kind} %b{number}")
     emitter.emit_block(function.body.block)
     symbol = _symbol(function.sym_name.data)
     head = f"define internal void {symbol}({', '.join(parameters)}) nounwind {{"
     return "\n".join([head, *emitter.lines, "}", ""]), emitter.scratch_bytes
+
+
+def emit_barrier(emitter: FunctionEmitter, _: lane.BarrierOp) -> None:
+    """`lane.barrier`: a call of the runtime's."""
+    emitter.do("call void %barrier()")
 
 
 def emit_return(emitter: FunctionEmitter, op: func.ReturnOp) -> None:
@@ -124,6 +132,7 @@ KERNEL_OPS: Mapping[type[Operation], Emitter] = {
     **CONTROL_FLOW,
     **VALUES,
     **MEMORY,
+    lane.BarrierOp: emit_barrier,
     func.ReturnOp: emit_return,
 }
 """Everything that may stand in a kernel."""
@@ -201,7 +210,7 @@ class _MainEmitter:
         self._launches += 1
         arguments = [
             *("i64 %tid", "i64 %nthreads", "ptr %scratch"),
-            *(f"ptr {counter}", f"i64 {self._counter_stride}"),
+            *(f"ptr {counter}", f"i64 {self._counter_stride}", "ptr %barrier"),
             *buffers,
         ]
         emitter.do(f"call void {_symbol(name)}({', '.join(arguments)})")

@@ -11,7 +11,9 @@ integers, so that reading it shows. An access outside of its buffer raises.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -35,6 +37,7 @@ from edgec.dialects.lane import element_of, lanes_of
 from edgec.errors import InvalidInput
 from edgec.interpreter.arrays import AnyArray, WideArray, dtype_of, widen
 from edgec.interpreter.elementwise import BINARY, UNARY
+from edgec.interpreter.lockstep import LockStep
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -129,13 +132,15 @@ class LaneFunctions(InterpreterFunctions):
 
     Args:
         weights: the arrays that `lane.weights` names.
-        threads: how many threads run a kernel; here, one after the other.
+        threads: how many threads run a kernel; here one after the other, or in turns
+            from barrier to barrier.
     """
 
     def __init__(self, weights: WeightStore, threads: int = 1) -> None:
         self.weights = weights
         self.threads = threads
-        self._scratch: Bytes = np.zeros(0, np.uint8)
+        self._own = threading.local()
+        self._team: LockStep | None = None
         self._arena: Bytes | None = None
 
     # Memory
@@ -160,7 +165,7 @@ class LaneFunctions(InterpreterFunctions):
         self, interpreter: Interpreter, op: lane.ScratchOp, args: PythonValues
     ) -> PythonValues:
         """A place in the scratch of the thread that runs."""
-        return (_view(self._scratch, op),)
+        return (_view(self._own.scratch, op),)
 
     @impl(lane.WeightsOp)
     def run_weights(
@@ -183,9 +188,30 @@ class LaneFunctions(InterpreterFunctions):
         """The kernel, once per thread."""
         kernel = interpreter.get_op_for_symbol(op.callee)
         scratch = [o for o in kernel.walk() if isinstance(o, lane.ScratchOp)]
-        for thread in range(self.threads):
-            self._scratch = _memory_for(scratch)
-            interpreter.call_op(kernel, (thread, self.threads, *args))
+        meets = any(isinstance(o, lane.BarrierOp) for o in kernel.walk())
+
+        def run(thread: int) -> None:
+            self._own.scratch = _memory_for(scratch)
+            # The values of a thread are its own, so in a team it needs its own scopes.
+            own = copy(interpreter) if meets else interpreter
+            own.call_op(kernel, (thread, self.threads, *args))
+
+        if meets:
+            self._team = LockStep(self.threads)
+            self._team.run(run)
+        else:
+            for thread in range(self.threads):
+                run(thread)
+        return ()
+
+    @impl(lane.BarrierOp)
+    def run_barrier(
+        self, interpreter: Interpreter, op: lane.BarrierOp, args: PythonValues
+    ) -> PythonValues:
+        """The turn of the next thread, until all are here."""
+        if self._team is None:
+            raise InterpretationError(f"'{op.name}' op outside of a launch")
+        self._team.meet()
         return ()
 
     @impl(lane.ForUnitsOp)

@@ -212,6 +212,10 @@ class KernelBuilder:
             body(block.args[0])
         self._block.add_op(lane.ForUnitsOp(self.thread, self.threads, end, block))
 
+    def barrier(self) -> None:
+        """`lane.barrier`: all threads meet."""
+        self._block.add_op(lane.BarrierOp())
+
     def share(self, total: Index) -> tuple[Index, Index]:
         """This thread's part `[begin, end)` of `total` units; parts differ by one."""
         begin = self.quotient(self.times(self.thread, total), self.threads)

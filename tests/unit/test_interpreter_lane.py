@@ -122,3 +122,30 @@ def test_multiply_add_rounds_once(x: float, y: float, z: float) -> None:
     for neighbour in np.nextafter(found, np.array([-np.inf, np.inf], np.float32)):
         if np.isfinite(neighbour):
             assert error <= abs(Fraction(float(neighbour)) - exact)
+
+
+def test_threads_see_what_was_written_before_a_barrier() -> None:
+    b = builder()
+    b.store(b.load("x", b.thread, lanes=1), "y", b.thread)
+    b.barrier()
+    other = b.minus(2, b.thread)
+    b.store(b.load("y", other, lanes=1), "y", b.plus(b.thread, 3))
+    np.testing.assert_array_equal(run(b, threads=3)[:6], [0, 1, 2, 2, 1, 0])
+
+
+def test_scratch_stays_a_threads_own_across_barriers() -> None:
+    b = builder()
+    own = b.scratch(1)
+    b.store(b.load("x", b.thread, lanes=1), own, 0)
+    b.barrier()
+    b.store(b.load(own, 0, lanes=1), "y", b.thread)
+    np.testing.assert_array_equal(run(b, threads=3)[:3], [0, 1, 2])
+
+
+def test_a_wrong_access_of_one_thread_ends_all() -> None:
+    b = builder()
+    b.barrier()
+    b.load("x", b.plus(b.thread, 14), lanes=1)
+    b.barrier()
+    with pytest.raises(InterpretationError, match="accesses element 16 of a buffer"):
+        run(b, threads=3)

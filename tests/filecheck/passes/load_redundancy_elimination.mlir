@@ -108,3 +108,24 @@ func.func @addresses_differ(%thread: index, %threads: index, %x: memref<64xf32>,
   %5 = lane.load %x[%zero] : memref<64xf32>, f32
   func.return
 }
+
+// At a barrier other threads may have written anything, also at that of the turn before.
+
+// CHECK-LABEL: func.func @barrier(
+// CHECK-COUNT-4: lane.load
+// CHECK-NOT: lane.load
+func.func @barrier(%thread: index, %threads: index, %x: memref<8xf32>, %y: memref<8xf32>) {
+  %zero = arith.constant 0 : index
+  %one = arith.constant 1 : index
+  %two = arith.constant 2 : index
+  %0 = lane.load %x[%zero] : memref<8xf32>, vector<8xf32>
+  lane.barrier
+  %1 = lane.load %x[%zero] : memref<8xf32>, vector<8xf32>
+  %2 = lane.load %x[%zero] : memref<8xf32>, vector<8xf32>
+  scf.for %i = %zero to %two step %one {
+    %3 = lane.load %x[%zero] : memref<8xf32>, vector<8xf32>
+    lane.barrier
+    %4 = lane.load %x[%zero] : memref<8xf32>, vector<8xf32>
+  }
+  func.return
+}

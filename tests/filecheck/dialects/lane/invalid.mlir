@@ -133,3 +133,35 @@ func.func @cast(%v: vector<8xf32>) {
   %u = lane.cast %v : vector<8xf32> to vector<4xi32>
   func.return
 }
+
+// -----
+
+// CHECK: 'lane.barrier' op must stand in the kernel itself or in scf.for, got scf.if
+func.func @barrier_of_some_threads(%c: i1) {
+  scf.if %c {
+    lane.barrier
+  }
+  func.return
+}
+
+// -----
+
+// CHECK: 'lane.barrier' op must stand in the kernel itself or in scf.for, got lane.for_units
+func.func @barrier_in_a_unit(%thread: index, %threads: index, %total: index) {
+  lane.for_units %thread, %threads, %total {
+  ^bb0(%unit: index):
+    lane.barrier
+  }
+  func.return
+}
+
+// -----
+
+// CHECK: 'lane.barrier' op must stand in loops with constant bounds only
+func.func @barrier_as_often_as_the_number_of_the_thread(%thread: index, %threads: index) {
+  %one = arith.constant 1 : index
+  scf.for %i = %one to %thread step %one {
+    lane.barrier
+  }
+  func.return
+}

@@ -72,3 +72,17 @@ func.func @main(%x: memref<64xf32>, %y: memref<64xf32>) attributes {edgec.inputs
   lane.launch @kernel(%x, %w, %y) {layer = "conv"} : memref<64xf32>, memref<576xf32>, memref<64xf32>
   func.return
 }
+
+// CHECK-LABEL: func.func @barrier
+func.func @barrier(%thread: index, %threads: index) {
+  // CHECK: lane.barrier
+  lane.barrier
+  %one = arith.constant 1 : index
+  %steps = arith.constant 9 : index
+  // CHECK: scf.for
+  scf.for %i = %one to %steps step %one {
+    // CHECK-NEXT: lane.barrier
+    lane.barrier
+  }
+  func.return
+}
