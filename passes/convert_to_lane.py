@@ -18,7 +18,7 @@ Source: BLIS (Van Zee and van de Geijn, 2015) for micro-kernels around packed op
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from xdsl.context import Context
@@ -63,11 +63,11 @@ class Program:
     build: bool = True
     """Off to bind weights without building kernels."""
 
-    def launch(self, lowered: Lowered, result: SSAValue, layer: str) -> None:
-        """Launch a kernel that writes `result`."""
+    def launch(self, lowered: Lowered, results: Sequence[SSAValue], layer: str) -> None:
+        """Launch a kernel that writes `results`."""
         arguments = [self.argument(a) for a in lowered.arguments]
         kernel = self.kernel(lowered.spec)
-        self.main.add_op(lane.LaunchOp(kernel, [*arguments, result], layer))
+        self.main.add_op(lane.LaunchOp(kernel, [*arguments, *results], layer))
         self.launches += 1
 
     def kernel(self, spec: KernelSpec) -> str:
@@ -269,7 +269,7 @@ def convert(block: Block, program: Program) -> None:
     for op in operations:
         convert_op(op, program)
     for value, target in copies:
-        program.launch(lower_copy(value), target, "result")
+        program.launch(lower_copy(value), [target], "result")
     program.main.add_op(func.ReturnOp())
 
 
@@ -289,4 +289,4 @@ def convert_op(op: Operation, program: Program) -> None:
     path = op.attributes.get("nn.path")
     layer = path.data if isinstance(path, StringAttr) else op.name
     lowered = lower(op, program.weights, program.lanes)
-    program.launch(lowered, program.buffer(op.results[0]), layer)
+    program.launch(lowered, [program.buffer(r) for r in op.results], layer)

@@ -32,7 +32,7 @@ class Packed:
 
 @dataclass(frozen=True)
 class Lowered:
-    """A launch: the kernel, and its buffers in order, without the result."""
+    """A launch: the kernel, and its buffers in order, without the results."""
 
     spec: KernelSpec
     arguments: tuple[SSAValue | Packed, ...]

@@ -21,6 +21,7 @@ from edgec.kernels import move
 from edgec.kernels.adaptive import adaptive_pool
 from edgec.kernels.constants import constant_array, constant_name
 from edgec.kernels.elementwise import Elementwise
+from edgec.kernels.gates import DenseGates
 from edgec.kernels.layout import Layout, layout, plain
 from edgec.kernels.linear import Linear, linear_block, pack_linear
 from edgec.kernels.linear_columns import ColumnLinear, pack_linear_columns
@@ -30,6 +31,7 @@ from edgec.kernels.matmul import Matmul
 from edgec.kernels.norm import BatchNorm, GroupNorm, LayerNorm
 from edgec.kernels.pool import Pool
 from edgec.kernels.product import best_block
+from edgec.kernels.recurrent import Recurrent
 from edgec.kernels.reduce import Reduce
 from edgec.kernels.resize import Resize
 from edgec.kernels.softmax import Softmax
@@ -44,7 +46,7 @@ def find_lowering(op: Operation) -> Lower | None:
 
 
 def lower(op: Operation, weights: WeightStore, lanes: int) -> Lowered:
-    """The launch that computes the result of `op`, for vectors of `lanes`.
+    """The launch that computes the results of `op`, for vectors of `lanes`.
 
     Raises `PassFailed` for an op without a kernel or a tensor that its kernel does not
     take, naming the op.
@@ -229,7 +231,7 @@ def _dense_weight(value: SSAValue, weights: WeightStore) -> npt.NDArray[np.float
         decoded = owner.encoding.decode(arrays, nn.shape_of(value))
         return np.asarray(decoded, np.float32)
     raise InvalidInput(
-        "weight must be a constant, got a computed tensor; use nn.matmul for those"
+        "weight must be a constant, got a computed tensor; nn.matmul takes those"
     )
 
 
@@ -297,6 +299,30 @@ def _sparse_linear(
     ]
     bias = () if op.bias is None else (op.bias,)
     return Lowered(spec, (op.input, *packed, *bias, *op.extras))
+
+
+def lower_recurrent(op: nn.RecurrentOp, weights: WeightStore, lanes: int) -> Lowered:
+    """All steps of a recurrent layer."""
+    _require_f32(*op.operands)
+    dense = _dense_weight(op.weight, weights)
+    _, rows, hidden = nn.shape_of(op.output)
+    product = DenseGates.of(lanes, op.kind.data.gates, hidden, rows)
+    name = f"{constant_name(op.weight.owner)}.gates{product.vectors * lanes}"
+    packed = Packed(name, product.pack(dense, lanes))
+    spec = Recurrent(
+        op.kind.data.value,
+        _layout(op.gates),
+        _layout(op.initial),
+        _layout(op.output),
+        _layout(op.last),
+        None if op.cell is None else _layout(op.cell),
+        None if op.last_cell is None else _layout(op.last_cell),
+        reverse=bool(op.reverse),
+        has_bias=op.bias is not None,
+        product=product,
+    )
+    arguments = (op.gates, packed, op.bias, op.initial, op.cell)
+    return Lowered(spec, tuple(a for a in arguments if a is not None))
 
 
 def lower_matmul(op: nn.MatmulOp, _: WeightStore, lanes: int) -> Lowered:
@@ -378,6 +404,7 @@ LOWERINGS: Mapping[type[Operation], Lower] = {
     nn.MatmulOp: lower_matmul,
     nn.PadOp: lower_pad,
     nn.PoolOp: lower_pool,
+    nn.RecurrentOp: lower_recurrent,
     nn.ReduceOp: lower_reduce,
     nn.ReshapeOp: lower_reshape,
     nn.ResizeOp: lower_resize,

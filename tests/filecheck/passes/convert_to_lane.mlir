@@ -59,3 +59,23 @@ func.func @main(%x: memref<8xf32>, %y: memref<8xf32>) attributes {edgec.inputs =
   lane.launch @k(%x, %y) : memref<8xf32>, memref<8xf32>
   func.return
 }
+
+// -----
+
+// An op with several results is one launch that writes all of them, used or not; the
+// threads meet before each step but the first.
+
+// CHECK: func.func @recurrent_0(%thread: index, %threads: index, %gates: memref<{{.*}}>, %w: memref<160000xf32>, %initial: memref<200xf32>, %cell: memref<200xf32>, %output: memref<[[#]]xf32>, %last: memref<[[#]]xf32>, %last_cell: memref<200xf32>)
+// CHECK: scf.for %{{.*}} = %{{.*}} to %{{.*}} step
+// CHECK: lane.barrier
+// CHECK-NEXT: arith.
+// CHECK: func.func @main(%g: memref<2400xf32>, %h: memref<200xf32>, %[[R:.*]]: memref<200xf32>)
+// CHECK-NEXT: %[[Y:.*]] = lane.buffer
+// CHECK-NEXT: %[[L:.*]] = lane.buffer
+// CHECK-NEXT: %[[W:.*]] = lane.weights
+// CHECK-NEXT: lane.launch @recurrent_0(%g, %[[W]], %h, %h, %[[Y]], %[[L]], %[[R]])
+func.func @main(%g: tensor<3x1x800xf32>, %h: tensor<1x200xf32>) -> tensor<1x200xf32> {
+  %w = nn.constant dense<0.5> : tensor<800x200xf32>
+  %0, %1, %2 = nn.recurrent lstm %g, %w from %h, %h {reverse = false} : tensor<3x1x800xf32>, tensor<800x200xf32> from tensor<1x200xf32>, tensor<1x200xf32> -> tensor<3x1x200xf32>, tensor<1x200xf32>, tensor<1x200xf32>
+  func.return %2 : tensor<1x200xf32>
+}
