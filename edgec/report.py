@@ -15,6 +15,8 @@ from edgec.context import WeightStore
 from edgec.dialects import nn, sq
 from edgec.passes.constants import read_constant
 
+Weighted = sq.ConvOp | sq.LinearOp | nn.RecurrentOp
+
 
 @dataclass(frozen=True)
 class LayerReport:
@@ -117,14 +119,10 @@ def _row(layer: LayerReport) -> tuple[str, ...]:
 
 def describe_layers(module: ModuleOp, weights: WeightStore) -> list[LayerReport]:
     """A row for each op with weights, at the end of the tensor-level passes."""
-    return [
-        _describe(op, weights)
-        for op in module.walk()
-        if isinstance(op, sq.ConvOp | sq.LinearOp)
-    ]
+    return [_describe(op, weights) for op in module.walk() if isinstance(op, Weighted)]
 
 
-def _describe(op: sq.ConvOp | sq.LinearOp, weights: WeightStore) -> LayerReport:
+def _describe(op: Weighted, weights: WeightStore) -> LayerReport:
     path, why = op.attributes.get("nn.path"), op.attributes.get("sq.why")
     owner = op.weight.owner
     shape = nn.shape_of(op.weight)
@@ -136,19 +134,15 @@ def _describe(op: sq.ConvOp | sq.LinearOp, weights: WeightStore) -> LayerReport:
     else:
         scheme, stored = "dense", 4 * size
         density = _nonzero_share(op.weight, weights)
-    kernel = op.kernel.family.data if op.kernel is not None else op.name
-    if op.kernel is not None and op.kernel.settings:
-        settings = sorted(op.kernel.settings.items())
-        kernel += " " + " ".join(f"{key}={value}" for key, value in settings)
     return LayerReport(
         layer=path.data if isinstance(path, StringAttr) else op.name,
         kind=op.name,
         shape=shape,
         scheme=scheme,
         density=density,
-        kernel=kernel,
+        kernel=_kernel(op),
         stored_bytes=stored,
-        epilogue=_epilogue(op.epilogue),
+        epilogue=() if isinstance(op, nn.RecurrentOp) else _epilogue(op.epilogue),
         why=why.data if isinstance(why, StringAttr) else "",
     )
 
@@ -157,6 +151,16 @@ def _nonzero_share(weight: SSAValue, weights: WeightStore) -> float | None:
     """Of a constant: a pruned layer that runs dense shows in the report."""
     array = read_constant(weight, weights)
     return None if array is None else np.count_nonzero(array) / array.size
+
+
+def _kernel(op: Weighted) -> str:
+    """Family and settings, as far as there is a choice."""
+    if isinstance(op, nn.RecurrentOp):
+        return op.kind.data.value
+    if op.kernel is None:
+        return op.name
+    settings = sorted((op.kernel.settings or {}).items())
+    return " ".join([op.kernel.family.data, *(f"{k}={v}" for k, v in settings)])
 
 
 def _epilogue(steps: Iterable[object]) -> tuple[str, ...]:

@@ -51,7 +51,6 @@ TABLE: dict[str, Rule] = {
     **_rules(aten_norm.RULES, fresh=True),
     **_rules(aten_pool.RULES),
     **_rules(aten_recurrent.RULES, fresh=True),
-    **_rules(aten_recurrent.PACKED_RULES, any_type=True),
     **_rules(aten_reduce.RULES),
     **_rules(aten_resize.RULES),
     **_rules(aten_shape.RULES, any_type=True),

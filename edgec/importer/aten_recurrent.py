@@ -138,13 +138,6 @@ def _recurrent(kind: str) -> Callable[..., tuple[SSAValue, ...]]:
     return build
 
 
-def _packed(b: Builder, *_: Any, **__: Any) -> SSAValue:
-    raise Unsupported(
-        "its input is a packed sequence, whose steps differ in batch size",
-        "call it with a padded tensor",
-    )
-
-
 def _cell(kind: str) -> Callable[..., Any]:
     def build(
         b: Builder,
@@ -173,8 +166,3 @@ RULES: dict[str, Callable[..., Any]] = {
     "rnn_tanh_cell.default": _cell("rnn_tanh"),
     "rnn_relu_cell.default": _cell("rnn_relu"),
 }
-
-PACKED_RULES: dict[str, Callable[..., Any]] = {
-    f"{kind}.data": _packed for kind in _KINDS
-}
-"""Apart, as they have operands of int64."""

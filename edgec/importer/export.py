@@ -14,6 +14,7 @@ import torch.utils._pytree as pytree
 from torch import nn
 from torch.export import ExportedProgram
 from torch.nn.utils.prune import BasePruningMethod
+from torch.nn.utils.rnn import PackedSequence
 
 from edgec.errors import ImportFailed, InvalidInput
 
@@ -100,12 +101,19 @@ def _trace(
 ) -> ExportedProgram:
     try:
         # no_grad: else a model that itself uses no_grad exports it as a nested graph.
-        with _eval_mode(model), torch.no_grad(), warnings.catch_warnings():
+        with (
+            _eval_mode(model),
+            _unpacked(model),
+            torch.no_grad(),
+            warnings.catch_warnings(),
+        ):
             warnings.filterwarnings("ignore", _FLAT_WEIGHTS, UserWarning)
             if _is_pruned(model):
                 # Pruned weights are set anew before each call; nothing is lost.
                 warnings.filterwarnings("ignore", "The tensor attribute", UserWarning)
             return torch.export.export(model, args, kwargs, strict=False)
+    except ImportFailed:
+        raise
     # Anything can happen here, as the model's own code runs.
     except Exception as error:
         raise ImportFailed(
@@ -138,6 +146,29 @@ def _eval_mode(model: nn.Module) -> Generator[None]:
     finally:
         for module, flag in flags.items():
             module.training = flag
+
+
+@contextlib.contextmanager
+def _unpacked(model: nn.Module) -> Generator[None]:
+    """Refuse packed sequences, where torch's own message names neither."""
+    handles = [
+        module.register_forward_pre_hook(_refuse_packed)
+        for module in model.modules()
+        if isinstance(module, nn.RNNBase)
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _refuse_packed(module: nn.Module, args: tuple[Any, ...]) -> None:
+    if args and isinstance(args[0], PackedSequence):
+        raise ImportFailed(
+            f"the input of a {type(module).__name__} is a packed sequence, whose batch "
+            "size differs from step to step; call it with a padded tensor"
+        )
 
 
 def _first_lines(error: Exception, count: int = 6) -> str:

@@ -1,0 +1,144 @@
+"""Compiled recurrent layers, compared with torch eager."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+import edgec
+from edgec.options import Options
+from tests.importing import Call, sample
+from tests.unit.test_importer_recurrent import KINDS, layer, states
+
+NO_CACHE = Options(use_cache=False)
+TOLERANCE = 1e-5
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_torch_thread() -> Any:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def agree(model: Any, *args: Any, threads: int) -> edgec.CompiledModel:
+    """Compile, and compare on two inputs."""
+    compiled = edgec.compile(model, args, threads=threads, options=NO_CACHE)
+    for factor in (1.0, -2.0):
+        x = args[0] * factor
+        with torch.no_grad():
+            expected = model(x, *args[1:])
+        found = compiled(x, *args[1:])
+        torch.testing.assert_close(found, expected, rtol=TOLERANCE, atol=TOLERANCE)
+    return compiled
+
+
+def inputs(model: Any, steps: int, rows: int) -> tuple[Any, ...]:
+    lead = (rows, steps) if model.batch_first else (steps, rows)
+    return sample(*lead, model.input_size), states(model, rows)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("layers", [1, 2, 3])
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_options(kind: str, layers: int, bidirectional: bool) -> None:
+    """Each option both ways; the number of layers decides which go together."""
+    flags = list(product([False, True], repeat=2))
+    for number, (batch_first, bias) in enumerate(flags[layers - 1 :: 2]):
+        options = {"batch_first": batch_first, "bias": bias}
+        model = layer(kind, 3, 7, layers, bidirectional=bidirectional, **options)
+        args = inputs(model, 6, 2)
+        agree(model, *args[: 2 - number], threads=1 + number)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("hidden", "steps", "rows", "threads"),
+    [
+        (1, 200, 1, 1),
+        (1, 2, 5, 2),
+        (7, 33, 3, 2),
+        (16, 17, 4, 1),
+        (33, 200, 2, 2),
+        (100, 5, 5, 2),
+        (100, 200, 1, 2),
+        (200, 9, 3, 2),
+        (257, 3, 1, 2),
+    ],
+)
+def test_sizes(kind: str, hidden: int, steps: int, rows: int, threads: int) -> None:
+    model = layer(kind, 4, hidden, 2, bidirectional=hidden % 2 == 0)
+    agree(model, *inputs(model, steps, rows), threads=threads)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_batch(kind: str) -> None:
+    model = layer(kind, 4, 9, 2)
+    agree(model, sample(11, 4), threads=2)
+    agree(model, sample(11, 4), states(model), threads=1)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("hidden", [33, 200])
+def test_one_step_at_a_time(kind: str, hidden: int) -> None:
+    """The state that one call returns is the next one's input."""
+    model = layer(kind, 5, hidden, 2)
+    x, state = inputs(model, 50, 1)
+    with torch.no_grad():
+        expected = model(x, state)
+    step = edgec.compile(model, (x[:1], state), threads=2, options=NO_CACHE)
+    outputs: list[torch.Tensor] = []
+    for t in range(len(x)):
+        y, state = step(x[t : t + 1], state)
+        outputs.append(y)
+    found = (torch.cat(outputs), state)
+    torch.testing.assert_close(found, expected, rtol=TOLERANCE, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("kind", ["gru", "lstm"])
+def test_threads_do_not_change_the_bits(kind: str) -> None:
+    model = layer(kind, 5, 130, 1)
+    args = inputs(model, 20, 2)
+    found = [
+        edgec.compile(model, args, threads=threads, options=NO_CACHE)(*args)[0]
+        for threads in (1, 2, 3)
+    ]
+    assert all(torch.equal(found[0], other) for other in found[1:])
+
+
+class Tagger(nn.Module):
+    """Convolution, recurrent layer, linear layer: several op families in one model."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(8, 12, 3, padding=1)
+        self.rnn = nn.LSTM(12, 10, bidirectional=True, batch_first=True)
+        self.head = nn.Linear(20, 6)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Scores of each position."""
+        y = torch.relu(self.conv(x)).transpose(1, 2)
+        return self.head(self.rnn(y)[0])
+
+
+def test_between_other_layers() -> None:
+    torch.manual_seed(0)
+    compiled = agree(Tagger().eval(), sample(2, 8, 21), threads=2)
+    row = next(r for r in compiled.report().layers if r.kind == "nn.recurrent")
+    assert (row.layer, row.shape, row.kernel) == ("rnn", (40, 10), "lstm")
+
+
+def test_a_computed_weight_is_refused() -> None:
+    w_ih = sample(12, 4)
+
+    def step(x: torch.Tensor, h: torch.Tensor, w_hh: torch.Tensor) -> torch.Tensor:
+        return torch.gru_cell(x, h, w_ih, w_hh)
+
+    args = (sample(2, 4), sample(2, 4), sample(12, 4))
+    with pytest.raises(edgec.errors.EdgecError, match=r"recurrent.*must be a constant"):
+        edgec.compile(Call(step), args, options=NO_CACHE)
