@@ -32,14 +32,14 @@ from edgec.target import Target
 Array = npt.NDArray[Any]
 Allocate = Callable[[int, np.dtype[Any]], Array]
 
-_FIRST = "i64 %thread, i64 %threads, ptr %scratch, ptr null, i64 0, ptr null"
-"""Arguments before the buffers; neither counters nor a barrier, as threads run one
-after the other."""
+_FIRST = "i64 %thread, i64 %threads, ptr %scratch, ptr null, i64 0"
+"""Arguments before the buffers; no counters, as no `lane.for_units` is tested."""
 
 _WRAPPER = """
+; Threads run one after the other, so a kernel with a barrier is not for this runner.
 define void @run(i64 %thread, i64 %threads, ptr %scratch, ptr %args) {{
 {loads}
-  call void @"kernel.generic"({first}{names})
+  call void @"kernel.generic"({first}{names}, ptr null)
   ret void
 }}
 """

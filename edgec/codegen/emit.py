@@ -97,7 +97,7 @@ def emit_kernel(function: func.FuncOp, target: Target) -> tuple[str, int]:
     emitter.define(threads, "%threads")
     parameters = [
         *("i64 %thread", "i64 %threads", "ptr noalias %scratch"),
-        *("ptr noalias %counters", "i64 %counter_stride", "ptr %barrier"),
+        *("ptr noalias %counters", "i64 %counter_stride"),
     ]
     # LLVM may take it that no other thread writes what a `noalias` argument points to.
     meets = any(isinstance(op, lane.BarrierOp) for op in function.walk())
@@ -110,6 +110,8 @@ def emit_kernel(function: func.FuncOp, target: Target) -> tuple[str, int]:
             )
         emitter.define(buffer, f"%b{number}")
         parameters.append(f"{kind} %b{number}")
+    # The last one, so that kernels without a barrier are the same as without it.
+    parameters.append("ptr %barrier")
     emitter.emit_block(function.body.block)
     symbol = _symbol(function.sym_name.data)
     head = f"define internal void {symbol}({', '.join(parameters)}) nounwind {{"
@@ -210,8 +212,9 @@ class _MainEmitter:
         self._launches += 1
         arguments = [
             *("i64 %tid", "i64 %nthreads", "ptr %scratch"),
-            *(f"ptr {counter}", f"i64 {self._counter_stride}", "ptr %barrier"),
+            *(f"ptr {counter}", f"i64 {self._counter_stride}"),
             *buffers,
+            "ptr %barrier",
         ]
         emitter.do(f"call void {_symbol(name)}({', '.join(arguments)})")
         emitter.do("call void %barrier()")
