@@ -131,26 +131,67 @@ class Rows:
         return [(self.start(b, b.plus(first, r)), 0) for r in range(count)]
 
 
+class LinearEnds:
+    """Where the rows of a linear layer lie, and what ends the sum of each output."""
+
+    def __init__(
+        self,
+        b: KernelBuilder,
+        source: Layout,
+        result: Layout,
+        steps: Sequence[Step],
+        extras: Sequence[Layout],
+    ) -> None:
+        self.b, self.steps = b, steps
+        shape = result.shape
+        sizes = shape[:-1]
+        self.rows = math.prod(sizes)
+        self.x, self.y = (
+            Rows.of(sizes, Affine(place.origin, place.strides[:-1]))
+            for place in (source, result)
+        )
+        ones, zeros = (1,) * len(shape), (0,) * len(shape)
+        places = [broadcast(extra, shape).affine(ones, zeros) for extra in extras]
+        self.extra_steps = [place.strides[-1] for place in places]
+        self.extra_rows = [
+            Rows.of(sizes, Affine(p.origin, p.strides[:-1])) for p in places
+        ]
+
+    def sides(self, row: Index, rows: int) -> list[list[tuple[Index, int]]]:
+        """For each extra operand the places of `rows` rows."""
+        return [place.several(self.b, row, rows) for place in self.extra_rows]
+
+    def finish(
+        self,
+        value: SSAValue,
+        sides: Sequence[tuple[Index, int]],
+        first: Index,
+        vector: int,
+        mask: SSAValue | None,
+    ) -> SSAValue:
+        """The steps on one register of outputs, `vector` registers after `first`."""
+        b = self.b
+
+        def extra(number: int) -> SSAValue:
+            (base, offset), step = sides[number], self.extra_steps[number]
+            name = f"extra{number}"
+            if step == 0:
+                return b.splat(b.load(name, base, lanes=1, offset=offset))
+            at = b.plus(base, first)
+            return b.load(name, at, offset=offset + vector * b.lanes, mask=mask)
+
+        return apply_steps(b, value, self.steps, extra)
+
+
 class _Build:
     """State while one kernel is built."""
 
     def __init__(self, b: KernelBuilder, spec: Linear) -> None:
         self.b, self.spec = b, spec
-        *lead, self.columns = spec.output.shape
+        self.columns = spec.output.shape[-1]
         self.depth = spec.input.shape[-1]
-        self.rows = math.prod(lead)
-        sizes = tuple(lead)
-        self.x, self.y = (
-            Rows.of(sizes, Affine(place.origin, place.strides[:-1]))
-            for place in (spec.input, spec.output)
-        )
-        shape = spec.output.shape
-        ones, zeros = (1,) * len(shape), (0,) * len(shape)
-        places = [broadcast(e, shape).affine(ones, zeros) for e in spec.extras]
-        self.extra_steps = [place.strides[-1] for place in places]
-        self.extra_rows = [
-            Rows.of(sizes, Affine(p.origin, p.strides[:-1])) for p in places
-        ]
+        self.ends = LinearEnds(b, spec.input, spec.output, spec.steps, spec.extras)
+        self.rows = self.ends.rows
 
     def build(self) -> None:
         """Units are blocks of columns x groups of row blocks."""
@@ -190,7 +231,7 @@ class _Build:
         masks = column_masks(b, columns, self.spec.block.vectors)
         operands = Operands(
             a="x",
-            rows=self.x.several(b, row, rows),
+            rows=self.ends.x.several(b, row, rows),
             a_step=1,
             b="w",
             b_base=b.times(first, self.depth),
@@ -198,8 +239,8 @@ class _Build:
         )
         # The packed columns are whole vectors, only the result has a tail.
         totals = accumulate(b, operands, self.depth, [None] * len(masks))
-        targets = self.y.several(b, row, rows)
-        extras = [place.several(b, row, rows) for place in self.extra_rows]
+        targets = self.ends.y.several(b, row, rows)
+        extras = self.ends.sides(row, rows)
         biases = [
             b.load("bias", first, offset=v * b.lanes, mask=mask)
             for v, mask in enumerate(masks)
@@ -211,30 +252,9 @@ class _Build:
             for v, (total, mask) in enumerate(zip(values, masks, strict=True)):
                 biased = b.binary("add", total, biases[v]) if biases else total
                 b.store(
-                    self._finish(biased, sides, first, v, mask),
+                    self.ends.finish(biased, sides, first, v, mask),
                     "y",
                     b.plus(base, first),
                     offset=offset + v * b.lanes,
                     mask=mask,
                 )
-
-    def _finish(
-        self,
-        value: SSAValue,
-        sides: Sequence[tuple[Index, int]],
-        first: Index,
-        vector: int,
-        mask: SSAValue | None,
-    ) -> SSAValue:
-        """The epilogue of one vector."""
-        b = self.b
-
-        def extra(number: int) -> SSAValue:
-            (base, offset), step = sides[number], self.extra_steps[number]
-            name = f"extra{number}"
-            if step == 0:
-                return b.splat(b.load(name, base, lanes=1, offset=offset))
-            at = b.plus(base, first)
-            return b.load(name, at, offset=offset + vector * b.lanes, mask=mask)
-
-        return apply_steps(b, value, self.spec.steps, extra)

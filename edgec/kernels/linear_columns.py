@@ -16,7 +16,6 @@ GRIM (TPAMI 2021), section 4.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -30,13 +29,11 @@ from edgec.dialects.columns import Columns
 from edgec.dialects.lane import buffer_type
 from edgec.dialects.sq import Step
 from edgec.kernels.builder import Index, KernelBuilder
-from edgec.kernels.epilogue import apply_steps
 from edgec.kernels.gaps import zero_all_gaps
 from edgec.kernels.layout import Layout
-from edgec.kernels.linear import Rows
+from edgec.kernels.linear import LinearEnds
 from edgec.kernels.product import column_masks, for_blocks
 from edgec.kernels.softmax import require_unphased
-from edgec.kernels.views import Affine, broadcast
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int32]
@@ -121,21 +118,10 @@ class _Build:
 
     def __init__(self, b: KernelBuilder, spec: ColumnLinear) -> None:
         self.b, self.spec = b, spec
-        *lead, self.filters = spec.output.shape
-        sizes = tuple(lead)
-        self.rows = math.prod(lead)
+        self.filters = spec.output.shape[-1]
         self.vectors = spec.block // b.lanes
-        self.x, self.y = (
-            Rows.of(sizes, Affine(place.origin, place.strides[:-1]))
-            for place in (spec.input, spec.output)
-        )
-        shape = spec.output.shape
-        ones, zeros = (1,) * len(shape), (0,) * len(shape)
-        places = [broadcast(e, shape).affine(ones, zeros) for e in spec.extras]
-        self.extra_steps = [place.strides[-1] for place in places]
-        self.extra_rows = [
-            Rows.of(sizes, Affine(p.origin, p.strides[:-1])) for p in places
-        ]
+        self.ends = LinearEnds(b, spec.input, spec.output, spec.steps, spec.extras)
+        self.rows = self.ends.rows
 
     def build(self, blocks: int) -> None:
         """Units are blocks of filters; each reads its weights once per few rows."""
@@ -159,7 +145,7 @@ class _Build:
     def tile(self, block: SSAValue, row: Index, rows: int) -> None:
         """One block of filters for a few rows."""
         b, spec = self.b, self.spec
-        places = self.x.several(b, row, rows)
+        places = self.ends.x.several(b, row, rows)
         size = rows * self.vectors
         parts = max(1, min(4, MOST_SUMS // size))
         begin = b.load_index("starts", block)
@@ -231,8 +217,8 @@ class _Build:
         b = self.b
         first = b.times(block, self.spec.block)
         masks = column_masks(b, filters, self.vectors)
-        targets = self.y.several(b, row, rows)
-        extras = [place.several(b, row, rows) for place in self.extra_rows]
+        targets = self.ends.y.several(b, row, rows)
+        extras = self.ends.sides(row, rows)
         for v, mask in enumerate(masks):
             bias = None
             if self.spec.has_bias:
@@ -242,27 +228,6 @@ class _Build:
                 if bias is not None:
                     value = b.binary("add", value, bias)
                 sides = [places[r] for places in extras]
-                value = self.finish(value, sides, first, v, mask)
+                value = self.ends.finish(value, sides, first, v, mask)
                 at = b.plus(base, first)
                 b.store(value, "y", at, offset=offset + v * b.lanes, mask=mask)
-
-    def finish(
-        self,
-        value: SSAValue,
-        sides: Sequence[tuple[Index, int]],
-        first: Index,
-        vector: int,
-        mask: SSAValue | None,
-    ) -> SSAValue:
-        """The steps on one register of outputs."""
-        b = self.b
-
-        def extra(number: int) -> SSAValue:
-            (base, offset), step = sides[number], self.extra_steps[number]
-            name = f"extra{number}"
-            if step == 0:
-                return b.splat(b.load(name, base, lanes=1, offset=offset))
-            at = b.plus(base, first)
-            return b.load(name, at, offset=offset + vector * b.lanes, mask=mask)
-
-        return apply_steps(b, value, self.spec.steps, extra)
