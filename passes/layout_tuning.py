@@ -35,6 +35,7 @@ from xdsl.ir import Block, Operation, SSAValue
 from xdsl.rewriter import Rewriter
 
 from edgec.dialects import nn, sq
+from edgec.kernels.conv.pattern_loops import FORMS
 from edgec.kernels.cost import Block as RegisterBlock
 from edgec.kernels.cost import (
     Registers,
@@ -46,7 +47,6 @@ from edgec.kernels.cost import (
 from edgec.kernels.cost_columns import best_columns_block
 from edgec.kernels.gaps import has_gaps
 from edgec.kernels.layout import layout
-from edgec.kernels.pattern_loops import FORMS
 from edgec.passes.analysis.rows import (
     convolutions,
     is_full,
@@ -129,8 +129,9 @@ def pattern_schedule(
 ) -> dict[str, int]:
     """Tile, channel block and parts of a pattern-sparse convolution.
 
-    `form` is the number of a form in `edgec.kernels.pattern_loops`. Without tuning the
-    kernel reads its input in place, all channels at once, with the taps as constants.
+    `form` is the number of a form in `edgec.kernels.conv.pattern_loops`. Without tuning
+    the kernel reads its input in place, all channels at once, with the taps as
+    constants.
     """
     result, lanes = nn.shape_of(op.result), machine.registers.lanes
     layer = sparse_layer(op, encoding)

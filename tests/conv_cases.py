@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from edgec.kernels.conv import DenseConv
-from edgec.kernels.conv_columns import ColumnConv
-from edgec.kernels.conv_depthwise import DepthwiseConv
-from edgec.kernels.conv_depthwise_strided import StridedDepthwiseConv
-from edgec.kernels.conv_pattern import PatternConv
+from edgec.kernels.conv.columns import ColumnConv
+from edgec.kernels.conv.dense import DenseConv
+from edgec.kernels.conv.depthwise import DepthwiseConv
+from edgec.kernels.conv.depthwise_strided import StridedDepthwiseConv
+from edgec.kernels.conv.pattern import PatternConv
+from edgec.kernels.conv.positions import row_mask
 from edgec.kernels.layout import Layout
-from edgec.kernels.positions import row_mask
 from edgec.target import Target
 from tests.convs import (
     DEEP_STRIDES,

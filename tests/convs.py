@@ -19,10 +19,10 @@ from edgec.dialects.nn import BinaryKind, UnaryKind
 from edgec.dialects.sq import Step
 from edgec.interpreter import interpret, windows
 from edgec.interpreter.elementwise import BINARY, UNARY
+from edgec.kernels.conv.positions import Extra
+from edgec.kernels.conv.window import Window
 from edgec.kernels.layout import SLACK, Layout, plain
 from edgec.kernels.lowered import KernelSpec
-from edgec.kernels.positions import Extra
-from edgec.kernels.window import Window
 from edgec.passes import LoadRedundancyElimination
 from edgec.passes.base import run_pass
 from edgec.runtime import executable

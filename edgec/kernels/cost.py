@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass
 
 from edgec.errors import InvalidInput
-from edgec.kernels.bands import BANDS
+from edgec.kernels.conv.bands import BANDS
 
 FMA_PER_CYCLE = 2.0
 LOADS_PER_CYCLE = 2.0

@@ -21,7 +21,7 @@ from edgec.kernels.cost_columns import (
     few_rows_cycles,
     many_rows_cycles,
 )
-from edgec.kernels.linear_columns import MIN_BLOCK
+from edgec.kernels.linear.columns import MIN_BLOCK
 from edgec.passes.analysis.sparse import column_layer, sparse_layer
 
 Prediction = Mapping[str, float]

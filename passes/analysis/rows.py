@@ -19,7 +19,7 @@ from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import SSAValue
 
 from edgec.dialects import nn, sq
-from edgec.kernels.window import window_of
+from edgec.kernels.conv.window import window_of
 
 CACHE_LINE = 16
 """f32 elements of 64 bytes."""

@@ -7,7 +7,7 @@ import tomllib
 from pathlib import Path
 
 from edgec.dialects import sq
-from edgec.kernels.lower_conv import SETTINGS
+from edgec.kernels.conv.lower import SETTINGS
 from edgec.options import Options
 from edgec.pipeline import kernel_passes, tensor_passes
 from edgec.target import Target

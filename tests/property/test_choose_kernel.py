@@ -13,7 +13,7 @@ from edgec.context import EdgecContext
 from edgec.dialects import nn, sq
 from edgec.errors import InvalidInput, PassFailed
 from edgec.kernels.cost import Registers
-from edgec.kernels.linear_columns import MIN_BLOCK
+from edgec.kernels.linear.columns import MIN_BLOCK
 from edgec.passes.analysis.predict import predict_conv, predict_linear
 from edgec.passes.base import run_pass
 from edgec.passes.choose_kernel import ChooseKernel

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgec.kernels.conv import DenseConv, pack_dense, split_window
-from edgec.kernels.conv_depthwise import DepthwiseConv
-from edgec.kernels.conv_depthwise_strided import StridedDepthwiseConv
-from edgec.kernels.window import Window
+from edgec.kernels.conv.dense import DenseConv, pack_dense, split_window
+from edgec.kernels.conv.depthwise import DepthwiseConv
+from edgec.kernels.conv.depthwise_strided import StridedDepthwiseConv
+from edgec.kernels.conv.window import Window
 from edgec.target import Target
 from tests.conv_cases import (
     MOST_PRODUCTS,

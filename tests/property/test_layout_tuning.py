@@ -10,8 +10,8 @@ from xdsl.dialects.builtin import NoneAttr
 from xdsl.dialects.func import FuncOp, ReturnOp
 
 from edgec.dialects import nn, sq
+from edgec.kernels.conv.window import Window, window_of
 from edgec.kernels.layout import Layout, layout
-from edgec.kernels.window import Window, window_of
 from edgec.passes.layout_tuning import LayoutTuning
 from edgec.testing import Case, assert_pass_preserves, nn_modules
 from tests.convs import places

@@ -18,7 +18,7 @@ from edgec.dialects import lane
 from edgec.dialects.lane import buffer_type
 from edgec.interpreter import interpret
 from edgec.kernels.builder import KernelBuilder
-from edgec.kernels.conv import DenseConv
+from edgec.kernels.conv.dense import DenseConv
 from edgec.kernels.layout import Layout
 from edgec.passes import LoadRedundancyElimination
 from edgec.passes.base import run_pass

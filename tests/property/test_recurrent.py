@@ -12,7 +12,7 @@ from xdsl.dialects.func import FuncOp, ReturnOp
 from edgec.context import EdgecContext
 from edgec.dialects import lane, nn
 from edgec.interpreter import interpret
-from edgec.kernels import recurrent
+from edgec.kernels.recurrent import layer as recurrent
 from edgec.passes.base import run_pass
 from edgec.passes.convert_to_lane import ConvertToLane
 from edgec.passes.load_redundancy_elimination import LoadRedundancyElimination

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 
 from edgec.dialects import columns, fkw
 from edgec.errors import InvalidInput
-from edgec.kernels.conv_columns import ColumnConv, pack_columns
-from edgec.kernels.conv_pattern import PatternConv
+from edgec.kernels.conv.columns import ColumnConv, pack_columns
+from edgec.kernels.conv.pack_pattern import pack_pattern
+from edgec.kernels.conv.pattern import PatternConv
+from edgec.kernels.conv.pattern_loops import FORMS
+from edgec.kernels.conv.window import Window
 from edgec.kernels.layout import Layout
-from edgec.kernels.pack_pattern import pack_pattern
-from edgec.kernels.pattern_loops import FORMS
-from edgec.kernels.window import Window
 from edgec.target import Target
 from tests.conv_cases import (
     MOST_PRODUCTS,

@@ -12,7 +12,7 @@ from xdsl.ir import Operation
 from edgec.context import WeightStore
 from edgec.dialects import nn, sq
 from edgec.errors import PassFailed
-from edgec.kernels.linear import pack_linear
+from edgec.kernels.linear.dense import pack_linear
 from edgec.kernels.lowering import lower
 from edgec.target import Target
 from tests.guard import run_guarded

@@ -30,8 +30,8 @@ from xdsl.ir import SSAValue
 from edgec.dialects.columns import Columns
 from edgec.dialects.lane import buffer_type
 from edgec.kernels.builder import Index
-from edgec.kernels.flat import FlatBuild, FlatConv
-from edgec.kernels.positions import Planes
+from edgec.kernels.conv.flat import FlatBuild, FlatConv
+from edgec.kernels.conv.positions import Planes
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int32]

@@ -28,13 +28,13 @@ from xdsl.ir import SSAValue
 from edgec.dialects.lane import buffer_type
 from edgec.dialects.sq import Step
 from edgec.errors import InvalidInput
-from edgec.kernels.bands import BANDS, Bands
 from edgec.kernels.builder import Index, KernelBuilder
+from edgec.kernels.conv.bands import BANDS, Bands
+from edgec.kernels.conv.pattern_loops import Loops, loops_for
+from edgec.kernels.conv.positions import Extra, Planes, PositionStore, declare_extras
+from edgec.kernels.conv.strip import Reader, Strip
+from edgec.kernels.conv.window import Window
 from edgec.kernels.layout import Layout
-from edgec.kernels.pattern_loops import Loops, loops_for
-from edgec.kernels.positions import Extra, Planes, PositionStore, declare_extras
-from edgec.kernels.strip import Reader, Strip
-from edgec.kernels.window import Window
 
 
 @dataclass(frozen=True)

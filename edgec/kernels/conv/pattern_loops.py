@@ -22,7 +22,7 @@ from typing import Protocol
 from xdsl.ir import SSAValue
 
 from edgec.kernels.builder import KernelBuilder
-from edgec.kernels.strip import Reader
+from edgec.kernels.conv.strip import Reader
 
 Values = Sequence[SSAValue]
 Patterns = tuple[tuple[int, ...], ...]

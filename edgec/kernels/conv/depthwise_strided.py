@@ -15,8 +15,8 @@ from xdsl.ir import SSAValue
 from edgec.dialects.lane import buffer_type
 from edgec.dialects.sq import Step
 from edgec.kernels.builder import Index, KernelBuilder
+from edgec.kernels.conv.positions import Extra, Planes, PositionStore, declare_extras
 from edgec.kernels.layout import SLACK, Layout
-from edgec.kernels.positions import Extra, Planes, PositionStore, declare_extras
 
 
 @dataclass(frozen=True)

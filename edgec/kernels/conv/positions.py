@@ -17,8 +17,8 @@ from xdsl.ir import SSAValue
 
 from edgec.dialects.lane import buffer_type
 from edgec.dialects.sq import Step
-from edgec.kernels.bands import Bands
 from edgec.kernels.builder import Index, KernelBuilder
+from edgec.kernels.conv.bands import Bands
 from edgec.kernels.layout import Layout
 
 

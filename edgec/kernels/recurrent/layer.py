@@ -1,7 +1,7 @@
 """Recurrent layers: one launch for all steps of one layer in one direction.
 
     for step:  for block of rows, block of elements of the state:
-                 sums[gate] = W[gate] h                    (edgec.kernels.gates)
+                 sums[gate] = W[gate] h             (edgec.kernels.recurrent.gates)
                  h', c' = the kind's function of gates, sums, h, c;  store
                barrier
 
@@ -24,9 +24,9 @@ from xdsl.ir import SSAValue
 from edgec.dialects.lane import buffer_type
 from edgec.errors import InvalidInput
 from edgec.kernels.builder import Index, KernelBuilder
-from edgec.kernels.gates import DenseGates
 from edgec.kernels.layout import Layout
-from edgec.kernels.product import column_masks, for_blocks
+from edgec.kernels.linear.product import column_masks, for_blocks
+from edgec.kernels.recurrent.gates import DenseGates
 
 SMALL = 1 << 15
 """Multiply-adds per step up to which a second thread gains less than a barrier costs:

@@ -22,7 +22,7 @@ from edgec.kernels.builder import Index, KernelBuilder
 from edgec.kernels.epilogue import apply_steps
 from edgec.kernels.gaps import zero_all_gaps
 from edgec.kernels.layout import Layout
-from edgec.kernels.product import (
+from edgec.kernels.linear.product import (
     Block,
     Operands,
     accumulate,

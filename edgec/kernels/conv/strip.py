@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 from xdsl.ir import SSAValue
 
-from edgec.kernels.bands import Bands
 from edgec.kernels.builder import Index, KernelBuilder
+from edgec.kernels.conv.bands import Bands
+from edgec.kernels.conv.window import Window
 from edgec.kernels.layout import Layout
-from edgec.kernels.window import Window
 
 CHANNELS_AHEAD = 3
 """Channels between the one that is packed and the one that is fetched."""

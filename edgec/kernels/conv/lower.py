@@ -10,17 +10,17 @@ from edgec.context import WeightStore
 from edgec.dialects import nn, sq
 from edgec.errors import PassFailed
 from edgec.kernels.constants import constant_array, constant_name
-from edgec.kernels.conv import DenseConv, pack_dense
-from edgec.kernels.conv_columns import ColumnConv, pack_columns
-from edgec.kernels.conv_depthwise import DepthwiseConv
-from edgec.kernels.conv_depthwise_strided import StridedDepthwiseConv
-from edgec.kernels.conv_pattern import PatternConv
+from edgec.kernels.conv.columns import ColumnConv, pack_columns
+from edgec.kernels.conv.dense import DenseConv, pack_dense
+from edgec.kernels.conv.depthwise import DepthwiseConv
+from edgec.kernels.conv.depthwise_strided import StridedDepthwiseConv
+from edgec.kernels.conv.pack_pattern import pack_pattern, single_taps
+from edgec.kernels.conv.pattern import PatternConv
+from edgec.kernels.conv.pattern_loops import FORMS
+from edgec.kernels.conv.positions import Extra, row_mask
+from edgec.kernels.conv.window import window_of
 from edgec.kernels.layout import Layout, layout
 from edgec.kernels.lowered import Lowered, Packed
-from edgec.kernels.pack_pattern import pack_pattern, single_taps
-from edgec.kernels.pattern_loops import FORMS
-from edgec.kernels.positions import Extra, row_mask
-from edgec.kernels.window import window_of
 
 Floats = npt.NDArray[np.float32]
 

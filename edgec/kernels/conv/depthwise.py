@@ -21,14 +21,14 @@ from xdsl.ir import SSAValue
 from edgec.dialects.lane import buffer_type
 from edgec.dialects.sq import Step
 from edgec.kernels.builder import Index, KernelBuilder
-from edgec.kernels.layout import Layout
-from edgec.kernels.positions import (
+from edgec.kernels.conv.positions import (
     Extra,
     Planes,
     PositionStore,
     declare_extras,
     row_mask_bytes,
 )
+from edgec.kernels.layout import Layout
 
 
 @dataclass(frozen=True)

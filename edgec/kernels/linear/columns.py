@@ -31,8 +31,8 @@ from edgec.dialects.sq import Step
 from edgec.kernels.builder import Index, KernelBuilder
 from edgec.kernels.gaps import zero_all_gaps
 from edgec.kernels.layout import Layout
-from edgec.kernels.linear import LinearEnds
-from edgec.kernels.product import column_masks, for_blocks
+from edgec.kernels.linear.dense import LinearEnds
+from edgec.kernels.linear.product import column_masks, for_blocks
 from edgec.kernels.softmax import require_unphased
 
 Floats = npt.NDArray[np.float32]

@@ -24,7 +24,7 @@ from xdsl.ir import SSAValue
 
 from edgec.dialects.lane import buffer_type
 from edgec.kernels.builder import Index
-from edgec.kernels.flat import FlatBuild, FlatConv
+from edgec.kernels.conv.flat import FlatBuild, FlatConv
 
 Floats = npt.NDArray[np.float32]
 

@@ -12,8 +12,8 @@ import numpy.typing as npt
 
 from edgec.dialects.columns import Columns
 from edgec.dialects.fkw import Fkw, split_rows
-from edgec.kernels.conv_pattern import PatternConv
-from edgec.kernels.pattern_loops import split_taps
+from edgec.kernels.conv.pattern import PatternConv
+from edgec.kernels.conv.pattern_loops import split_taps
 
 Number = TypeVar("Number", np.int32, np.float32)
 Ints = npt.NDArray[np.int32]

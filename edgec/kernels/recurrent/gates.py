@@ -15,7 +15,7 @@ import numpy.typing as npt
 from xdsl.ir import SSAValue
 
 from edgec.kernels.builder import Index, KernelBuilder
-from edgec.kernels.product import Operands, accumulate, best_block
+from edgec.kernels.linear.product import Operands, accumulate, best_block
 
 Floats = npt.NDArray[np.float32]
 

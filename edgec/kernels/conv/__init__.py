@@ -1,0 +1,1 @@
+"""Convolutions: three families of loops around registers, and depthwise ones."""

@@ -1,0 +1,1 @@
+"""Products of matrices: linear layers, dense and sparse, and matmul."""

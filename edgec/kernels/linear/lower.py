@@ -1,0 +1,99 @@
+"""From linear layers and matrix products to their kernels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from xdsl.ir import SSAValue
+
+from edgec.context import WeightStore
+from edgec.dialects import nn, sq
+from edgec.errors import PassFailed
+from edgec.kernels.constants import constant_name
+from edgec.kernels.linear.columns import ColumnLinear, pack_linear_columns
+from edgec.kernels.linear.dense import Linear, linear_block, pack_linear
+from edgec.kernels.linear.matmul import Matmul
+from edgec.kernels.linear.product import best_block
+from edgec.kernels.lowered import Lowered, Packed
+from edgec.kernels.operands import (
+    dense_weight,
+    layout_of,
+    require_f32,
+    steps_of,
+)
+
+
+def _linear(
+    op: nn.LinearOp | sq.LinearOp,
+    weights: WeightStore,
+    lanes: int,
+    extras: Sequence[SSAValue],
+    steps: tuple[sq.Step, ...],
+) -> Lowered:
+    require_f32(op.input, op.result, *extras)
+    source, result = layout_of(op.input), layout_of(op.result)
+    block = linear_block(lanes, math.prod(result.shape[:-1]), result.shape[-1])
+    dense = dense_weight(op.weight, weights)
+    packed = pack_linear(dense, lanes, block.vectors)
+    hint = f"{constant_name(op.weight.owner)}.columns{block.vectors * lanes}"
+    arguments: list[SSAValue | Packed] = [op.input, Packed(hint, packed)]
+    if op.bias is not None:
+        arguments.append(op.bias)
+    places = tuple(layout_of(extra) for extra in extras)
+    spec = Linear(source, result, op.bias is not None, steps, places, block)
+    return Lowered(spec, (*arguments, *extras))
+
+
+def lower_linear(op: nn.LinearOp, weights: WeightStore, lanes: int) -> Lowered:
+    """A linear layer without epilogue."""
+    return _linear(op, weights, lanes, (), ())
+
+
+def lower_fused_linear(op: sq.LinearOp, weights: WeightStore, lanes: int) -> Lowered:
+    """A linear layer with its epilogue."""
+    if isinstance(op.weight.owner, sq.WeightOp):
+        return _sparse_linear(op, op.weight.owner, weights)
+    return _linear(op, weights, lanes, op.extras, steps_of(op.epilogue))
+
+
+def _sparse_linear(
+    op: sq.LinearOp, source: sq.WeightOp, weights: WeightStore
+) -> Lowered:
+    """A linear layer whose weight is in compressed columns."""
+    family = None if op.kernel is None else op.kernel.family.data
+    encoding = source.encoding
+    if family != "columns" or not isinstance(encoding, sq.ColumnsAttr):
+        raise PassFailed(
+            "'sq.linear' op with an encoded weight must have the kernel 'columns', got "
+            f"{family}: run choose-kernel and sparse-linear first"
+        )
+    require_f32(op.input, op.result, *op.extras)
+    place = layout_of(op.input)
+    spec = ColumnLinear(
+        place,
+        layout_of(op.result),
+        encoding.block_size,
+        encoding.num_columns,
+        op.bias is not None,
+        steps_of(op.epilogue),
+        tuple(layout_of(extra) for extra in op.extras),
+    )
+    names = source.resource_names()
+    arrays = {key: weights[name] for key, name in names.items()}
+    tables = pack_linear_columns(encoding.storage(arrays), place.strides[-1])
+    packed = [
+        Packed(f"{names['weight']}.{field}", getattr(tables, field))
+        for field in ("w", "where", "starts")
+    ]
+    bias = () if op.bias is None else (op.bias,)
+    return Lowered(spec, (op.input, *packed, *bias, *op.extras))
+
+
+def lower_matmul(op: nn.MatmulOp, _: WeightStore, lanes: int) -> Lowered:
+    """A product of two activations."""
+    require_f32(op.lhs, op.rhs)
+    result = layout_of(op.result)
+    block = best_block(lanes, *result.shape[-2:])
+    spec = Matmul(layout_of(op.lhs), layout_of(op.rhs), result, block)
+    return Lowered(spec, (op.lhs, op.rhs))

@@ -1,0 +1,39 @@
+"""From recurrent ops to their kernels."""
+
+from __future__ import annotations
+
+from edgec.context import WeightStore
+from edgec.dialects import nn
+from edgec.kernels.constants import constant_name
+from edgec.kernels.lowered import Lowered, Packed
+from edgec.kernels.operands import (
+    dense_weight,
+    layout_of,
+    require_f32,
+)
+from edgec.kernels.recurrent.gates import DenseGates
+from edgec.kernels.recurrent.layer import Recurrent
+
+
+def lower_recurrent(op: nn.RecurrentOp, weights: WeightStore, lanes: int) -> Lowered:
+    """All steps of a recurrent layer."""
+    require_f32(*op.operands)
+    dense = dense_weight(op.weight, weights)
+    _, rows, hidden = nn.shape_of(op.output)
+    product = DenseGates.of(lanes, op.kind.data.gates, hidden, rows)
+    name = f"{constant_name(op.weight.owner)}.gates{product.vectors * lanes}"
+    packed = Packed(name, product.pack(dense, lanes))
+    spec = Recurrent(
+        op.kind.data.value,
+        layout_of(op.gates),
+        layout_of(op.initial),
+        layout_of(op.output),
+        layout_of(op.last),
+        None if op.cell is None else layout_of(op.cell),
+        None if op.last_cell is None else layout_of(op.last_cell),
+        reverse=bool(op.reverse),
+        has_bias=op.bias is not None,
+        product=product,
+    )
+    arguments = (op.gates, packed, op.bias, op.initial, op.cell)
+    return Lowered(spec, tuple(a for a in arguments if a is not None))
