@@ -19,6 +19,7 @@ from benchmarks.request import ENGINES, Request
 from benchmarks.results import WorkloadResult
 from benchmarks.suites import (
     MODEL_CASES,
+    RECURRENT,
     SPARSE,
     SPINE,
     Case,
@@ -122,6 +123,8 @@ def _cases(request: Request) -> tuple[Case, ...]:
         return SPINE
     if request.suite == "sparse":
         return SPARSE
+    if request.suite == "recurrent":
+        return RECURRENT
     if request.suite == "models":
         return MODEL_CASES
     engines = request.engines or ENGINES

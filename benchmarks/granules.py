@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from benchmarks.masks import Layer, punch
+from benchmarks.masks import Flat, punch
 
 DEPTH = 8
 """Layers of a stack."""
@@ -25,7 +25,7 @@ class Stack:
     """Equal layers one after the other, each with a ReLU."""
 
     name: str
-    layers: Callable[[int], Layer]
+    layers: Callable[[int], Flat]
     """The layer at a place of the stack."""
     shape: tuple[int, ...]
     """Of the input."""
@@ -42,11 +42,11 @@ class Stack:
         return model, torch.randn(self.shape)
 
 
-def _conv(channels: int) -> Callable[[int], Layer]:
+def _conv(channels: int) -> Callable[[int], Flat]:
     return lambda _: nn.Conv2d(channels, channels, 3, padding=1)
 
 
-def _bottleneck(place: int) -> Layer:
+def _bottleneck(place: int) -> Flat:
     sizes = (256, 1024) if place % 2 == 0 else (1024, 256)
     return nn.Conv2d(*sizes, 1)
 

@@ -11,7 +11,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-Layer = nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear
+Flat = nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear
+Layer = Flat | nn.RNNBase
 
 
 def punch(weight: Tensor, block: int, density: float, seed: int) -> None:
@@ -33,18 +34,34 @@ def punch_model(
     is_pruned: Callable[[Layer], bool],
     seed: int = 0,
 ) -> None:
-    """Punch every layer but the first convolution that `is_pruned` says."""
+    """Punch the layers that `is_pruned` says, but no convolution that comes first."""
     layers = [m for m in model.modules() if isinstance(m, Layer)]
-    for number, layer in enumerate(layers[1:]):
-        if is_pruned(layer):
-            punch(layer.weight, block, density, seed + number)
+    if not isinstance(layers[0], nn.RNNBase):
+        del layers[0]
+    weights = [
+        parameter
+        for layer in layers
+        if is_pruned(layer)
+        for parameter in layer.parameters()
+        if parameter.dim() > 1
+    ]
+    for number, weight in enumerate(weights):
+        punch(weight, block, density, seed + number)
 
 
 def is_plain(layer: Layer) -> bool:
     """Convolutions of one group."""
-    return not isinstance(layer, nn.Linear) and layer.groups == 1
+    return not isinstance(layer, nn.Linear | nn.RNNBase) and layer.groups == 1
 
 
 def is_pointwise(layer: Layer) -> bool:
     """Plain convolutions whose window is one position."""
-    return is_plain(layer) and layer.weight[0, 0].numel() == 1
+    if isinstance(layer, nn.Linear | nn.RNNBase):
+        return False
+    return layer.groups == 1 and layer.weight[0, 0].numel() == 1
+
+
+def is_anything(layer: Layer) -> bool:
+    """Every layer."""
+    del layer
+    return True

@@ -9,7 +9,7 @@ from benchmarks import granules
 from benchmarks.engines import Setup, make_engines
 from benchmarks.engines.base import Engine
 from benchmarks.engines.edgec import EdgeC
-from benchmarks.masks import Layer, is_plain, is_pointwise, punch_model
+from benchmarks.masks import Layer, is_anything, is_plain, is_pointwise, punch_model
 from benchmarks.models import MODELS, model_spec
 from benchmarks.request import DENSITY, ENGINES
 from benchmarks.results import ALL_BUT, WorkloadResult
@@ -33,6 +33,8 @@ class Case:
     """For `prune`, or the masks; None leaves the model dense."""
     masked: Callable[[Layer], bool] | None = None
     """Layers that are pruned in blocks of filters; None for those of `scheme`."""
+    block: int | None = None
+    """Filters of such a block; None for what suits the target."""
     scheme: str = "pattern"
     """For `prune`."""
 
@@ -60,9 +62,19 @@ SPARSE = (
     Case("vgg16_features", ENGINES, DENSITY, is_plain),
     Case("resnet50", ENGINES, 0.25, is_plain),
     Case("mobilenet_v2", ENGINES, 0.25, is_pointwise),
+    Case("r2plus1d_18", ENGINES, 1 / 3.2, is_plain),
 )
 """Networks pruned in blocks of filters: all convolutions of one group but the first, of
 MobileNetV2 the pointwise ones, which hold nearly all of its weights."""
+
+RECURRENT_BLOCK = 16
+"""Rows of a block of recurrent weights: a cache line of each column."""
+
+RECURRENT = tuple(
+    Case(name, ("torch", *ENGINES), 0.1, is_anything, RECURRENT_BLOCK)
+    for name in ("gru_2x1024_frame", "gru_2x1024")
+)
+"""The acoustic model of RTMobile, one frame and 100; all matrices are pruned."""
 
 MODEL_CASES = tuple(Case(name, ("edgec",)) for name in MODELS)
 """Every network; its outputs are compared with torch's, nothing is timed."""
@@ -129,7 +141,7 @@ def _workload(case: Case, engines: Sequence[Engine], setup: Setup) -> Workload:
     spec = model_spec(case.model)
     model, title = spec.build(SEED), case.model
     if case.density is not None and case.masked is not None:
-        block = block_for(setup)
+        block = case.block or block_for(setup)
         punch_model(model, block, case.density, case.masked)
         title = f"{case.model}, blocks of {block} pruned to {case.density:g}"
     elif case.density is not None:

@@ -172,14 +172,17 @@ def _scheme(support: Bools, block: int, order: npt.NDArray[np.int64]) -> ColumnS
     )
 
 
-def detect(weight: Floats, cost: Callable[[ColumnScheme], float]) -> ColumnScheme:
+def detect(
+    weight: Floats, cost: Callable[[ColumnScheme], float], *, in_order: bool = False
+) -> ColumnScheme:
     """The block and order of filters that cost least; ties go to the larger block.
 
-    Filters are looked at in their own order, and with those of equal columns together.
-    Same weight, same answer.
+    Filters are looked at in their own order and, unless `in_order`, with those of equal
+    columns together. Same weight, same answer.
     """
     support = as_matrix(weight) != 0
-    orders = [np.arange(len(support)), group_filters(weight)]
+    own = np.arange(len(support))
+    orders = [own, own if in_order else group_filters(weight)]
     schemes = [
         _scheme(support, block, order)
         for order in orders[: 1 if (orders[0] == orders[1]).all() else 2]

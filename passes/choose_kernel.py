@@ -8,8 +8,8 @@ How: predict the cycles of every family that can run the layer from their schedu
 (`edgec.kernels.cost`); keep the encoding if one of them beats the dense kernel, else
 decode the weights to a dense constant. Linear layers have a family for few rows
 (`columns`) and one for many (`conv`, which `sparse-linear` makes a convolution);
-depthwise layers have one of their own. The choice and the prediction stand in `kernel`
-and `sq.why`.
+depthwise layers have one of their own; a recurrent layer runs as its weight is stored.
+The choice and the prediction stand in `kernel` and `sq.why`.
 
 Invariants: needs `sq.conv` of rank 4 or 5 and `sq.linear` (after `fuse`); leaves every
 `sq.conv` and every `sq.linear` with encoded weights with a `kernel`. Values do not
@@ -32,7 +32,12 @@ from edgec.context import weights_of
 from edgec.dialects import nn, sq
 from edgec.errors import InvalidInput, PassFailed
 from edgec.kernels.cost import Registers
-from edgec.passes.analysis.predict import Prediction, predict_conv, predict_linear
+from edgec.passes.analysis.predict import (
+    Prediction,
+    predict_conv,
+    predict_linear,
+    predict_recurrent,
+)
 from edgec.passes.base import ReportingPass
 
 
@@ -55,6 +60,9 @@ def layer_of(op: sq.ConvOp) -> str:
     path = op.attributes.get("nn.path")
     return path.data if isinstance(path, StringAttr) else op.name
 
+
+Layer = sq.ConvOp | sq.LinearOp | nn.RecurrentOp
+"""Ops with a weight that may be sparse."""
 
 FAMILIES = ("dense", "depthwise", "pattern", "columns")
 """Families of convolution kernels."""
@@ -109,12 +117,18 @@ class ChooseKernel(ReportingPass):
                 "option `force` of choose-kernel must be 'sparse' or 'dense', "
                 f"got '{self.force}'"
             )
-        names = (*FAMILIES, "linear_columns", "linear_conv", "decoded")
+        names = (
+            *FAMILIES,
+            *("linear_columns", "linear_conv", "recurrent_columns", "decoded"),
+        )
         counts: dict[str, int] = dict.fromkeys(names, 0)
         registers = Registers(self.lanes, self.registers)
         check_ranks(op)
-        layers = [o for o in op.walk() if isinstance(o, sq.ConvOp | sq.LinearOp)]
+        layers = [o for o in op.walk() if isinstance(o, Layer)]
         for layer in layers:
+            if isinstance(layer, nn.RecurrentOp):
+                self._recurrent(ctx, layer, registers, counts)
+                continue
             if layer.kernel is not None:
                 continue
             family = self._family(layer, registers)
@@ -127,6 +141,23 @@ class ChooseKernel(ReportingPass):
                 counts[f"linear_{family}" if is_linear else family] += 1
         return counts
 
+    def _recurrent(
+        self,
+        ctx: Context,
+        layer: nn.RecurrentOp,
+        registers: Registers,
+        counts: dict[str, int],
+    ) -> None:
+        """Of a recurrent layer the encoding of its weight says the family."""
+        if not isinstance(layer.weight.owner, sq.WeightOp):
+            return
+        prediction = predict_recurrent(layer, registers)
+        if len(prediction) == 1 or self._choose(layer, prediction) == "dense":
+            decode(ctx, layer)
+            counts["decoded"] += 1
+        else:
+            counts["recurrent_columns"] += 1
+
     def _family(self, layer: sq.ConvOp | sq.LinearOp, registers: Registers) -> str:
         if isinstance(layer, sq.LinearOp):
             prediction = predict_linear(layer, registers)
@@ -136,6 +167,10 @@ class ChooseKernel(ReportingPass):
             prediction = predict_conv(layer, registers, self.l1_bytes)
         if len(prediction) == 1:
             return "dense"
+        return self._choose(layer, prediction)
+
+    def _choose(self, layer: Layer, prediction: Prediction) -> str:
+        """The fastest family; the reason is noted on the layer."""
         family = self._best(prediction)
         sparse = min(n for name, n in prediction.items() if name != "dense")
         ratio = prediction["dense"] / max(sparse, 1.0)
@@ -159,7 +194,7 @@ def is_depthwise(conv: sq.ConvOp) -> bool:
     return groups == nn.shape_of(conv.input)[1] and per_group == 1 and groups > 1
 
 
-def decode(ctx: Context, layer: sq.ConvOp | sq.LinearOp) -> None:
+def decode(ctx: Context, layer: Layer) -> None:
     """Replace an encoded weight by a dense constant with the same values."""
     assert isinstance(layer.weight, OpResult)
     source = layer.weight.owner

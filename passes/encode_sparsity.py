@@ -1,9 +1,9 @@
 """Find pruned weights and store what they keep.
 
-What: the weight of a convolution or linear layer whose zeros follow a scheme becomes an
-`sq.weight`: pattern-pruned kernels in FKW storage, blocks of filters that keep the same
-columns (block-punched, KGS, BCR, BSP) in compressed columns, all other zeros in columns
-of single filters.
+What: the weight of a convolution, linear or recurrent layer whose zeros follow a scheme
+becomes an `sq.weight`: pattern-pruned kernels in FKW storage, blocks of filters that
+keep the same columns (block-punched, KGS, BCR, BSP) in compressed columns, all other
+zeros in columns of single filters.
 
 Why: a mask leaves the dense kernel as slow as it was. What is stored is what has to be
 multiplied, with one index per kernel or per column of a block.
@@ -44,14 +44,17 @@ PATTERN_COST = 1.6
 COLUMN_COST = {8: 1.0, 4: 1.15, 2: 1.7, 1: 2.8}
 """The same by filters that share a column."""
 
-Layer = nn.ConvOp | nn.LinearOp
+Layer = nn.ConvOp | nn.LinearOp | nn.RecurrentOp
 """Ops whose weights are looked at."""
 
 Scheme = fkw.PatternScheme | columns.ColumnScheme | fkw.Dense
 
 
-def assess(weight: AnyArray, max_density: float) -> Scheme:
-    """The scheme of a weight, if one stores at most `max_density` of it."""
+def assess(weight: AnyArray, max_density: float, *, in_order: bool = False) -> Scheme:
+    """The scheme of a weight, if one stores at most `max_density` of it.
+
+    With `in_order` filters are not looked at in another order than their own.
+    """
     kept = np.count_nonzero(weight) / max(weight.size, 1)
     if kept > max_density:
         return fkw.Dense(f"{kept:.0%} of the weights are not zero")
@@ -60,7 +63,7 @@ def assess(weight: AnyArray, max_density: float) -> Scheme:
     found: list[fkw.PatternScheme | columns.ColumnScheme] = []
     if isinstance(pattern, fkw.PatternScheme):
         found.append(pattern)
-    found.append(columns.detect(weight, columns_cost))
+    found.append(columns.detect(weight, columns_cost, in_order=in_order))
     best = min(found, key=cost)
     if best.density > max_density:
         return fkw.Dense(f"the best encoding would store {best.density:.0%} of it")
@@ -124,12 +127,14 @@ class Encoder:
         default_factory=dict[SSAValue, tuple[sq.WeightOp | None, str]]
     )
 
-    def encode(self, value: SSAValue) -> tuple[sq.WeightOp | None, str]:
+    def encode(
+        self, value: SSAValue, *, in_order: bool
+    ) -> tuple[sq.WeightOp | None, str]:
         """The encoded form of a constant, None if it stays dense, and the reason."""
         if value not in self.encoded:
             array = read_constant(value, self.weights)
             assert array is not None
-            scheme = assess(array, self.max_density)
+            scheme = assess(array, self.max_density, in_order=in_order)
             op = None
             if not isinstance(scheme, fkw.Dense):
                 op = self.store(value, array, scheme)
@@ -234,7 +239,9 @@ class EncodeSparsity(ReportingPass):
             reason = "sparsity is ignored" if self.ignore else unfit_reason(layer)
             weight, why = None, f"dense: {reason}"
             if reason is None:
-                weight, why = encoder.encode(layer.weight)
+                # The rows of a recurrent weight are tied to elements of the state.
+                in_order = isinstance(layer, nn.RecurrentOp)
+                weight, why = encoder.encode(layer.weight, in_order=in_order)
             layer.attributes["sq.why"] = StringAttr(why)
             counts["layers_dense" if weight is None else "layers_encoded"] += 1
             if weight is not None:

@@ -116,9 +116,10 @@ def randomize(model: nn.Module, seed: int) -> None:
     Nothing is read, so the memory may be uninitialised. A module with parameters of its
     own that is none of the kinds below is an error.
 
-    Convolutions and linear layers get He-normal weights. Batch norms get variances and
-    scales in [0.5, 1.5], means and shifts in [-0.1, 0.1], so that folding them changes
-    the weights; the last scale of a `ResidualBranch` is multiplied by `RESIDUAL_GAIN`.
+    Convolutions and linear layers get He-normal weights, recurrent layers uniform ones
+    as in torch. Batch norms get variances and scales in [0.5, 1.5], means and shifts in
+    [-0.1, 0.1], so that folding them changes the weights; the last scale of a
+    `ResidualBranch` is multiplied by `RESIDUAL_GAIN`.
     Activations then neither overflow nor die out, whatever the depth.
     """
     generator = torch.Generator().manual_seed(seed)
@@ -127,7 +128,9 @@ def randomize(model: nn.Module, seed: int) -> None:
             _randomize_weights(module, generator)
         elif isinstance(module, Norm):
             _randomize_norm(module, generator)
-        elif any(module.parameters(recurse=False)):
+        elif isinstance(module, nn.RNNBase):
+            _randomize_recurrent(module, generator)
+        elif list(module.parameters(recurse=False)):
             raise InvalidInput(f"no random weights for a {type(module).__name__}")
     for module in model.modules():
         if isinstance(module, ResidualBranch):
@@ -142,6 +145,13 @@ def _randomize_weights(module: Weighted, generator: torch.Generator) -> None:
     module.weight.normal_(0.0, (2.0 / fan_in) ** 0.5, generator=generator)
     if module.bias is not None:
         module.bias.uniform_(-0.1, 0.1, generator=generator)
+
+
+def _randomize_recurrent(module: nn.RNNBase, generator: torch.Generator) -> None:
+    """Uniform in +-1 / sqrt(hidden), as in torch: states do not saturate."""
+    bound = module.hidden_size**-0.5
+    for parameter in module.parameters():
+        parameter.uniform_(-bound, bound, generator=generator)
 
 
 def _randomize_norm(module: Norm, generator: torch.Generator) -> None:

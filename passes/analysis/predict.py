@@ -55,6 +55,19 @@ def predict_conv(op: sq.ConvOp, registers: Registers, l1_bytes: int) -> Predicti
     return cycles
 
 
+def predict_recurrent(op: nn.RecurrentOp, registers: Registers) -> Prediction:
+    """Families `dense` and `columns` of one step; lanes are elements of the state."""
+    wide, hidden = nn.shape_of(op.weight)
+    layer = LinearLayer(nn.shape_of(op.initial)[0], wide, hidden)
+    lanes = registers.lanes
+    cycles = {"dense": dense_linear_cycles(layer, lanes=lanes)}
+    encoding = nn.tensor_type(op.weight).encoding
+    if isinstance(encoding, sq.ColumnsAttr) and encoding.block_size >= MIN_BLOCK:
+        block, columns = encoding.block_size, encoding.num_columns
+        cycles["columns"] = few_rows_cycles(layer, block, columns, lanes=lanes)
+    return cycles
+
+
 def predict_linear(op: sq.LinearOp, registers: Registers) -> Prediction:
     """Families `dense`, `columns` (lanes over filters) and `conv` (over rows)."""
     filters, channels = nn.shape_of(op.weight)

@@ -77,6 +77,25 @@ def test_sizes(kind: str, hidden: int, steps: int, rows: int, threads: int) -> N
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("hidden", "steps", "rows", "bidirectional"),
+    [(24, 200, 1, False), (100, 7, 3, True), (130, 4, 6, False)],
+)
+def test_pruned(
+    kind: str, hidden: int, steps: int, rows: int, bidirectional: bool
+) -> None:
+    """Weights in blocks of rows are found, and run sparse in each layer."""
+    model = layer(kind, 40, hidden, 2, bidirectional=bidirectional)
+    edgec.compress.prune(model, "bsp:8", 0.25)
+    compiled = agree(model, *inputs(model, steps, rows), threads=2)
+    found = [r for r in compiled.report().layers if r.kind == "nn.recurrent"]
+    assert len(found) == 2 * (1 + bidirectional)
+    assert {r.scheme.split()[0] for r in found} == {"columns"}
+    statistics = compiled.report().statistics["choose-kernel"]
+    assert statistics["recurrent_columns"] == len(found)
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_no_batch(kind: str) -> None:
     model = layer(kind, 4, 9, 2)
     agree(model, sample(11, 4), threads=2)

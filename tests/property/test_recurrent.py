@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from xdsl.dialects.builtin import ModuleOp, TensorType, f32
 from xdsl.dialects.func import FuncOp, ReturnOp
+from xdsl.ir import SSAValue
 
 from edgec.context import EdgecContext
-from edgec.dialects import lane, nn
+from edgec.dialects import columns, lane, nn, sq
 from edgec.interpreter import interpret
 from edgec.kernels.recurrent import layer as recurrent
+from edgec.kernels.recurrent.column_gates import ColumnGates
 from edgec.passes.base import run_pass
 from edgec.passes.convert_to_lane import ConvertToLane
 from edgec.passes.load_redundancy_elimination import LoadRedundancyElimination
@@ -33,9 +37,13 @@ def recurrent_case(
     reverse: bool = False,
     bias: bool = True,
     slope: float = 1.0,
+    block: int | None = None,
     seed: int = 0,
 ) -> Case:
-    """One layer of `[steps, rows, hidden]`; all results are returned."""
+    """One layer of `[steps, rows, hidden]`; all results are returned.
+
+    With a `block` the weight keeps some columns of each so many rows, and is stored so.
+    """
     steps, rows, hidden = sizes
     wide = nn.RecurrentKind(kind).gates * hidden
     rng = np.random.default_rng(seed)
@@ -49,14 +57,26 @@ def recurrent_case(
         inputs.append(normal(rows, hidden))
     main = FuncOp("main", ([TensorType(f32, x.shape) for x in inputs], ()))
     gates, *states = main.body.block.args
-    arrays = {"w": normal(wide, hidden) * slope / hidden, "b": normal(wide)}
-    weights = [
-        nn.ConstantOp(ctx.weights.add(name, array), TensorType(f32, array.shape))
-        for name, array in arrays.items()
-        if name == "w" or bias
-    ]
-    w, b = [*(weight.result for weight in weights), None][:2]
-    assert w is not None
+    weights: list[nn.ConstantOp | sq.WeightOp] = []
+
+    def constant(name: str, array: AnyArray) -> SSAValue:
+        weights.append(
+            nn.ConstantOp(ctx.weights.add(name, array), TensorType(f32, array.shape))
+        )
+        return weights[-1].result
+
+    weight = normal(wide, hidden) * np.float32(slope / hidden)
+    if block is None:
+        w = constant("w", weight)
+    else:
+        keep = rng.random((-(-wide // block), hidden)) < rng.choice([0, 0.2, 0.7])
+        weight *= np.repeat(keep, block, axis=0)[:wide]
+        stored = columns.pack(weight, block)
+        names = {k: ctx.weights.add(k, array) for k, array in stored.arrays().items()}
+        encoding = sq.ColumnsAttr.of(block, stored.num_columns, reordered=False)
+        weights.append(sq.WeightOp(names, TensorType(f32, weight.shape, encoding)))
+        w = weights[-1].result
+    b = constant("b", normal(wide)) if bias else None
     op = nn.RecurrentOp(kind, gates, w, b, *states, reverse=reverse)
     main.body.block.add_ops([*weights, op, ReturnOp(*op.results)])
     main.update_function_type()
@@ -86,6 +106,7 @@ def cases(draw: Draw, most: int) -> Case:
         reverse=draw(st.booleans()),
         bias=draw(st.booleans()),
         slope=draw(st.sampled_from([1.0, 8.0])),
+        block=draw(st.sampled_from([None, 4, 8, 16, 32])),
         seed=draw(st.integers(0, 99)),
     )
 
@@ -136,6 +157,29 @@ def test_a_forgotten_barrier_shows(kind: str, monkeypatch: pytest.MonkeyPatch) -
     expected = interpret(case.module, case.inputs, case.ctx)[0]
     found = interpret(module, case.inputs, case.ctx, threads=2)[0]
     assert not np.allclose(found, expected, equal_nan=False)
+
+
+@given(st.integers(1, 40), st.integers(1, 4), st.sampled_from([4, 8, 16, 3]), st.data())
+def test_column_gates_hold_the_weight(
+    hidden: int, gates: int, block: int, data: st.DataObject
+) -> None:
+    """Packed blocks put back in place are the weight, whatever the pruner's blocks."""
+    rng = np.random.default_rng(data.draw(st.integers(0, 99)))
+    keep = rng.random((-(-gates * hidden // block), hidden)) < 0.3
+    weight = rng.standard_normal((gates * hidden, hidden)).astype(np.float32)
+    weight *= np.repeat(keep, block, axis=0)[: gates * hidden]
+    spec = ColumnGates.of(weight, gates, rows=1)
+    arrays = spec.pack(weight)
+    blocks = -(-hidden // spec.block)
+    dense = np.zeros((gates, blocks * spec.block, hidden), np.float32)
+    stream = arrays["w"].reshape(-1, spec.block) if spec.columns else ()
+    for number, (start, end) in enumerate(pairwise(arrays["starts"])):
+        first = number // gates * spec.block
+        for column in range(start, end):
+            where = arrays["where"][column]
+            dense[number % gates, first : first + spec.block, where] = stream[column]
+    assert (dense[:, :hidden] == weight.reshape(gates, hidden, hidden)).all()
+    assert spec.work == spec.columns * spec.block
 
 
 @pytest.mark.parametrize("steps", [1, 5])

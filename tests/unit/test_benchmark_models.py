@@ -34,6 +34,8 @@ PUBLISHED_PARAMETERS = {
 OTHER_OUTPUTS = {
     "c3d": (1, 487),
     "r2plus1d_18": (1, 400),
+    "gru_2x1024": (100, 1, 1920),
+    "gru_2x1024_frame": (1, 1, 1920),
     "resnet50_features": (1, 2048, 7, 7),
     "unet": (1, 2, 256, 256),
     "vgg16_features": (1, 512, 7, 7),

@@ -7,8 +7,8 @@
         epilogue, store
 
 Each weight is read once, in order, so that the kernel runs at the speed of memory; an
-index costs four bytes for each column of a block. Several columns are summed apart
-(`parts`), as a multiply-add takes longer than the loads that feed it.
+index costs four bytes for each column of a block. The loop over columns is that of
+`column_loop`.
 
 Source: RTMobile (DAC 2020), section III, for blocks of rows that keep the same columns;
 GRIM (TPAMI 2021), section 4.
@@ -16,7 +16,7 @@ GRIM (TPAMI 2021), section 4.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,6 +31,7 @@ from edgec.dialects.sq import Step
 from edgec.kernels.builder import Index, KernelBuilder
 from edgec.kernels.gaps import zero_all_gaps
 from edgec.kernels.layout import Layout
+from edgec.kernels.linear.column_loop import ColumnLoop, most_rows
 from edgec.kernels.linear.dense import LinearEnds
 from edgec.kernels.linear.product import column_masks, for_blocks
 from edgec.kernels.softmax import require_unphased
@@ -40,12 +41,6 @@ Ints = npt.NDArray[np.int32]
 
 MIN_BLOCK = 4
 """Filters of the smallest block whose weights are a register."""
-MOST_SUMS = 12
-"""Registers of sums."""
-CACHE_LINE = 16
-"""f32 elements of 64 bytes."""
-WEIGHTS_AHEAD = 512
-"""Elements between a weight and the one that is fetched."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +121,7 @@ class _Build:
     def build(self, blocks: int) -> None:
         """Units are blocks of filters; each reads its weights once per few rows."""
         b = self.b
-        few = min(self.rows, max(1, MOST_SUMS // self.vectors), 4)
+        few = min(self.rows, most_rows(self.vectors))
 
         def unit(block: SSAValue) -> None:
             def rows(number: Index) -> None:
@@ -146,20 +141,9 @@ class _Build:
         """One block of filters for a few rows."""
         b, spec = self.b, self.spec
         places = self.ends.x.several(b, row, rows)
-        size = rows * self.vectors
-        parts = max(1, min(4, MOST_SUMS // size))
         begin = b.load_index("starts", block)
         end = b.load_index("starts", block, 1)
-        whole = b.times(b.quotient(b.minus(end, begin), parts), parts)
-        middle = b.value(b.plus(begin, whole))
-        w_at = b.value(b.times(begin, spec.block))
-        zeros = [b.constant(0.0)] * (size * parts)
-        many = self.columns(parts, places)
-        w_at, *sums = b.loop(begin, middle, many, step=parts, carried=[w_at, *zeros])
-        if parts > 1:
-            one = self.columns(1, places)
-            sums[:size] = b.loop(middle, end, one, carried=[w_at, *sums[:size]])[1:]
-        totals = [self.total(sums[n::size]) for n in range(size)]
+        totals = ColumnLoop(b, "x", spec.block).sums(begin, end, places)
         last, few = divmod(self.filters, spec.block)
 
         def store(filters: int) -> None:
@@ -170,40 +154,6 @@ class _Build:
         else:
             is_last = b.equal(block, last)
             b.when(is_last, lambda: store(few), lambda: store(spec.block))
-
-    def columns(
-        self, count: int, places: Sequence[tuple[Index, int]]
-    ) -> Callable[..., Sequence[SSAValue]]:
-        """The body of a loop that takes `count` columns, each into sums of its own."""
-        b, spec = self.b, self.spec
-        size = len(places) * self.vectors
-
-        def body(k: SSAValue, w_at: SSAValue, *acc: SSAValue) -> Sequence[SSAValue]:
-            sums = list(acc)
-            for line in range(0, count * spec.block, CACHE_LINE):
-                b.prefetch("w", w_at, offset=WEIGHTS_AHEAD + line)
-            for part in range(count):
-                column = b.load_index("where", k, part)
-                weights = [
-                    b.load("w", w_at, offset=part * spec.block + v * b.lanes)
-                    for v in range(self.vectors)
-                ]
-                for r, (base, offset) in enumerate(places):
-                    at = b.plus(base, column)
-                    x = b.splat(b.load("x", at, lanes=1, offset=offset))
-                    for v, weight in enumerate(weights):
-                        number = part * size + r * self.vectors + v
-                        sums[number] = b.dot(sums[number], x, weight)
-            return [b.value(b.plus(w_at, count * spec.block)), *sums]
-
-        return body
-
-    def total(self, parts: Sequence[SSAValue]) -> SSAValue:
-        """The sum of what the parts hold."""
-        first, *others = parts
-        for other in others:
-            first = self.b.binary("add", first, other)
-        return first
 
     def store(
         self,

@@ -1,23 +1,73 @@
 """What the state gives to the gates of a recurrent layer: `W h`, gate by gate.
 
 Lanes are elements of the state. The weight is packed so that all gates of a block of
-elements are one stream, which is read once per step and block of rows. A weight that is
-stored in another way gets a class of its own with the same three methods.
+elements are one stream, which is read once per step and block of rows. `Gates` is what
+a recurrent kernel asks of a weight, however it is stored; here is the dense one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
+from xdsl.dialects.builtin import MemRefType
 from xdsl.ir import SSAValue
 
+from edgec.dialects.lane import buffer_type
 from edgec.kernels.builder import Index, KernelBuilder
 from edgec.kernels.linear.product import Operands, accumulate, best_block
 
 Floats = npt.NDArray[np.float32]
+Arrays = dict[str, npt.NDArray[np.generic]]
+Buffers = dict[str, MemRefType[Any]]
+
+
+class Gates(Protocol):
+    """A weight `[G H, H]` in blocks of elements, for blocks of rows."""
+
+    @property
+    def gates(self) -> int:
+        """Gates of an element."""
+        ...
+
+    @property
+    def rows(self) -> int:
+        """Rows of the batch that share a load of a weight."""
+        ...
+
+    @property
+    def work(self) -> int:
+        """Multiply-adds of one row in one step."""
+        ...
+
+    def lanes(self, lanes: int) -> int:
+        """Lanes of the kernel on a machine with `lanes`."""
+        ...
+
+    def width(self, lanes: int) -> int:
+        """Elements of a block: a multiple of the kernel's lanes."""
+        ...
+
+    def buffers(self, lanes: int) -> Buffers:
+        """Name and type of the buffers that hold the weight."""
+        ...
+
+    def accumulate(
+        self,
+        b: KernelBuilder,
+        state: str,
+        rows: Sequence[tuple[Index, int]],
+        first: Index,
+        vectors: int,
+    ) -> list[list[list[SSAValue]]]:
+        """`[row][gate][vector]` of the elements from `first` on.
+
+        `rows` are base and constant offset of each row in the buffer `state`.
+        """
+        ...
 
 
 @dataclass(frozen=True)
@@ -47,12 +97,26 @@ class DenseGates:
         fitting = accumulators // (gates * vectors)
         return DenseGates(gates, hidden, -(-rows // -(-rows // fitting)), vectors)
 
-    def elements(self, lanes: int) -> int:
-        """Of the packed weight."""
-        return -(-self.hidden // lanes) * lanes * self.gates * self.hidden
+    @property
+    def work(self) -> int:
+        """All weights."""
+        return self.gates * self.hidden**2
 
-    def pack(self, weight: Floats, lanes: int) -> Floats:
-        """`[G H, H]` to blocks `[blocks][k][gate][vectors * lanes]`, flat.
+    def lanes(self, lanes: int) -> int:
+        """Those of the machine."""
+        return lanes
+
+    def width(self, lanes: int) -> int:
+        """Whole vectors."""
+        return self.vectors * lanes
+
+    def buffers(self, lanes: int) -> Buffers:
+        """`w`, as `pack` makes it."""
+        padded = -(-self.hidden // lanes) * lanes
+        return {"w": buffer_type(padded * self.gates * self.hidden)}
+
+    def pack(self, weight: Floats, lanes: int) -> Arrays:
+        """`w`: `[G H, H]` as blocks `[blocks][k][gate][vectors * lanes]`, flat.
 
         Missing elements are 0; the last block has only the vectors it needs.
         """
@@ -65,7 +129,7 @@ class DenseGates:
             packed = np.zeros((self.hidden, self.gates, wide), np.float32)
             packed[:, :, : part.shape[1]] = part.transpose(2, 0, 1)
             blocks.append(packed.reshape(-1))
-        return np.concatenate(blocks)
+        return {"w": np.concatenate(blocks)}
 
     def accumulate(
         self,
@@ -75,11 +139,7 @@ class DenseGates:
         first: Index,
         vectors: int,
     ) -> list[list[list[SSAValue]]]:
-        """`[row][gate][vector]` of the elements from `first` on.
-
-        `rows` are base and constant offset of each row in the buffer `state`; the
-        buffer `w` holds the packed weight.
-        """
+        """As `Gates` says; all gates of a block at once."""
         count = self.gates * vectors
         operands = Operands(
             a=state,

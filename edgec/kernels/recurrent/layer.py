@@ -26,7 +26,7 @@ from edgec.errors import InvalidInput
 from edgec.kernels.builder import Index, KernelBuilder
 from edgec.kernels.layout import Layout
 from edgec.kernels.linear.product import column_masks, for_blocks
-from edgec.kernels.recurrent.gates import DenseGates
+from edgec.kernels.recurrent.gates import Buffers, Gates
 
 SMALL = 1 << 15
 """Multiply-adds per step up to which a second thread gains less than a barrier costs:
@@ -52,7 +52,7 @@ class Recurrent:
     last_cell: Layout | None
     reverse: bool
     has_bias: bool
-    product: DenseGates
+    product: Gates
 
     def __post_init__(self) -> None:
         plain = (self.gates, self.initial, self.output, self.last)
@@ -61,10 +61,8 @@ class Recurrent:
                 raise InvalidInput(f"layouts must be plain, got {place}")
 
     def build(self, name: str, lanes: int) -> func.FuncOp:
-        """The kernel; buffers: gates, w, bias if any, states, output, last states."""
+        """The kernel; buffers: gates, the weight, bias if any, states, results."""
         sizes = {
-            "gates": self.gates.elements,
-            "w": self.product.elements(lanes),
             "bias": self.gates.shape[2] if self.has_bias else 0,
             "initial": self.initial.elements,
             "cell": self.cell.elements if self.cell else 0,
@@ -72,8 +70,10 @@ class Recurrent:
             "last": self.last.elements,
             "last_cell": self.last_cell.elements if self.last_cell else 0,
         }
-        buffers = {key: buffer_type(size) for key, size in sizes.items() if size}
-        b = KernelBuilder(name, buffers, lanes=lanes)
+        buffers: Buffers = {"gates": buffer_type(self.gates.elements)}
+        buffers |= self.product.buffers(lanes)
+        buffers |= {key: buffer_type(size) for key, size in sizes.items() if size}
+        b = KernelBuilder(name, buffers, lanes=self.product.lanes(lanes))
         _Build(b, self).build()
         return b.finish()
 
@@ -95,14 +95,13 @@ class _Build:
         self.b, self.spec, self.product = b, spec, spec.product
         self.steps, self.rows, self.hidden = spec.output.shape
         self.row_blocks = -(-self.rows // self.product.rows)
-        self.width = self.product.vectors * b.lanes
+        self.width = self.product.width(b.lanes)
         self.columns = -(-self.hidden // self.width)
 
     def build(self) -> None:
         """Threads share the blocks of each step, or the rows of all steps."""
         b = self.b
-        work = self.rows * self.product.gates * self.hidden**2
-        if self.steps == 1 or work > SMALL:
+        if self.steps == 1 or self.rows * self.product.work > SMALL:
             self._all_steps(self._shared_step, b.barrier)
             return
 
@@ -169,7 +168,7 @@ class _Build:
     ) -> None:
         """Some rows of one block of elements, each given as the first and how many."""
         b, (row, many), (first, count) = self.b, rows, elements
-        masks = column_masks(b, count, self.product.vectors)
+        masks = column_masks(b, count, self.width // b.lanes)
         start = b.times(row, self.hidden)
         before = b.plus(source.row, start)
         places = [(before, r * self.hidden) for r in range(many)]

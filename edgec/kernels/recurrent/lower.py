@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from edgec.context import WeightStore
-from edgec.dialects import nn
+from edgec.dialects import nn, sq
 from edgec.kernels.constants import constant_name
 from edgec.kernels.lowered import Lowered, Packed
 from edgec.kernels.operands import (
@@ -11,6 +11,7 @@ from edgec.kernels.operands import (
     layout_of,
     require_f32,
 )
+from edgec.kernels.recurrent.column_gates import ColumnGates
 from edgec.kernels.recurrent.gates import DenseGates
 from edgec.kernels.recurrent.layer import Recurrent
 
@@ -20,9 +21,16 @@ def lower_recurrent(op: nn.RecurrentOp, weights: WeightStore, lanes: int) -> Low
     require_f32(*op.operands)
     dense = dense_weight(op.weight, weights)
     _, rows, hidden = nn.shape_of(op.output)
-    product = DenseGates.of(lanes, op.kind.data.gates, hidden, rows)
-    name = f"{constant_name(op.weight.owner)}.gates{product.vectors * lanes}"
-    packed = Packed(name, product.pack(dense, lanes))
+    gates = op.kind.data.gates
+    if isinstance(op.weight.owner, sq.WeightOp):
+        product = ColumnGates.of(dense, gates, rows)
+        arrays = product.pack(dense)
+        name = f"{op.weight.owner.resource_names()['weight']}.gates{product.block}"
+    else:
+        product = DenseGates.of(lanes, gates, hidden, rows)
+        arrays = product.pack(dense, lanes)
+        name = f"{constant_name(op.weight.owner)}.gates{product.width(lanes)}"
+    packed = [Packed(f"{name}.{field}", array) for field, array in arrays.items()]
     spec = Recurrent(
         op.kind.data.value,
         layout_of(op.gates),
@@ -35,5 +43,5 @@ def lower_recurrent(op: nn.RecurrentOp, weights: WeightStore, lanes: int) -> Low
         has_bias=op.bias is not None,
         product=product,
     )
-    arguments = (op.gates, packed, op.bias, op.initial, op.cell)
+    arguments = (op.gates, *packed, op.bias, op.initial, op.cell)
     return Lowered(spec, tuple(a for a in arguments if a is not None))
