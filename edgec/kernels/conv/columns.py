@@ -30,14 +30,12 @@ from xdsl.ir import SSAValue
 from edgec.dialects.columns import Columns
 from edgec.dialects.lane import buffer_type
 from edgec.kernels.builder import Index
-from edgec.kernels.conv.flat import FlatBuild, FlatConv
+from edgec.kernels.conv.flat import CACHE_LINE, FlatBuild, FlatConv
 from edgec.kernels.conv.positions import Planes
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int32]
 
-CACHE_LINE = 16
-"""f32 elements of 64 bytes."""
 WEIGHTS_AHEAD = 1024
 """Elements between a weight and the one that is fetched: the first tile of a block
 reads its weights from far away."""

@@ -20,6 +20,7 @@ from xdsl.ir import SSAValue
 from edgec.dialects.lane import buffer_type
 from edgec.dialects.sq import Step
 from edgec.kernels.builder import Index, KernelBuilder
+from edgec.kernels.conv.chunks import Chunks
 from edgec.kernels.conv.positions import (
     Extra,
     Planes,
@@ -28,6 +29,9 @@ from edgec.kernels.conv.positions import (
     row_mask_bytes,
 )
 from edgec.kernels.layout import Layout
+
+CACHE_LINE = 16
+"""f32 elements of 64 bytes."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,8 @@ class FlatBuild(ABC):
         self.positions = spec.result.rows * spec.result.pitch
         self.tile = spec.vectors * lanes
         self.full_tiles, self.rest = divmod(self.positions, self.tile)
+        reach = max(spec.taps) - min(spec.taps)
+        self.chunks = Chunks.of(spec.result, reach, self.tile, spec.chunk)
         buffers = {"x": buffer_type(spec.source.elements), **tables}
         if spec.has_bias:
             buffers["bias"] = buffer_type(spec.result.shape[1])
@@ -108,7 +114,7 @@ class FlatBuild(ABC):
         """Split images x chunks x groups x filter blocks among the threads."""
         spec, b = self.shape, self.b
         blocks = -(-self.per_group // spec.filters)
-        chunks = max(1, -(-self.full_tiles // spec.chunk))
+        chunks = self.chunks.count
         units = self.images * chunks * spec.groups * blocks
 
         def unit(number: SSAValue) -> None:
@@ -118,20 +124,18 @@ class FlatBuild(ABC):
             rest = b.quotient(rest, spec.groups)
             chunk = b.remainder(rest, chunks)
             image = b.quotient(rest, chunks)
-            self._unit(image, group, block, chunk, chunks)
+            self._unit(image, group, block, chunk)
 
         b.units(units, unit)
         return b.finish()
 
-    def _unit(
-        self, image: Index, group: Index, block: Index, chunk: Index, chunks: int
-    ) -> None:
+    def _unit(self, image: Index, group: Index, block: Index, chunk: Index) -> None:
         """One filter block over one chunk of tiles."""
         spec, b = self.shape, self.b
         last, few = divmod(self.per_group, spec.filters)
 
         def run(filters: int) -> None:
-            self._block(image, group, block, chunk, chunks, filters)
+            self._block(image, group, block, chunk, filters)
 
         if not few:
             run(spec.filters)
@@ -146,7 +150,6 @@ class FlatBuild(ABC):
         group: Index,
         block: Index,
         chunk: Index,
-        chunks: int,
         filters: int,
     ) -> None:
         """All tiles of the chunk for `filters` filters; the last one does the rest."""
@@ -156,9 +159,8 @@ class FlatBuild(ABC):
             b.times(image, spec.source.strides[0]),
             b.times(group, self.channels * spec.source.strides[1]),
         )
-        begin = b.times(chunk, spec.chunk)
-        end = b.smaller(b.plus(begin, spec.chunk), self.full_tiles)
-
+        begin, end = self.chunks.bounds(b, chunk)
+        self._fetch_next(source, block, chunk)
         planes = self.planes(first, filters)
         initial = [self._bias(n, f) for n, count in planes.runs for f in range(count)]
 
@@ -178,10 +180,39 @@ class FlatBuild(ABC):
 
         if self.full_tiles:
             b.loop(begin, end, tile)
-        if chunks == 1:
+        if self.chunks.count == 1:
             finish()
         else:
-            b.when(b.equal(chunk, chunks - 1), finish)
+            b.when(b.equal(chunk, self.chunks.count - 1), finish)
+
+    def _fetch_next(self, source: Index, block: Index, chunk: Index) -> None:
+        """Fetch a part of what the next chunk reads that this one does not.
+
+        Each block of filters fetches some channels, of the slice or the rows that the
+        window meets first: lines of many planes in turn are no stream that a processor
+        sees coming, and memory is hundreds of cycles away.
+        """
+        if self.chunks.count == 1:
+            return
+        spec, b = self.shape, self.b
+        blocks = -(-self.per_group // spec.filters)
+        share = -(-self.channels // blocks)
+        begin, end = self.chunks.bounds(b, b.plus(chunk, 1))
+        first = b.times(block, share)
+        last = b.smaller(b.plus(first, share), self.channels)
+        start = b.plus(source, b.times(begin, self.tile))
+        stop = b.plus(source, b.times(end, self.tile))
+        offset = spec.source.origin + max(spec.taps)
+
+        def channel(number: SSAValue) -> None:
+            plane = b.times(number, spec.source.strides[1])
+
+            def line(at: SSAValue) -> None:
+                b.prefetch("x", b.plus(at, plane), offset=offset)
+
+            b.loop(start, stop, line, step=CACHE_LINE)
+
+        b.loop(first, last, channel)
 
     def _bias(self, first: Index, number: int) -> SSAValue:
         """Accumulators start at the bias of filter `first + number`."""
