@@ -46,6 +46,10 @@ def _conv(channels: int) -> Callable[[int], Flat]:
     return lambda _: nn.Conv2d(channels, channels, 3, padding=1)
 
 
+def _volume(channels: int) -> Callable[[int], Flat]:
+    return lambda _: nn.Conv3d(channels, channels, 3, padding=1)
+
+
 def _bottleneck(place: int) -> Flat:
     sizes = (256, 1024) if place % 2 == 0 else (1024, 256)
     return nn.Conv2d(*sizes, 1)
@@ -56,6 +60,7 @@ STACKS = (
     Stack("conv 256, 56x56", _conv(256), (1, 256, 56, 56)),
     Stack("conv 512, 14x14", _conv(512), (1, 512, 14, 14)),
     Stack("1x1 256 to 1024, 14x14", _bottleneck, (1, 256, 14, 14)),
+    Stack("conv 128, 8x28x28", _volume(128), (1, 128, 8, 28, 28)),
     Stack("linear 4096, 64 rows", lambda _: nn.Linear(4096, 4096), (64, 4096)),
     Stack("linear 4096, 1 row", lambda _: nn.Linear(4096, 4096), (1, 4096)),
 )

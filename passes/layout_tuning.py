@@ -114,7 +114,7 @@ def _flat_schedule(
     units = result[0] * groups * -(-weight[0] // groups // block.filters)
     chunks = min(tiles, max(1, -(-CHUNK_UNITS // units)))
     planes = weight[1] * math.prod(weight[2:-2])
-    in_l2 = max(1, machine.l2_bytes // 2 // (planes * tile * 4))
+    in_l2 = max(1, machine.l2_bytes // 3 // (planes * tile * 4))
     chunk = min(-(-tiles // chunks), in_l2)
     return {"filters": block.filters, "vectors": block.vectors, "chunk": chunk}
 
