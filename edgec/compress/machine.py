@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Literal, get_args
 
+from edgec.errors import InvalidInput
 from edgec.target import Target
+
+Layers = Literal["convolution", "recurrent"]
 
 
 def granules_for(
-    target: str | Target, host_features: Callable[[], Iterable[str]] | None = None
+    target: str | Target,
+    host_features: Callable[[], Iterable[str]] | None = None,
+    *,
+    layers: Layers = "convolution",
 ) -> tuple[int, ...]:
     """Filters of a block that suit a target, the best first: `OB` of `column:OB`.
 
@@ -21,11 +28,24 @@ def granules_for(
     The tiles of AMX would want 16, 32 or 64 filters; there is no int8 kernel yet, and
     `+amx` changes nothing here.
 
+    In `recurrent` layers, and linear ones on a row or two, each weight is used once,
+    and the lanes of a register are filters: 16, a cache line of each column, on every
+    target.
+
     `target` is a `Target` or what `Target.parse` takes, `host_features` as there.
+    Raises `InvalidInput` for other `layers`, `InvalidTarget` for an unknown target.
 
     >>> granules_for("x86-64-v4"), granules_for("x86-64-v3")
     ((8,), (4,))
+    >>> granules_for("x86-64-v3", layers="recurrent")
+    (16,)
     """
+    if layers not in get_args(Layers):
+        raise InvalidInput(
+            f"layers must be one of {list(get_args(Layers))}, got {layers!r}"
+        )
     if isinstance(target, str):
         target = Target.parse(target, host_features)
+    if layers == "recurrent":
+        return (16,)
     return (8,) if target.lanes == 16 else (4,)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -422,3 +422,10 @@ def test_the_machine_must_be_known() -> None:
     with pytest.raises(InvalidTarget, match="needs the features"):
         compress.granules_for("native")
     assert compress.granules_for("native", lambda: ()) == (4,)
+
+
+def test_granules_for_recurrent_layers() -> None:
+    for target in ("x86-64-v3", "x86-64-v4", "generic"):
+        assert compress.granules_for(target, layers="recurrent") == (16,)
+    with pytest.raises(InvalidInput, match=r"layers must be one of .*got 'gru'"):
+        compress.granules_for("generic", layers=cast(Any, "gru"))
