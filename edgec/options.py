@@ -27,6 +27,9 @@ class Options:
     reorder: bool = True
     """Run filter-kernel-reorder; off to measure what it gains."""
 
+    shrink: bool = True
+    """Run shrink-channels; off to measure what it gains."""
+
     share_loads: bool = True
     """One load for two taps of sparse layers, and load-redundancy-elimination; off to
     measure what it gains."""

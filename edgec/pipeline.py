@@ -30,6 +30,7 @@ from edgec.passes.fuse import Fuse
 from edgec.passes.layout_tuning import LayoutTuning
 from edgec.passes.load_redundancy_elimination import LoadRedundancyElimination
 from edgec.passes.plan_memory import PlanMemory
+from edgec.passes.shrink_channels import ShrinkChannels
 from edgec.passes.sparse_linear import SparseLinear
 from edgec.target import Target
 
@@ -42,6 +43,7 @@ STAGES: Mapping[str, frozenset[str]] = {
     "canonicalize-nn": TENSOR_DIALECTS,
     "fold-batch-norm": TENSOR_DIALECTS,
     "decompose-conv-transpose": TENSOR_DIALECTS,
+    "shrink-channels": TENSOR_DIALECTS,
     "encode-sparsity": TENSOR_DIALECTS,
     "filter-kernel-reorder": TENSOR_DIALECTS,
     "fuse": TENSOR_DIALECTS,
@@ -69,6 +71,8 @@ def tensor_passes(options: Options, target: Target) -> tuple[ModulePass, ...]:
         DecomposeConvTranspose(),
         # What folding and decomposing left: reshapes, dead constants.
         CanonicalizeNn(),
+        # Weights have their last values; smaller ones are encoded, if at all.
+        *((ShrinkChannels(),) if sparse and options.shrink else ()),
         # The weights are final now: find the zeros that a scheme explains.
         *((EncodeSparsity(),) if sparse else ()),
         # Order is a property of the storage, so it comes before any layout.

@@ -28,6 +28,7 @@ NAMES = (
     "layout-tuning",
     "load-redundancy-elimination",
     "plan-memory",
+    "shrink-channels",
     "sparse-linear",
 )
 """All passes, sorted. File and class follow from the name: see `_target`."""

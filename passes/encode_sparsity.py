@@ -36,13 +36,12 @@ from edgec.context import WeightStore, weights_of
 from edgec.dialects import columns, fkw, nn, sq
 from edgec.errors import InvalidInput
 from edgec.interpreter.arrays import AnyArray
+from edgec.passes.analysis.sparse import COLUMN_COST
 from edgec.passes.base import ReportingPass
 from edgec.passes.constants import constant_name, erase_unused, read_constant
 
 PATTERN_COST = 1.6
 """Time of a multiply-add of single kernels, by that of the dense kernel."""
-COLUMN_COST = {8: 1.0, 4: 1.15, 2: 1.7, 1: 2.8}
-"""The same by filters that share a column."""
 
 Layer = nn.ConvOp | nn.LinearOp | nn.RecurrentOp
 """Ops whose weights are looked at."""

@@ -29,7 +29,7 @@ def network() -> nn.Sequential:
 
 
 def compiled(model: nn.Module) -> edgec.CompiledModel:
-    options = edgec.Options(sparsity="always", use_cache=False)
+    options = edgec.Options(sparsity="always", shrink=False, use_cache=False)
     return edgec.compile(model, X, threads=1, options=options)
 
 

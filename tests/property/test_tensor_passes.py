@@ -22,6 +22,7 @@ from edgec.passes.encode_sparsity import EncodeSparsity
 from edgec.passes.filter_kernel_reorder import FilterKernelReorder
 from edgec.passes.fold_batch_norm import FoldBatchNorm
 from edgec.passes.fuse import Fuse
+from edgec.passes.shrink_channels import ShrinkChannels
 from edgec.testing import Case, assert_results_close, nn_modules
 
 PASSES: tuple[ReportingPass, ...] = (
@@ -29,6 +30,7 @@ PASSES: tuple[ReportingPass, ...] = (
     FoldBatchNorm(),
     DecomposeConvTranspose(),
     CanonicalizeNn(),
+    ShrinkChannels(),
     EncodeSparsity(),
     FilterKernelReorder(),
     Fuse(),
