@@ -34,11 +34,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edgec.dialects.filter_groups import (
+    Order,
+    Words,
+    as_words,
+    group_equal,
+    group_similar,
+    union_columns,
+)
 from edgec.errors import InvalidInput
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int32]
-Bools = npt.NDArray[np.bool_]
 
 BLOCKS = (64, 32, 16, 8, 4, 2, 1)
 """Sizes of blocks that `detect` looks for, in filters."""
@@ -89,7 +96,7 @@ class ColumnScheme:
     block: int
     """Filters of a block."""
     reorder: tuple[int, ...]
-    """Filter of each row: filters with equal columns stand together."""
+    """Filter of each row: filters with like columns stand together."""
     num_columns: int
     """Columns kept, over all blocks."""
     stored: int
@@ -152,24 +159,30 @@ def scheme_of(
     weight: Floats, block: int, reorder: Sequence[int] | None = None
 ) -> ColumnScheme:
     """What storing the weight in blocks of `block` rows would keep."""
-    support = as_matrix(weight) != 0
-    return _scheme(support, block, _order(reorder, len(support)))
-
-
-def _scheme(support: Bools, block: int, order: npt.NDArray[np.int64]) -> ColumnScheme:
-    filters, columns = support.shape
-    blocks = math.ceil(filters / block)
-    rows = np.zeros((blocks * block, columns), np.bool_)
-    rows[:filters] = support[order]
-    count = int(rows.reshape(blocks, block, columns).any(axis=1).sum())
-    return ColumnScheme(
-        block=block,
-        reorder=tuple(order.tolist()),
-        num_columns=count,
-        stored=count * block,
-        kept=int(support.sum()),
-        size=support.size,
+    kept = as_matrix(weight) != 0
+    return _Support(as_words(kept), kept.shape).scheme(
+        block, _order(reorder, len(kept))
     )
+
+
+@dataclass(frozen=True)
+class _Support:
+    """Where a weight is not zero."""
+
+    words: Words
+    shape: tuple[int, ...]
+    """Filters and columns."""
+
+    def scheme(self, block: int, order: Order) -> ColumnScheme:
+        count = union_columns(self.words, order, block)
+        return ColumnScheme(
+            block=block,
+            reorder=tuple(order.tolist()),
+            num_columns=count,
+            stored=count * block,
+            kept=int(np.bitwise_count(self.words).sum()),
+            size=math.prod(self.shape),
+        )
 
 
 def detect(
@@ -177,33 +190,45 @@ def detect(
 ) -> ColumnScheme:
     """The block and order of filters that cost least; ties go to the larger block.
 
-    Filters are looked at in their own order and, unless `in_order`, with those of equal
-    columns together. Same weight, same answer.
+    Filters are looked at in their own order, with those of equal columns together, and
+    with similar ones together: a filter may differ in some columns from those that it
+    was pruned with, or blocks of filters that were never meant to be one may share
+    enough that loading a column once saves more than multiplying by some zeros costs.
+    An order other than the filters' own must cost less; with `in_order` none is looked
+    at. A cost is at least the density. Same weight, same answer.
     """
-    support = as_matrix(weight) != 0
-    own = np.arange(len(support))
-    orders = [own, own if in_order else group_filters(weight)]
+    kept = as_matrix(weight) != 0
+    support = _Support(as_words(kept), kept.shape)
+    own = np.arange(len(kept))
+    best = _best_block(support, own, cost)
+    if in_order:
+        return best
+    equal = group_equal(support.words)
+    if not np.array_equal(equal, own):
+        grouped = _best_block(support, equal, cost)
+        best = grouped if cost(grouped) < cost(best) else best
+    density = best.kept / max(best.size, 1)
+    similar = group_similar(support.words)
+    # Larger blocks store no less, and cost no less than what they store.
+    while density < cost(best):
+        block, order = next(similar, (0, own))
+        if not block:
+            break
+        scheme = support.scheme(block, order)
+        density = scheme.density
+        best = scheme if cost(scheme) < cost(best) else best
+    return best
+
+
+def _best_block(
+    support: _Support, order: Order, cost: Callable[[ColumnScheme], float]
+) -> ColumnScheme:
     schemes = [
-        _scheme(support, block, order)
-        for order in orders[: 1 if (orders[0] == orders[1]).all() else 2]
+        support.scheme(block, order)
         for block in BLOCKS
-        if block == 1 or block <= len(support)
+        if block == 1 or block <= len(order)
     ]
-    return min(schemes, key=lambda s: (cost(s), -s.block))
-
-
-def group_filters(weight: Floats) -> npt.NDArray[np.int64]:
-    """An order of the filters in which those with equal columns stand together.
-
-    Groups stand in the order of their first filter, filters of a group in their own: a
-    weight in blocks keeps its order. One that was permuted after it was pruned in
-    blocks gets an order with the same blocks.
-    """
-    support = np.packbits(as_matrix(weight) != 0, axis=1)
-    groups: dict[bytes, list[int]] = {}
-    for number, row in enumerate(support):
-        groups.setdefault(row.tobytes(), []).append(number)
-    return np.array([n for group in groups.values() for n in group], np.int64)
+    return min(schemes, key=lambda scheme: (cost(scheme), -scheme.block))
 
 
 def _order(reorder: Sequence[int] | None, filters: int) -> npt.NDArray[np.int64]:

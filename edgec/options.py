@@ -25,7 +25,8 @@ class Options:
     with a sparse encoding runs sparse even where dense would be faster."""
 
     reorder: bool = True
-    """Run filter-kernel-reorder; off to measure what it gains."""
+    """Run filter-kernel-reorder, and let encode-sparsity put like filters in blocks;
+    off to measure what it gains."""
 
     shrink: bool = True
     """Run shrink-channels; off to measure what it gains."""

@@ -74,7 +74,7 @@ def tensor_passes(options: Options, target: Target) -> tuple[ModulePass, ...]:
         # Weights have their last values; smaller ones are encoded, if at all.
         *((ShrinkChannels(),) if sparse and options.shrink else ()),
         # The weights are final now: find the zeros that a scheme explains.
-        *((EncodeSparsity(),) if sparse else ()),
+        *((EncodeSparsity(reorder=options.reorder),) if sparse else ()),
         # Order is a property of the storage, so it comes before any layout.
         *((FilterKernelReorder(),) if sparse and options.reorder else ()),
         # After weight rewrites, which match plain nn ops.

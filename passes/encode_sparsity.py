@@ -9,10 +9,12 @@ Why: a mask leaves the dense kernel as slow as it was. What is stored is what ha
 multiplied, with one index per kernel or per column of a block.
 
 How: only the zeros count, no annotation: models from any pruner work, also when filters
-were permuted afterwards. Every encoding is lossless; the one that is stored has the
-least weights, each counted with the time of a multiply-add in its kernel
-(`PATTERN_COST`, `COLUMN_COST`). A weight with more nonzeros than `max_density` is not
-looked at further. The reason for each choice stands on the layer as `sq.why`.
+were permuted afterwards. Blocks are looked for in the order of the filters and in
+orders that put like ones together, also where nobody pruned in blocks
+(`columns.detect`). Every encoding is lossless; the one that is stored has the least
+weights, each counted with the time of a multiply-add in its kernel (`PATTERN_COST`,
+`COLUMN_COST`). A weight with more nonzeros than `max_density` is not looked at further.
+The reason for each choice stands on the layer as `sq.why`.
 
 Invariants: needs `nn`; leaves `nn` and `sq.weight`. Values do not change. Only 2-D
 convolutions have patterns, 3-D ones have columns. Grouped convolutions, layers whose
@@ -24,6 +26,7 @@ Source: PatDNN (ASPLOS 2020), section 5.3 (FKW); GRIM (TPAMI 2021), section 4, Y
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -40,8 +43,11 @@ from edgec.passes.analysis.sparse import COLUMN_COST
 from edgec.passes.base import ReportingPass
 from edgec.passes.constants import constant_name, erase_unused, read_constant
 
-PATTERN_COST = 1.6
+PATTERN_COST = 1.35
 """Time of a multiply-add of single kernels, by that of the dense kernel."""
+
+FEW_ROWS = 16
+"""Rows of a linear layer below which they do not fill a register."""
 
 Layer = nn.ConvOp | nn.LinearOp | nn.RecurrentOp
 """Ops whose weights are looked at."""
@@ -57,8 +63,9 @@ def assess(weight: AnyArray, max_density: float, *, in_order: bool = False) -> S
     kept = np.count_nonzero(weight) / max(weight.size, 1)
     if kept > max_density:
         return fkw.Dense(f"{kept:.0%} of the weights are not zero")
-    # There is no pattern kernel for other than 2-D convolutions.
-    pattern = fkw.detect(weight) if weight.ndim == 4 else None
+    # Only windows of 2-D convolutions have patterns; one position is a column.
+    has_patterns = weight.ndim == 4 and weight[0, 0].size > 1
+    pattern = fkw.detect(weight) if has_patterns else None
     found: list[fkw.PatternScheme | columns.ColumnScheme] = []
     if isinstance(pattern, fkw.PatternScheme):
         found.append(pattern)
@@ -100,6 +107,18 @@ def explain(scheme: Scheme) -> str:
     )
 
 
+def keeps_order(op: Layer) -> bool:
+    """Whether the layer's kernel needs its filters in their own order.
+
+    The rows of a recurrent weight are tied to elements of the state; the lanes of a
+    linear layer on few rows are filters, which are written with one store.
+    """
+    if not isinstance(op, nn.LinearOp):
+        return isinstance(op, nn.RecurrentOp)
+    shape = nn.shape_of(op.result)
+    return math.prod(shape[:-1]) < FEW_ROWS
+
+
 def unfit_reason(op: Layer) -> str | None:
     """Why the layer cannot be sparse whatever its weight is; None if it can."""
     type_ = nn.tensor_type(op.weight)
@@ -122,23 +141,24 @@ class Encoder:
     weights: WeightStore
     max_density: float
     counts: dict[str, int]
-    encoded: dict[SSAValue, tuple[sq.WeightOp | None, str]] = field(
-        default_factory=dict[SSAValue, tuple[sq.WeightOp | None, str]]
+    encoded: dict[tuple[SSAValue, bool], tuple[sq.WeightOp | None, str]] = field(
+        default_factory=dict[tuple[SSAValue, bool], tuple[sq.WeightOp | None, str]]
     )
 
     def encode(
         self, value: SSAValue, *, in_order: bool
     ) -> tuple[sq.WeightOp | None, str]:
         """The encoded form of a constant, None if it stays dense, and the reason."""
-        if value not in self.encoded:
+        key = value, in_order
+        if key not in self.encoded:
             array = read_constant(value, self.weights)
             assert array is not None
             scheme = assess(array, self.max_density, in_order=in_order)
             op = None
             if not isinstance(scheme, fkw.Dense):
                 op = self.store(value, array, scheme)
-            self.encoded[value] = op, explain(scheme)
-        return self.encoded[value]
+            self.encoded[key] = op, explain(scheme)
+        return self.encoded[key]
 
     def store(
         self,
@@ -220,6 +240,9 @@ class EncodeSparsity(ReportingPass):
     max_density: float = 0.7
     """Largest share of a weight that is worth storing sparsely."""
 
+    reorder: bool = True
+    """Look for blocks in other orders of the filters too."""
+
     ignore: bool = False
     """Leave all weights dense, and say so on each convolution."""
 
@@ -238,14 +261,13 @@ class EncodeSparsity(ReportingPass):
             reason = "sparsity is ignored" if self.ignore else unfit_reason(layer)
             weight, why = None, f"dense: {reason}"
             if reason is None:
-                # The rows of a recurrent weight are tied to elements of the state.
-                in_order = isinstance(layer, nn.RecurrentOp)
+                in_order = keeps_order(layer) or not self.reorder
                 weight, why = encoder.encode(layer.weight, in_order=in_order)
             layer.attributes["sq.why"] = StringAttr(why)
             counts["layers_dense" if weight is None else "layers_encoded"] += 1
             if weight is not None:
                 layer.operands[1] = weight.result
-        erase_unused(*encoder.encoded)
+        erase_unused(*dict.fromkeys(value for value, _ in encoder.encoded))
         return counts
 
 

@@ -2,6 +2,8 @@
 // RUN: edgec-opt %s -p 'encode-sparsity{ignore=true}' | filecheck %s --check-prefix=IGNORE
 // RUN: edgec-opt %s -p 'encode-sparsity{max-density=0.1}' | filecheck %s --check-prefix=STRICT
 
+// RUN: edgec-opt %s -p 'encode-sparsity{reorder=false}' | filecheck %s --check-prefix=ORDER
+
 // IGNORE-NOT: sq.weight
 // IGNORE: sq.why = "dense: sparsity is ignored"
 // STRICT-NOT: sq.weight
@@ -60,6 +62,30 @@ func.func @volume(%x: tensor<1x4x1x1x2xf32>) -> tensor<1x1x1x1x1xf32> {
   %w = nn.constant dense<[[[[[1.0, 0.0]]], [[[0.0, 0.0]]], [[[0.0, 0.0]]], [[[2.0, 0.0]]]]]> : tensor<1x4x1x1x2xf32>
   %y = nn.conv %x, %w {stride = array<i64: 1, 1, 1>, padding_low = array<i64: 0, 0, 0>, padding_high = array<i64: 0, 0, 0>, dilation = array<i64: 1, 1, 1>, groups = 1 : i64} : (tensor<1x4x1x1x2xf32>, tensor<1x4x1x1x2xf32>) -> tensor<1x1x1x1x1xf32>
   func.return %y : tensor<1x1x1x1x1xf32>
+}
+
+// Filters 0 and 2 keep nearly the same, and so do 1 and 3: each two are a block, in which
+// what one of them lacks is a stored zero.
+
+// CHECK-LABEL: func.func @similar(
+// CHECK: sq.weight {{.*}}tensor<4x8x1x1xf32, #sq.columns<block = 2, columns = 8, reordered = true>>
+// CHECK: sq.why = "columns: 8 kept in blocks of 2 filters, reordered, density 0.500, 14% filled"
+// ORDER-LABEL: func.func @similar(
+// ORDER: sq.why = "columns: 14 kept in blocks of 1 filters, density 0.438, 0% filled"
+func.func @similar(%x: tensor<1x8x1x1xf32>) -> tensor<1x4x1x1xf32> {
+  %w = nn.constant dense<[[[[1.0]], [[1.0]], [[1.0]], [[1.0]], [[0.0]], [[0.0]], [[0.0]], [[0.0]]], [[[0.0]], [[0.0]], [[0.0]], [[0.0]], [[1.0]], [[1.0]], [[1.0]], [[0.0]]], [[[1.0]], [[1.0]], [[1.0]], [[0.0]], [[0.0]], [[0.0]], [[0.0]], [[0.0]]], [[[0.0]], [[0.0]], [[0.0]], [[0.0]], [[1.0]], [[1.0]], [[1.0]], [[1.0]]]]> : tensor<4x8x1x1xf32>
+  %y = nn.conv %x, %w {stride = array<i64: 1, 1>, padding_low = array<i64: 0, 0>, padding_high = array<i64: 0, 0>, dilation = array<i64: 1, 1>, groups = 1 : i64} : (tensor<1x8x1x1xf32>, tensor<4x8x1x1xf32>) -> tensor<1x4x1x1xf32>
+  func.return %y : tensor<1x4x1x1xf32>
+}
+
+// The kernel of a linear layer on few rows writes neighbouring filters: their order stays.
+
+// CHECK-LABEL: func.func @few_rows(
+// CHECK: sq.why = "columns: 14 kept in blocks of 1 filters, density 0.438, 0% filled"
+func.func @few_rows(%x: tensor<1x8xf32>) -> tensor<1x4xf32> {
+  %w = nn.constant dense<[[1.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 0.0], [1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 1.0]]> : tensor<4x8xf32>
+  %y = nn.linear %x, %w : (tensor<1x8xf32>, tensor<4x8xf32>) -> tensor<1x4xf32>
+  func.return %y : tensor<1x4xf32>
 }
 
 // CHECK-LABEL: func.func @unfit(
