@@ -41,6 +41,9 @@ WEIGHTS_AHEAD = 1024
 reads its weights from far away."""
 COLUMNS_AHEAD = 20
 """Entries between the column that is used and the one that is fetched."""
+FETCHING_FILTERS = 4
+"""Filters from which on inputs are fetched ahead: fewer are bound by loads, and take up
+to a quarter longer with more of them (measured)."""
 
 
 @dataclass(frozen=True)
@@ -131,11 +134,13 @@ class _Build(FlatBuild):
         end = b.load_index("starts", block, 1)
         start = b.plus(source, at)
         origin = spec.source.origin + min(spec.taps)
+        vectors_of_line = max(1, CACHE_LINE // b.lanes)
+        fetched = vectors if filters >= FETCHING_FILTERS else 0
 
         def body(k: SSAValue, w_at: SSAValue, *acc: SSAValue) -> Sequence[SSAValue]:
             x_at = b.plus(start, b.load_index("where", k))
             later = b.plus(start, b.load_index("where", k, COLUMNS_AHEAD))
-            for v in range(vectors):
+            for v in range(0, fetched, vectors_of_line):
                 b.prefetch("x", later, offset=origin + v * b.lanes)
             b.prefetch("w", w_at, offset=WEIGHTS_AHEAD)
             values = list(acc)
