@@ -69,7 +69,7 @@ def group_similar(words: Words) -> Iterator[tuple[int, Order]]:
     store less. Only the last block of an order may be short of filters. Same bits, same
     orders; none for more than `MOST_FILTERS`.
     """
-    groups = [[number] for number in range(len(words))]
+    groups: list[list[int]] = [[number] for number in range(len(words))]
     block = 1
     while len(groups) > 1 and len(words) <= MOST_FILTERS:
         short = len(groups) - 1 if len(groups[-1]) < block else None
