@@ -13,6 +13,7 @@ from rich.console import Console
 from benchmarks import tables
 from benchmarks.compile_cost import measure_compile
 from benchmarks.engines import Setup, check_names
+from benchmarks.loads import count_all
 from benchmarks.machine import describe_machine, versions
 from benchmarks.models import model_spec
 from benchmarks.request import ENGINES, Request
@@ -83,20 +84,25 @@ def _measure(request: Request, console: Console) -> tuple[dict[str, Any], list[s
         cost = measure_compile(request.target, request.threads)
         tables.print_compile(console, cost)
         return {"compile": cost}, []
+    if request.suite == "loads":
+        rows = list(count_all(request.target, _say))
+        tables.print_loads(console, rows)
+        return {"loads": [row.to_json() for row in rows]}, []
     results = _measure_workloads(request, console)
     failures = [line for result in results for line in result.failures()]
     return {"workloads": [result.to_json() for result in results]}, failures
 
 
-def _measure_workloads(request: Request, console: Console) -> list[WorkloadResult]:
+def _say(line: str) -> None:
+    """What is done next, where it does not mix with the results."""
     progress = Console(stderr=True, highlight=False)
+    progress.print(f"... {line}", style="dim", markup=False)
 
-    def say(line: str) -> None:
-        progress.print(f"... {line}", style="dim", markup=False)
 
+def _measure_workloads(request: Request, console: Console) -> list[WorkloadResult]:
     setup = Setup(request.folder, request.target)
     rounds = 0 if request.suite == "models" else request.rounds
-    plan = Plan(setup, request.threads, rounds, say)
+    plan = Plan(setup, request.threads, rounds, _say)
     if request.suite == "ablation":
         result = run_ablation(plan)
         tables.print_latencies(console, result)
@@ -106,7 +112,7 @@ def _measure_workloads(request: Request, console: Console) -> list[WorkloadResul
     if request.suite == "granules":
         for result in run_granules(plan):
             results.append(result)
-            say(tables.efficiency_line(result))
+            _say(tables.efficiency_line(result))
         tables.print_efficiency(console, results)
         return results
     for result in run_cases(_cases(request), plan):

@@ -9,14 +9,15 @@ from pathlib import Path
 from edgec.errors import InvalidInput
 
 SUITES = (
-    *("spine", "sparse", "recurrent", "granules"),
+    *("spine", "sparse", "recurrent", "granules", "loads"),
     *("ablation", "models", "compile"),
 )
 """spine: networks that everybody measures, against the peers. sparse: networks pruned
 in blocks of filters, against the peers. recurrent: the same of a GRU. granules: stacks
-of layers, edgec sparse against edgec dense. ablation: the pruned one with edgec's
-options switched on one by one. models: outputs of every network against torch's.
-compile: seconds and memory of the compiler."""
+of layers, edgec sparse against edgec dense. loads: what sharing saves on single layers,
+counted and not timed. ablation: the pruned one with edgec's options switched on one by
+one. models: outputs of every network against torch's. compile: seconds and memory of
+the compiler."""
 
 ROUNDS = 15
 """Turns of each engine, unless the user wants another number."""

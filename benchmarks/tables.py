@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.loads import Row
 from benchmarks.results import ALL_BUT, EngineResult, Ratio, WorkloadResult
 
 
@@ -90,6 +91,23 @@ def print_efficiency(console: Console, results: Sequence[WorkloadResult]) -> Non
         console.print(
             f"efficiency: median {statistics.median(found):.2f}, least {min(found):.2f}"
         )
+
+
+def print_loads(console: Console, rows: Sequence[Row]) -> None:
+    """Before and after, a row per layer and scheme."""
+    table = Table("layer", "pruned", title="For each multiply-add that counts")
+    for when in ("before", "after"):
+        table.add_column(f"{when}: kernel")
+        table.add_column("loads", justify="right")
+        table.add_column("of vectors", justify="right")
+        table.add_column("multiply-adds", justify="right")
+    for row in rows:
+        cells = [row.layer, row.pruning]
+        for each in (row.before, row.after):
+            numbers = (each.loads, each.vectors, each.products)
+            cells += [each.kernel, *(_number(n, 2) for n in numbers)]
+        table.add_row(*cells)
+    console.print(table)
 
 
 def print_errors(console: Console, results: Sequence[WorkloadResult]) -> None:
