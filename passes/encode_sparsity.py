@@ -46,6 +46,8 @@ from edgec.passes.constants import constant_name, erase_unused, read_constant
 PATTERN_COST = 1.35
 """Time of a multiply-add of single kernels, by that of the dense kernel."""
 
+TOO_DENSE = 100.0
+"""More than any cost: what stores too much is chosen if nothing else is there."""
 FEW_ROWS = 16
 """Rows of a linear layer below which they do not fill a register."""
 
@@ -64,13 +66,17 @@ def assess(weight: AnyArray, max_density: float, *, in_order: bool = False) -> S
     if kept > max_density:
         return fkw.Dense(f"{kept:.0%} of the weights are not zero")
     # Only windows of 2-D convolutions have patterns; one position is a column.
-    has_patterns = weight.ndim == 4 and weight[0, 0].size > 1
+    has_patterns = weight.ndim == 4 and math.prod(weight.shape[2:]) > 1
     pattern = fkw.detect(weight) if has_patterns else None
     found: list[fkw.PatternScheme | columns.ColumnScheme] = []
     if isinstance(pattern, fkw.PatternScheme):
         found.append(pattern)
-    found.append(columns.detect(weight, columns_cost, in_order=in_order))
-    best = min(found, key=cost)
+
+    def limited(scheme: fkw.PatternScheme | columns.ColumnScheme) -> float:
+        return cost(scheme) + TOO_DENSE * (scheme.density > max_density)
+
+    found.append(columns.detect(weight, limited, in_order=in_order))
+    best = min(found, key=limited)
     if best.density > max_density:
         return fkw.Dense(f"the best encoding would store {best.density:.0%} of it")
     return best
