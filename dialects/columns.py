@@ -15,6 +15,9 @@ numbers, and one weight per filter.
       index   = [0, 2, 3]      the columns kept
       weight  = [[a, c], [b, d], [e, 0]]       [columns kept, block]
 
+In a grouped convolution no block crosses from one group to the next: the last block of
+each group may be short, and a column counts from the first channel of its group.
+
 Block-punched pruning (YOLObile), KGS (RT3D), BCR on convolutions (GRIM) and BSP on
 recurrent layers (RTMobile) have blocks of several filters; N:M and unstructured zeros
 are columns of a block of one. Overhead is one index per column of a block.
@@ -27,9 +30,9 @@ one storage for all of them is this project's.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -46,9 +49,12 @@ from edgec.errors import InvalidInput
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int32]
+Scalar = TypeVar("Scalar", np.float32, np.bool_)
 
 BLOCKS = (64, 32, 16, 8, 4, 2, 1)
 """Sizes of blocks that `detect` looks for, in filters."""
+ARRAYS = ("reorder", "offset", "index", "weight")
+"""Names of the arrays of the storage."""
 
 
 @dataclass(frozen=True)
@@ -62,16 +68,21 @@ class Columns:
     index: Ints
     """`[n]`: the columns, ascending inside a block: `channel * |K| + position`."""
     weight: Floats
-    """`[n, block]`: weights; 0 in the rows that the last block lacks."""
+    """`[n, block]`: weights; 0 in the rows that the last block of a group lacks."""
+
+    groups: int = 1
+    """Of the convolution; each has equally many filters and blocks."""
 
     @classmethod
-    def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> Columns:
+    def from_arrays(
+        cls, arrays: Mapping[str, npt.NDArray[Any]], groups: int = 1
+    ) -> Columns:
         """The storage from its arrays by name."""
-        return cls(**{name: arrays[name] for name in arrays})
+        return cls(**{name: arrays[name] for name in ARRAYS}, groups=groups)
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """The arrays by name, as `from_arrays` takes them."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: getattr(self, name) for name in ARRAYS}
 
     @property
     def block(self) -> int:
@@ -105,6 +116,8 @@ class ColumnScheme:
     """Weights that are not zero."""
     size: int
     """All weights."""
+    groups: int = 1
+    """Of the convolution."""
 
     @property
     def density(self) -> float:
@@ -117,21 +130,23 @@ class ColumnScheme:
         return any(row != number for number, row in enumerate(self.reorder))
 
 
-def pack(weight: Floats, block: int, reorder: Sequence[int] | None = None) -> Columns:
+def pack(
+    weight: Floats,
+    block: int,
+    reorder: Sequence[int] | None = None,
+    groups: int = 1,
+) -> Columns:
     """Store `[F, C, *K]` in blocks of `block` rows; row i is filter `reorder[i]`.
 
     Raises `InvalidInput` for a weight that is not float32 of rank 2 or more, a block
-    that is not positive, or a `reorder` that is no permutation of the filters.
+    that is not positive, groups that do not divide the filters, or a `reorder` that is
+    no permutation of the filters of each group.
     """
     matrix = as_matrix(weight)
-    filters, columns = matrix.shape
-    order = _order(reorder, filters)
+    order = _order(reorder, len(matrix), groups)
     if block < 1:
         raise InvalidInput(f"the block must have at least one filter, got {block}")
-    blocks = math.ceil(filters / block)
-    rows = np.zeros((blocks * block, columns), np.float32)
-    rows[:filters] = matrix[order]
-    grid = rows.reshape(blocks, block, columns)
+    grid = _grid(matrix[order], block, groups)
     kept = grid.any(axis=1)
     where = np.nonzero(kept)
     return Columns(
@@ -139,7 +154,17 @@ def pack(weight: Floats, block: int, reorder: Sequence[int] | None = None) -> Co
         offset=np.append(0, np.cumsum(kept.sum(axis=1))).astype(np.int32),
         index=where[1].astype(np.int32),
         weight=np.ascontiguousarray(grid[where[0], :, where[1]]),
+        groups=groups,
     )
+
+
+def _grid(rows: npt.NDArray[Scalar], block: int, groups: int) -> npt.NDArray[Scalar]:
+    """`[F, n]` as `[blocks, block, n]`, zero where the last block of a group ends."""
+    each = len(rows) // groups
+    blocks = math.ceil(each / block)
+    grid = np.zeros((groups, blocks * block, rows.shape[1]), rows.dtype)
+    grid[:, :each] = rows.reshape(groups, each, -1)
+    return grid.reshape(groups * blocks, block, -1)
 
 
 def unpack(columns: Columns, shape: Sequence[int]) -> Floats:
@@ -151,18 +176,21 @@ def unpack(columns: Columns, shape: Sequence[int]) -> Floats:
     of_block = np.repeat(np.arange(blocks), np.diff(columns.offset))
     rows[of_block, :, columns.index] = columns.weight
     dense = np.zeros((filters, width), np.float32)
-    dense[columns.reorder] = rows.reshape(-1, width)[:filters]
+    each = filters // columns.groups
+    inside = rows.reshape(columns.groups, -1, width)[:, :each]
+    dense[columns.reorder] = inside.reshape(-1, width)
     return dense.reshape(shape)
 
 
 def scheme_of(
-    weight: Floats, block: int, reorder: Sequence[int] | None = None
+    weight: Floats,
+    block: int,
+    reorder: Sequence[int] | None = None,
+    groups: int = 1,
 ) -> ColumnScheme:
     """What storing the weight in blocks of `block` rows would keep."""
     kept = as_matrix(weight) != 0
-    return _Support(as_words(kept), kept.shape).scheme(
-        block, _order(reorder, len(kept))
-    )
+    return _Support.of(kept, groups).scheme(block, _order(reorder, len(kept), groups))
 
 
 @dataclass(frozen=True)
@@ -172,9 +200,27 @@ class _Support:
     words: Words
     shape: tuple[int, ...]
     """Filters and columns."""
+    groups: int
+
+    @classmethod
+    def of(cls, kept: npt.NDArray[np.bool_], groups: int) -> _Support:
+        return cls(as_words(kept), kept.shape, groups)
+
+    @property
+    def starts(self) -> range:
+        """The first filter of each group."""
+        return range(0, self.shape[0], self.each)
+
+    @property
+    def each(self) -> int:
+        """Filters of a group."""
+        return max(1, self.shape[0] // self.groups)
 
     def scheme(self, block: int, order: Order) -> ColumnScheme:
-        count = union_columns(self.words, order, block)
+        count = sum(
+            union_columns(self.words, order[start : start + self.each], block)
+            for start in self.starts
+        )
         return ColumnScheme(
             block=block,
             reorder=tuple(order.tolist()),
@@ -182,11 +228,33 @@ class _Support:
             stored=count * block,
             kept=int(np.bitwise_count(self.words).sum()),
             size=math.prod(self.shape),
+            groups=self.groups,
         )
+
+    def equal(self) -> Order:
+        """Filters with equal columns together; none leaves its group."""
+        return self.joined([group_equal(words) for words in self.parts()])
+
+    def similar(self) -> Iterator[tuple[int, Order]]:
+        """Orders for blocks of 2, 4, 8, … filters; none leaves its group."""
+        for orders in zip(*map(group_similar, self.parts()), strict=True):
+            yield orders[0][0], self.joined([order for _, order in orders])
+
+    def parts(self) -> list[Words]:
+        return [self.words[start : start + self.each] for start in self.starts]
+
+    def joined(self, orders: Sequence[Order]) -> Order:
+        """The order of all filters, from one of each group."""
+        pairs = zip(self.starts, orders, strict=True)
+        return np.concatenate([start + order for start, order in pairs])
 
 
 def detect(
-    weight: Floats, cost: Callable[[ColumnScheme], float], *, in_order: bool = False
+    weight: Floats,
+    cost: Callable[[ColumnScheme], float],
+    groups: int = 1,
+    *,
+    in_order: bool = False,
 ) -> ColumnScheme:
     """The block and order of filters that cost least; ties go to the larger block.
 
@@ -198,17 +266,17 @@ def detect(
     at. A cost is at least the density. Same weight, same answer.
     """
     kept = as_matrix(weight) != 0
-    support = _Support(as_words(kept), kept.shape)
+    support = _Support.of(kept, groups)
     own = np.arange(len(kept))
     best = _best_block(support, own, cost)
-    if in_order:
+    if in_order or not len(kept):
         return best
-    equal = group_equal(support.words)
+    equal = support.equal()
     if not np.array_equal(equal, own):
         grouped = _best_block(support, equal, cost)
         best = grouped if cost(grouped) < cost(best) else best
     density = best.kept / max(best.size, 1)
-    similar = group_similar(support.words)
+    similar = support.similar()
     # Larger blocks store no less, and cost no less than what they store.
     while density < cost(best):
         block, order = next(similar, (0, own))
@@ -226,18 +294,27 @@ def _best_block(
     schemes = [
         support.scheme(block, order)
         for block in BLOCKS
-        if block == 1 or block <= len(order)
+        if block == 1 or block <= support.each
     ]
     return min(schemes, key=lambda scheme: (cost(scheme), -scheme.block))
 
 
-def _order(reorder: Sequence[int] | None, filters: int) -> npt.NDArray[np.int64]:
+def _order(
+    reorder: Sequence[int] | None, filters: int, groups: int
+) -> npt.NDArray[np.int64]:
     """The order as an array; that of the filters for None."""
+    if groups < 1 or filters % groups:
+        raise InvalidInput(f"{filters} filters do not make {groups} equal groups")
     order = np.arange(filters, dtype=np.int64)
     if reorder is None:
         return order
-    if sorted(reorder) != list(range(filters)):
-        raise InvalidInput(f"reorder must be a permutation of 0 to {filters - 1}")
+    each = filters // groups
+    parts = (sorted(reorder[n : n + each]) for n in range(0, len(reorder), each))
+    if [n for part in parts for n in part] != order.tolist():
+        inside = " inside each group" if groups > 1 else ""
+        raise InvalidInput(
+            f"reorder must be a permutation of 0 to {filters - 1}{inside}"
+        )
     return np.array(list(reorder), np.int64)
 
 

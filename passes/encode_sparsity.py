@@ -17,8 +17,9 @@ weights, each counted with the time of a multiply-add in its kernel (`PATTERN_CO
 The reason for each choice stands on the layer as `sq.why`.
 
 Invariants: needs `nn`; leaves `nn` and `sq.weight`. Values do not change. Only 2-D
-convolutions have patterns, 3-D ones have columns. Grouped convolutions, layers whose
-weight is computed and all but float32 stay dense.
+convolutions of one group have patterns, others have columns, whose blocks stay inside a
+group. Depthwise convolutions, layers whose weight is computed and all but float32 stay
+dense.
 
 Source: PatDNN (ASPLOS 2020), section 5.3 (FKW); GRIM (TPAMI 2021), section 4, YOLObile
 (AAAI 2021), RT3D (AAAI 2021) and RTMobile (DAC 2020) for the blocks.
@@ -57,7 +58,9 @@ Layer = nn.ConvOp | nn.LinearOp | nn.RecurrentOp
 Scheme = fkw.PatternScheme | columns.ColumnScheme | fkw.Dense
 
 
-def assess(weight: AnyArray, max_density: float, *, in_order: bool = False) -> Scheme:
+def assess(
+    weight: AnyArray, max_density: float, groups: int = 1, *, in_order: bool = False
+) -> Scheme:
     """The scheme of a weight, if one stores at most `max_density` of it.
 
     With `in_order` filters are not looked at in another order than their own.
@@ -65,9 +68,9 @@ def assess(weight: AnyArray, max_density: float, *, in_order: bool = False) -> S
     kept = np.count_nonzero(weight) / max(weight.size, 1)
     if kept > max_density:
         return fkw.Dense(f"{kept:.0%} of the weights are not zero")
-    # Only windows of 2-D convolutions have patterns; one position is a column.
-    has_patterns = weight.ndim == 4 and math.prod(weight.shape[2:]) > 1
-    pattern = fkw.detect(weight) if has_patterns else None
+    # Only windows of 2-D convolutions of one group have patterns.
+    is_window = weight.ndim == 4 and math.prod(weight.shape[2:]) > 1
+    pattern = fkw.detect(weight) if is_window and groups == 1 else None
     found: list[fkw.PatternScheme | columns.ColumnScheme] = []
     if isinstance(pattern, fkw.PatternScheme):
         found.append(pattern)
@@ -75,7 +78,7 @@ def assess(weight: AnyArray, max_density: float, *, in_order: bool = False) -> S
     def limited(scheme: fkw.PatternScheme | columns.ColumnScheme) -> float:
         return cost(scheme) + TOO_DENSE * (scheme.density > max_density)
 
-    found.append(columns.detect(weight, limited, in_order=in_order))
+    found.append(columns.detect(weight, limited, groups, in_order=in_order))
     best = min(found, key=limited)
     if best.density > max_density:
         return fkw.Dense(f"the best encoding would store {best.density:.0%} of it")
@@ -133,33 +136,42 @@ def unfit_reason(op: Layer) -> str | None:
     if isinstance(op, nn.ConvOp):
         if len(type_.get_shape()) not in (4, 5):
             return f"the weight has rank {len(type_.get_shape())}, not 4 or 5"
-        if op.groups.value.data != 1:
-            return f"it has {op.groups.value.data} groups"
+        if groups_of(op) > 1 and type_.get_shape()[1] == 1:
+            return "it is depthwise"
     if str(type_.element_type) != "f32":
         return f"the weights are {type_.element_type}, not f32"
     return None
 
 
+def groups_of(op: Layer) -> int:
+    """Those of a convolution; a linear layer is one."""
+    return op.groups.value.data if isinstance(op, nn.ConvOp) else 1
+
+
+Use = tuple[SSAValue, int, bool]
+"""A weight, the groups of the layer, and whether its filters keep their order."""
+
+
 @dataclass
 class Encoder:
-    """Encodes weights, each one once however many convolutions share it."""
+    """Encodes weights, each one once however many layers use it alike."""
 
     weights: WeightStore
     max_density: float
     counts: dict[str, int]
-    encoded: dict[tuple[SSAValue, bool], tuple[sq.WeightOp | None, str]] = field(
-        default_factory=dict[tuple[SSAValue, bool], tuple[sq.WeightOp | None, str]]
+    encoded: dict[Use, tuple[sq.WeightOp | None, str]] = field(
+        default_factory=dict[Use, tuple[sq.WeightOp | None, str]]
     )
 
     def encode(
-        self, value: SSAValue, *, in_order: bool
+        self, value: SSAValue, groups: int, *, in_order: bool
     ) -> tuple[sq.WeightOp | None, str]:
         """The encoded form of a constant, None if it stays dense, and the reason."""
-        key = value, in_order
+        key = value, groups, in_order
         if key not in self.encoded:
             array = read_constant(value, self.weights)
             assert array is not None
-            scheme = assess(array, self.max_density, in_order=in_order)
+            scheme = assess(array, self.max_density, groups, in_order=in_order)
             op = None
             if not isinstance(scheme, fkw.Dense):
                 op = self.store(value, array, scheme)
@@ -179,10 +191,13 @@ class Encoder:
             encoding = sq.PatternAttr.of(packed.patterns, kept, ordered=False)
             self.counts["kernels_kept"] += kept
         else:
-            packed = columns.pack(array, scheme.block, scheme.reorder)
+            packed = columns.pack(array, scheme.block, scheme.reorder, scheme.groups)
             kept, kind = packed.num_columns, "columns"
             encoding = sq.ColumnsAttr.of(
-                scheme.block, kept, reordered=scheme.is_reordered
+                scheme.block,
+                kept,
+                reordered=scheme.is_reordered,
+                groups=scheme.groups,
             )
             self.counts["columns_kept"] += kept
         names = {
@@ -268,12 +283,13 @@ class EncodeSparsity(ReportingPass):
             weight, why = None, f"dense: {reason}"
             if reason is None:
                 in_order = keeps_order(layer) or not self.reorder
-                weight, why = encoder.encode(layer.weight, in_order=in_order)
+                groups = groups_of(layer)
+                weight, why = encoder.encode(layer.weight, groups, in_order=in_order)
             layer.attributes["sq.why"] = StringAttr(why)
             counts["layers_dense" if weight is None else "layers_encoded"] += 1
             if weight is not None:
                 layer.operands[1] = weight.result
-        erase_unused(*dict.fromkeys(value for value, _ in encoder.encoded))
+        erase_unused(*dict.fromkeys(value for value, *_ in encoder.encoded))
         return counts
 
 

@@ -147,19 +147,22 @@ class ColumnsAttr(WeightEncoding):
     Compressed columns (`edgec.dialects.columns`): blocks of `block` filters keep the
     same columns, `columns` over all blocks. One storage for block-punched, KGS, BCR
     and BSP pruning, and with a block of 1 for N:M and unstructured zeros. `reordered`
-    says that filters do not stand in the order of the model.
+    says that filters do not stand in the order of the model. Weights of a grouped
+    convolution say how many `groups` there are: no block crosses from one to the next.
     """
 
     name = "sq.columns"
 
     block: IntegerAttr[IntegerType] = param_def()
     columns: IntegerAttr[IntegerType] = param_def()
+    groups: IntegerAttr[IntegerType] = param_def()
     reordered: IntegerAttr[IntegerType] = param_def()
 
     @staticmethod
-    def of(block: int, kept: int, *, reordered: bool) -> ColumnsAttr:
+    def of(block: int, kept: int, *, reordered: bool, groups: int = 1) -> ColumnsAttr:
         """The attribute from plain values."""
-        return ColumnsAttr(int_attr(block), int_attr(kept), int_attr(int(reordered)))
+        values = (block, kept, groups, int(reordered))
+        return ColumnsAttr(*map(int_attr, values))
 
     @property
     def is_reordered(self) -> bool:
@@ -176,9 +179,14 @@ class ColumnsAttr(WeightEncoding):
         """Columns kept, over all blocks."""
         return self.columns.value.data
 
+    @property
+    def num_groups(self) -> int:
+        """Groups of the convolution."""
+        return self.groups.value.data
+
     def array_names(self) -> tuple[str, ...]:
         """Those of `Columns`."""
-        return ("reorder", "offset", "index", "weight")
+        return columns.ARRAYS
 
     def decode(self, arrays: Mapping[str, Array], shape: shapes.Shape) -> Array:
         """Put the columns in their places."""
@@ -186,7 +194,7 @@ class ColumnsAttr(WeightEncoding):
 
     def storage(self, arrays: Mapping[str, Array]) -> columns.Columns:
         """The arrays as one value."""
-        return columns.Columns.from_arrays(arrays)
+        return columns.Columns.from_arrays(arrays, self.num_groups)
 
     def scheme(self) -> str:
         """The name that pruning uses for blocks of this size."""
@@ -199,25 +207,30 @@ class ColumnsAttr(WeightEncoding):
         with parser.in_angle_brackets():
             block = parse_field(parser, "block")
             parser.parse_punctuation(",")
-            kept = parse_field(parser, "columns")
+            kept, groups = parse_field(parser, "columns"), 1
             parser.parse_punctuation(",")
+            if parser.parse_optional_keyword("groups"):
+                parser.parse_punctuation("=")
+                groups = parser.parse_integer()
+                parser.parse_punctuation(",")
             parser.parse_keyword("reordered")
             parser.parse_punctuation("=")
             reordered = int(parser.parse_boolean())
-        return [int_attr(block), int_attr(kept), int_attr(reordered)]
+        return [*map(int_attr, (block, kept, groups, reordered))]
 
     def print_parameters(self, printer: Printer) -> None:
         """Print the form in the class docstring."""
         reordered = "true" if self.is_reordered else "false"
+        groups = f"groups = {self.num_groups}, " if self.num_groups > 1 else ""
         printer.print_string(
             f"<block = {self.block_size}, columns = {self.num_columns}, "
-            f"reordered = {reordered}>"
+            f"{groups}reordered = {reordered}>"
         )
 
     def verify(self) -> None:
         """Check the values."""
-        if self.block_size < 1 or self.num_columns < 0:
+        if self.block_size < 1 or self.num_columns < 0 or self.num_groups < 1:
             raise VerifyException(
-                "#sq.columns needs block >= 1 and columns >= 0, "
-                f"got {self.block_size} and {self.num_columns}"
+                "#sq.columns needs block >= 1, columns >= 0 and groups >= 1, "
+                f"got {self.block_size}, {self.num_columns} and {self.num_groups}"
             )

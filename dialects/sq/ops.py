@@ -44,7 +44,7 @@ from edgec.dialects.sq.attrs import (
     LaneAttr,
     StepAttr,
 )
-from edgec.dialects.sq.encodings import WeightEncoding
+from edgec.dialects.sq.encodings import ColumnsAttr, WeightEncoding
 
 
 @irdl_op_definition
@@ -196,6 +196,12 @@ class ConvOp(NNOperation):
         """Check the shapes and the epilogue."""
         super().verify_()
         check_epilogue(self)
+        encoding, groups = tensor_type(self.weight).encoding, self.groups.value.data
+        if isinstance(encoding, ColumnsAttr) and encoding.num_groups != groups:
+            raise VerifyException(
+                f"'sq.conv' op has {groups} groups, "
+                f"but its weight is encoded in {encoding.num_groups}"
+            )
 
 
 @irdl_op_definition

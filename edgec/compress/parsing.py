@@ -48,7 +48,7 @@ def _punched(block: int, channels: int) -> Scheme:
     text = f"block-punched:{block}" + (f"x{channels}" if channels > 1 else "")
     granule = (block, channels, 1)
     return GranuleScheme(
-        text, CONVOLUTIONS, in_groups=False, block=block, granule=granule
+        text, CONVOLUTIONS, in_groups=True, block=block, granule=granule
     )
 
 
@@ -56,7 +56,7 @@ def _kgs(block: int, channels: int) -> Scheme:
     return GranuleScheme(
         f"kgs:{block}x{channels}",
         CONVOLUTIONS,
-        in_groups=False,
+        in_groups=True,
         block=block,
         granule=(block, channels, 1),
         rank=3,

@@ -39,11 +39,12 @@ class ColumnLayer:
     """Filters that share their columns."""
     columns: int
     """Columns kept, over all blocks."""
+    groups: int = 1
 
 
 def columns_cycles(layer: ColumnLayer, block: Block, *, lanes: int) -> float:
     """All positions of all filters; the register block divides the storage's."""
-    blocks = math.ceil(layer.filters / block.filters)
+    blocks = layer.groups * math.ceil(layer.filters / layer.groups / block.filters)
     columns = layer.columns * layer.block / block.filters
     total = 0.0
     full, rest = divmod(layer.positions, block.vectors * lanes)

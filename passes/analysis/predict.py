@@ -38,16 +38,14 @@ def predict_conv(op: sq.ConvOp, registers: Registers, l1_bytes: int) -> Predicti
     block = best_block(registers, **shape)
     cycles = {"dense": groups * dense_cycles(block, lanes=lanes, **shape)}
     encoding = nn.tensor_type(op.weight).encoding
-    if groups > 1:
-        return cycles
     if isinstance(encoding, sq.ColumnsAttr):
         layer = column_layer(op, encoding, positions)
         best = best_columns_block(layer, registers)
         cycles["columns"] = columns_cycles(layer, best, lanes=lanes)
     is_single = isinstance(encoding, sq.ColumnsAttr) and encoding.block_size == 1
     has_patterns = is_single or isinstance(encoding, sq.PatternAttr)
-    # The pattern kernel packs rows, and knows of no slices.
-    if has_patterns and len(result) == 4:
+    # The pattern kernel packs rows, and knows of no slices or groups.
+    if has_patterns and len(result) == 4 and groups == 1:
         assert isinstance(encoding, sq.PatternAttr | sq.ColumnsAttr)
         kernels = sparse_layer(op, encoding)
         tile = best_tile(kernels, registers, l1_bytes)

@@ -44,4 +44,5 @@ def column_layer(
         filters=nn.shape_of(op.weight)[0],
         block=encoding.block_size,
         columns=encoding.num_columns,
+        groups=encoding.num_groups,
     )

@@ -80,6 +80,66 @@ def test_detection_is_best_and_the_same_each_time(
             assert columns_cost(found) <= columns_cost(other)
 
 
+@st.composite
+def grouped(draw: st.DrawFn) -> tuple[columns.Floats, int, int]:
+    """A weight of equal groups, each pruned in blocks by itself; groups and block."""
+    groups, block = draw(st.integers(1, 4)), draw(st.sampled_from([1, 3, 4, 8]))
+    each, channels = draw(st.integers(1, 20)), draw(st.integers(1, 5))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    weight = rng.standard_normal((groups, each, channels, 3)).astype(np.float32)
+    keep = rng.random((groups, -(-each // block), channels, 3)) < draw(densities)
+    weight *= np.repeat(keep, block, axis=1)[:, :each]
+    return weight.reshape(groups * each, channels, 3), groups, block
+
+
+@given(grouped(), st.integers(1, 20), st.integers(0, 2**16))
+def test_groups_are_packed_by_themselves(
+    case: tuple[columns.Floats, int, int], block: int, seed: int
+) -> None:
+    weight, groups, _ = case
+    each = len(weight) // groups
+    rng = np.random.default_rng(seed)
+    inside = [rng.permutation(each).tolist() for _ in range(groups)]
+    order = [g * each + n for g, numbers in enumerate(inside) for n in numbers]
+    packed = columns.pack(weight, block, order, groups)
+    np.testing.assert_array_equal(columns.unpack(packed, weight.shape), weight)
+    parts = [
+        columns.pack(part, block, numbers)
+        for part, numbers in zip(np.split(weight, groups), inside, strict=True)
+    ]
+    assert packed.index.tolist() == [n for p in parts for n in p.index.tolist()]
+    assert np.diff(packed.offset).tolist() == [
+        n for p in parts for n in np.diff(p.offset).tolist()
+    ]
+    scheme = columns.scheme_of(weight, block, order, groups)
+    assert (scheme.num_columns, scheme.stored) == (
+        packed.num_columns,
+        packed.weight.size,
+    )
+
+
+@given(grouped(), st.integers(0, 2**16))
+def test_blocks_of_groups_are_found_however_filters_stand(
+    case: tuple[columns.Floats, int, int], seed: int
+) -> None:
+    weight, groups, block = case
+    each = len(weight) // groups
+    rng = np.random.default_rng(seed)
+    order = np.concatenate([g * each + rng.permutation(each) for g in range(groups)])
+    for rows in (np.arange(len(weight)), order):
+        found = columns.detect(weight[rows], columns_cost, groups)
+        assert [n // each for n in found.reorder] == [
+            n // each for n in range(len(weight))
+        ]
+        if block in columns.BLOCKS and each % block == 0:
+            assert columns_cost(found) <= columns_cost(
+                columns.scheme_of(weight, block, None, groups)
+            )
+        packed = columns.pack(weight[rows], found.block, found.reorder, groups)
+        back = columns.unpack(packed, weight.shape)
+        np.testing.assert_array_equal(back, weight[rows])
+
+
 def test_what_is_no_weight() -> None:
     with pytest.raises(InvalidInput, match="must be float32 of rank 2 or more"):
         columns.pack(np.zeros(3, np.float32), 1)
@@ -87,3 +147,7 @@ def test_what_is_no_weight() -> None:
         columns.pack(np.zeros((2, 2), np.float32), 0)
     with pytest.raises(InvalidInput, match="permutation of 0 to 1"):
         columns.pack(np.zeros((2, 2), np.float32), 1, [0, 0])
+    with pytest.raises(InvalidInput, match="0 to 3 inside each group"):
+        columns.pack(np.zeros((4, 2), np.float32), 1, [0, 2, 1, 3], groups=2)
+    with pytest.raises(InvalidInput, match="3 filters do not make 2 equal groups"):
+        columns.pack(np.zeros((3, 2), np.float32), 1, groups=2)

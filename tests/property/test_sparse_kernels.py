@@ -25,10 +25,10 @@ from tests.conv_cases import (
     cases,
     check,
     check_accesses,
-    deep_ungrouped,
+    deep,
     flat_buffers,
     lanes_of_targets,
-    small_deep_ungrouped,
+    small_deep,
     small_ungrouped,
     targets,
 )
@@ -160,16 +160,18 @@ def column_kernel(
     filters, vectors, chunk, parts = schedule
     x, w, bias = case.numbers()
     rng = np.random.default_rng(pruning.seed)
-    block = filters * parts
-    keep = rng.random((-(-len(w) // block), *w.shape[1:])) < pruning.density
-    keep[rng.random(len(keep)) < pruning.empty_filters] = False
-    w = w * np.repeat(keep, block, axis=0)[: len(w)]
-    storage = columns.pack(w, block, rng.permutation(len(w)).tolist())
+    block, groups = filters * parts, case.shape.groups
+    each = len(w) // groups
+    keep = rng.random((groups, -(-each // block), *w.shape[1:])) < pruning.density
+    keep[rng.random(keep.shape[:2]) < pruning.empty_filters] = False
+    w = w * np.repeat(keep, block, axis=1)[:, :each].reshape(w.shape)
+    order = [g * each + rng.permutation(each) for g in range(groups)]
+    storage = columns.pack(w, block, np.concatenate(order).tolist(), groups)
     spec = ColumnConv(
         case.source,
         case.result,
         case.shape.window.tap_offsets(case.source),
-        1,
+        groups,
         case.has_bias,
         case.end.steps,
         case.end.extras,
@@ -189,13 +191,13 @@ column_schedules = st.tuples(
 )
 
 
-flat_ungrouped = conv_shapes(grouped=False, most_kernel=4) | deep_ungrouped
+flat_shapes = conv_shapes(most_kernel=4) | deep
 
 
 @targets
 @settings(max_examples=24)
 @given(
-    case=cases(flat_ungrouped, flat=True),
+    case=cases(flat_shapes, flat=True),
     schedule=column_schedules,
     pruning=prunings,
 )
@@ -207,7 +209,8 @@ def test_columns(
 
 # Accesses: the interpreter raises at the first one outside of its buffer.
 
-any_small = small_ungrouped | small_deep_ungrouped
+small_grouped = conv_shapes(most_channels=6, most_size=6, most_kernel=3)
+any_small = small_grouped | small_deep
 
 
 @lanes_of_targets

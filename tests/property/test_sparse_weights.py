@@ -86,8 +86,13 @@ def test_encoding_preserves(case: Case, max_density: float) -> None:
         is_encoded = isinstance(op.weight.owner, sq.WeightOp)
         scheme = str(op.attributes["sq.why"]).partition(":")[0]
         assert (scheme != '"dense') == is_encoded
-        is_grouped = isinstance(op, nn.ConvOp) and op.groups.value.data > 1
-        assert not (is_encoded and is_grouped)
+        groups = op.groups.value.data if isinstance(op, nn.ConvOp) else 1
+        is_depthwise = groups > 1 and nn.shape_of(op.weight)[1] == 1
+        assert not (is_encoded and is_depthwise)
+        if is_encoded and groups > 1:
+            encoding = nn.tensor_type(op.weight).encoding
+            assert isinstance(encoding, sq.ColumnsAttr)
+            assert encoding.num_groups == groups
 
 
 @given(pruned_modules())

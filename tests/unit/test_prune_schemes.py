@@ -98,7 +98,7 @@ ALL = ["plain", "grouped", "point", "line", "volume", *MATRICES]
     [
         ("pattern", ["plain"]),
         ("connectivity", ANY_CONV),
-        ("block-punched", ANY_CONV),
+        ("block-punched", ["plain", "grouped", *ANY_CONV[1:]]),
         ("kgs", ["volume"]),
         ("bsp", MATRICES),
         ("unstructured", ALL),

@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +36,7 @@ from edgec.kernels.conv.positions import Planes
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int32]
+Number = TypeVar("Number", np.float32, np.int64)
 
 WEIGHTS_AHEAD = 1024
 """Elements between a weight and the one that is fetched: the first tile of a block
@@ -48,10 +50,15 @@ to a quarter longer with more of them (measured)."""
 
 @dataclass(frozen=True)
 class ColumnConv(FlatConv):
-    """A convolution whose weight is in compressed columns; equal pitches, one group."""
+    """A convolution whose weight is in compressed columns; equal pitches."""
 
     columns: int
-    """Columns kept, over all blocks."""
+    """Columns kept, over all blocks of `filters` filters, if none were short."""
+
+    @property
+    def blocks_of_group(self) -> int:
+        """Blocks of `filters` filters, the last one perhaps of fewer."""
+        return -(-self.result.shape[1] // self.groups // self.filters)
 
     def build(self, name: str, lanes: int) -> func.FuncOp:
         """The kernel; buffers: x, tables (see `ColumnTables`), then as `DenseConv`."""
@@ -65,7 +72,8 @@ class ColumnTables:
     w: Floats
     """`[columns][filters of the block]`, flat."""
     where: Ints
-    """Address of each column, counted from the most negative tap; some more zeros."""
+    """Address of each column, counted from the most negative tap of the first channel
+    of the group; some more zeros."""
     starts: Ints
     """`[blocks + 1]` first column of each block."""
     rows_of: Ints
@@ -76,33 +84,44 @@ def pack_columns(columns: Columns, spec: ColumnConv) -> ColumnTables:
     """Tables for `spec`, whose register block divides the storage's block."""
     taps = np.array(spec.taps, np.int64)
     parts = columns.block // spec.filters
-    bounds: list[int] = columns.offset.tolist()
-    counts = np.diff(columns.offset).astype(np.int64)
-    # Each block becomes `parts` blocks of fewer filters, with the same columns.
+    # Each block becomes blocks of fewer filters, with the same columns; where the last
+    # one of a group is short, there are fewer.
+    of_group = (len(columns.offset) - 1) // spec.groups
+    shares = np.full((spec.groups, of_group), parts, np.int64)
+    shares[:, -1] -= of_group * parts - spec.blocks_of_group
+    every: list[int] = shares.reshape(-1).tolist()
+    counts = np.repeat(np.diff(columns.offset), every)
+    offsets: list[int] = columns.offset.tolist()
+    bounds = zip(pairwise(offsets), every, strict=True)
     order = np.concatenate(
         [np.zeros(0, np.int64)]
-        + [np.tile(np.arange(start, end), parts) for start, end in pairwise(bounds)]
+        + [np.tile(np.arange(*ends), share) for ends, share in bounds]
     )
-    part = np.repeat(np.tile(np.arange(parts), len(counts)), np.repeat(counts, parts))
+    part = np.repeat(np.concatenate([np.arange(share) for share in every]), counts)
     grid = columns.weight.reshape(-1, parts, spec.filters)
     channel, tap = np.divmod(columns.index[order].astype(np.int64), len(taps))
     where = channel * spec.source.strides[1] + taps[tap] - taps.min()
-    starts = np.append(0, np.cumsum(np.repeat(counts, parts)))
-    blocks = -(-spec.result.shape[1] // spec.filters)
     w = grid[order, part].reshape(-1)
     return ColumnTables(
-        w=np.append(w, np.zeros(CACHE_LINE, np.float32)),
-        where=np.append(where, np.zeros(COLUMNS_AHEAD)).astype(np.int32),
-        starts=starts[: blocks + 1].astype(np.int32),
+        w=padded(w, spec.columns * spec.filters + CACHE_LINE),
+        where=padded(where, spec.columns + COLUMNS_AHEAD).astype(np.int32),
+        starts=np.append(0, np.cumsum(counts)).astype(np.int32),
         rows_of=columns.reorder,
     )
+
+
+def padded(array: npt.NDArray[Number], size: int) -> npt.NDArray[Number]:
+    """The array with zeros behind it."""
+    result = np.zeros(size, array.dtype)
+    result[: len(array)] = array
+    return result
 
 
 class _Build(FlatBuild):
     """State while one kernel is built."""
 
     def __init__(self, spec: ColumnConv, name: str, lanes: int) -> None:
-        blocks = -(-spec.result.shape[1] // spec.filters)
+        blocks = spec.groups * spec.blocks_of_group
         tables = {
             "w": buffer_type(spec.columns * spec.filters + CACHE_LINE),
             "where": buffer_type(spec.columns + COLUMNS_AHEAD, i32),
@@ -118,6 +137,15 @@ class _Build(FlatBuild):
         rows = [self.b.load_index("rows_of", first, f) for f in range(filters)]
         return Planes.single(rows)
 
+    def block_of(self, first: Index) -> Index:
+        """The number of the block that starts with the row `first`."""
+        b, spec = self.b, self.spec
+        if spec.groups == 1:
+            return b.quotient(first, spec.filters)
+        group = b.quotient(first, self.per_group)
+        inside = b.quotient(b.remainder(first, self.per_group), spec.filters)
+        return b.plus(b.times(group, spec.blocks_of_group), inside)
+
     def accumulate(
         self,
         first: Index,
@@ -129,7 +157,7 @@ class _Build(FlatBuild):
     ) -> Sequence[SSAValue]:
         """A loop over the columns of the block."""
         spec, b = self.spec, self.b
-        block = b.value(b.quotient(first, spec.filters))
+        block = b.value(self.block_of(first))
         begin = b.load_index("starts", block)
         end = b.load_index("starts", block, 1)
         start = b.plus(source, at)

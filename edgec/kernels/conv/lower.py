@@ -165,7 +165,7 @@ def _lower_columns(op: sq.ConvOp, weights: WeightStore) -> Lowered:
         source=source,
         result=layout(op.result),
         taps=window_of(op).tap_offsets(source),
-        groups=1,
+        groups=encoding.num_groups,
         has_bias=op.bias is not None,
         steps=_steps(op),
         extras=_extras(op),

@@ -45,9 +45,20 @@ func.func @uneven(%x: tensor<1x3x2x2xf32>) -> tensor<1x1x1x1xf32> {
   func.return %y : tensor<1x1x1x1xf32>
 }
 
+// Blocks stay inside their group: two of two filters, though four are alike.
+
 // CHECK-LABEL: func.func @grouped(
-// CHECK: sq.why = "dense: it has 2 groups"
-func.func @grouped(%x: tensor<1x2x1x1xf32>) -> tensor<1x2x1x1xf32> {
+// CHECK: sq.weight {{.*}}tensor<4x2x1x1xf32, #sq.columns<block = 2, columns = 2, groups = 2, reordered = false>>
+// CHECK: sq.why = "columns: 2 kept in blocks of 2 filters, density 0.500, 0% filled"
+func.func @grouped(%x: tensor<1x4x1x1xf32>) -> tensor<1x4x1x1xf32> {
+  %w = nn.constant dense<[[[[1.0]], [[0.0]]], [[[2.0]], [[0.0]]], [[[3.0]], [[0.0]]], [[[4.0]], [[0.0]]]]> : tensor<4x2x1x1xf32>
+  %y = nn.conv %x, %w {stride = array<i64: 1, 1>, padding_low = array<i64: 0, 0>, padding_high = array<i64: 0, 0>, dilation = array<i64: 1, 1>, groups = 2 : i64} : (tensor<1x4x1x1xf32>, tensor<4x2x1x1xf32>) -> tensor<1x4x1x1xf32>
+  func.return %y : tensor<1x4x1x1xf32>
+}
+
+// CHECK-LABEL: func.func @depthwise(
+// CHECK: sq.why = "dense: it is depthwise"
+func.func @depthwise(%x: tensor<1x2x1x1xf32>) -> tensor<1x2x1x1xf32> {
   %w = nn.constant dense<0.0> : tensor<2x1x1x1xf32>
   %y = nn.conv %x, %w {stride = array<i64: 1, 1>, padding_low = array<i64: 0, 0>, padding_high = array<i64: 0, 0>, dilation = array<i64: 1, 1>, groups = 2 : i64} : (tensor<1x2x1x1xf32>, tensor<2x1x1x1xf32>) -> tensor<1x2x1x1xf32>
   func.return %y : tensor<1x2x1x1xf32>

@@ -5,8 +5,16 @@ func.func private @same_patterns(tensor<2x2x3x3xf32, #sq.pattern<patterns = [[0,
 
 // -----
 
-// CHECK: #sq.columns needs block >= 1 and columns >= 0, got 0 and 3
+// CHECK: #sq.columns needs block >= 1, columns >= 0 and groups >= 1, got 0, 3 and 1
 func.func private @no_block(tensor<2x2x3x3xf32, #sq.columns<block = 0, columns = 3, reordered = false>>)
+
+// -----
+
+// CHECK: 'sq.conv' op has 2 groups, but its weight is encoded in 1
+func.func @groups(%x: tensor<1x4x3x3xf32>, %w: tensor<4x2x3x3xf32, #sq.columns<block = 2, columns = 3, reordered = false>>) {
+  %y = sq.conv %x, %w {stride = array<i64: 1, 1>, padding_low = array<i64: 0, 0>, padding_high = array<i64: 0, 0>, dilation = array<i64: 1, 1>, groups = 2 : i64, epilogue = []} : tensor<1x4x3x3xf32>, tensor<4x2x3x3xf32, #sq.columns<block = 2, columns = 3, reordered = false>> -> tensor<1x4x1x1xf32>
+  func.return
+}
 
 // -----
 

@@ -8,6 +8,12 @@ func.func @columns() -> tensor<4x2x3x3xf32, #sq.columns<block = 4, columns = 5, 
   func.return %w : tensor<4x2x3x3xf32, #sq.columns<block = 4, columns = 5, reordered = false>>
 }
 
+func.func @groups() -> tensor<4x2x3x3xf32, #sq.columns<block = 2, columns = 5, groups = 2, reordered = false>> {
+  // CHECK: %w = sq.weight {{.*}} : tensor<4x2x3x3xf32, #sq.columns<block = 2, columns = 5, groups = 2, reordered = false>>
+  %w = sq.weight {index = "w.index", offset = "w.offset", reorder = "w.reorder", weight = "w.weight"} : tensor<4x2x3x3xf32, #sq.columns<block = 2, columns = 5, groups = 2, reordered = false>>
+  func.return %w : tensor<4x2x3x3xf32, #sq.columns<block = 2, columns = 5, groups = 2, reordered = false>>
+}
+
 // CHECK-LABEL: func.func @weight()
 func.func @weight() -> tensor<2x2x3x3xf32, #sq.pattern<patterns = [[0, 1, 3, 4], [1, 2, 4, 5]], kernels = 3, ordered = true>> {
   // CHECK-NEXT: %w = sq.weight {index = "w.index", offset = "w.offset", pattern = "w.pattern", reorder = "w.reorder", stride = "w.stride", weight = "w.weight"}
