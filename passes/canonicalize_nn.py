@@ -9,9 +9,11 @@ its own, a copy, or a fusion that is missed.
 How: patterns by theme (`edgec.passes.patterns`), offered to each op until none matches:
 ops that do nothing, reshapes of reshapes and the like; padding into the op that reads
 it; layers on `[N, C, W]` as layers on `[N, C, 1, W]`; a strided 1x1 convolution as a
-slice and a plain one; matrix products with constants as linear layers; constants added
-to a product as its bias; adaptive pools as reductions or pools; activations before a
-reshape instead of after it; ops on constants as constants. Then dead code goes.
+slice and a plain one; kernels without taps that read padding only; a convolution with
+one position of results as a linear layer; matrix products with constants as linear
+layers; constants added to a product as its bias; adaptive pools as reductions or pools;
+activations, and norms and sums of such layers, before a reshape instead of after it;
+ops on constants as constants. Then dead code goes.
 
 Invariants: needs and leaves `nn` (and `sq.weight`). A new bias is added before a sum is
 rounded, not after; no other number changes.
@@ -59,6 +61,12 @@ from edgec.passes.patterns.products import (
     WidenConv,
 )
 from edgec.passes.patterns.rewriting import erase_dead, rewrite_once
+from edgec.passes.patterns.small_planes import (
+    ConvToLinear,
+    HoistBinaryOnePosition,
+    HoistNormOnePosition,
+    TrimTaps,
+)
 
 
 def patterns_of(ctx: Context) -> dict[str, RewritePattern]:
@@ -74,6 +82,8 @@ def patterns_of(ctx: Context) -> dict[str, RewritePattern]:
         "pads_into_pools": PadIntoPool(),
         "convs_widened": WidenConv(),
         "pools_widened": WidenPool(),
+        "taps_trimmed": TrimTaps(),
+        "convs_linear": ConvToLinear(),
         "strides_sliced": StrideToSlice(),
         "matmuls_linear": MatmulToLinear(),
         "biases_added": AddToBias(weights_of(ctx)),
@@ -84,6 +94,8 @@ def patterns_of(ctx: Context) -> dict[str, RewritePattern]:
         "unaries_hoisted": HoistUnary(),
         "norms_hoisted": HoistNormNarrowed(),
         "binaries_hoisted": HoistBinaryNarrowed(),
+        "positions_norms_hoisted": HoistNormOnePosition(),
+        "positions_binaries_hoisted": HoistBinaryOnePosition(),
     }
 
 

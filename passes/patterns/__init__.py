@@ -3,6 +3,7 @@
 rewriting.py    the walk, and small questions about values
 movement.py     ops that move elements and compute nothing
 products.py     convolutions, linear layers, matrix products
+small_planes.py convolutions on planes of few positions
 pooling.py      pools
 elementwise.py  elementwise ops and constants
 """

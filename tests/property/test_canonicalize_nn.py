@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from xdsl.builder import Builder
 from xdsl.dialects.builtin import ModuleOp, TensorType, f32
@@ -376,3 +376,41 @@ def test_order_in_memory(axes: list[int], shape: tuple[int, ...]) -> None:
     x = np.arange(math.prod(shape)).reshape(shape)
     is_same = (x.transpose(axes).ravel() == x.ravel()).all()
     assert keeps_order(axes, shape) == is_same
+
+
+@given(st.data())
+def test_kernels_larger_than_the_plane(data: st.DataObject) -> None:
+    """Trimmed kernels and linear layers, whatever is padded, dilated or strided."""
+    rank = data.draw(st.integers(1, 3))
+
+    def each(low: int, high: int) -> tuple[int, ...]:
+        return tuple(data.draw(st.integers(low, high)) for _ in range(rank))
+
+    groups = data.draw(st.sampled_from([1, 1, 2]))
+    size, kernel, dilation = each(1, 4), each(1, 4), each(1, 4)
+    low, high, stride = each(0, 5), each(0, 5), each(1, 3)
+    extents = zip(size, low, high, dilation, kernel, strict=True)
+    assume(all(s + a + b > d * (k - 1) for s, a, b, d, k in extents))
+    chain = Chain((2, 2 * groups, *size), seed=data.draw(st.integers(0, 99)))
+    weight = chain.constant(3 * groups, 2, *kernel)
+    layer = nn.ConvOp(
+        chain.value,
+        weight,
+        stride=stride,
+        padding_low=low,
+        padding_high=high,
+        dilation=dilation,
+        groups=groups,
+    )
+    chain.then(layer)
+    shape = nn.shape_of(layer.result)
+    side = chain.constant(*data.draw(st.sampled_from([shape, (1, *shape[1:])])))
+    chain.then(nn.BinaryOp("sub", side, chain.value))
+    chain.then(nn.UnaryOp("relu", chain.value))
+    names, module = run(chain, rtol=1e-5)
+    assert set(names) <= {"conv", "linear", "reshape", "slice", "binary", "unary"}
+    left = [op for op in module.walk() if isinstance(op, nn.ConvOp)]
+    for op in left:
+        is_one = math.prod(nn.shape_of(op.result)[2:]) == 1
+        is_padded = any((*op.padding_low.get_values(), *op.padding_high.get_values()))
+        assert groups == 2 or is_padded or not is_one

@@ -91,11 +91,13 @@ def pack_columns(columns: Columns, spec: ColumnConv) -> ColumnTables:
     shares[:, -1] -= of_group * parts - spec.blocks_of_group
     every: list[int] = shares.reshape(-1).tolist()
     counts = np.repeat(np.diff(columns.offset), every)
-    offsets: list[int] = columns.offset.tolist()
-    bounds = zip(pairwise(offsets), every, strict=True)
+    bounds: list[int] = columns.offset.tolist()
     order = np.concatenate(
         [np.zeros(0, np.int64)]
-        + [np.tile(np.arange(*ends), share) for ends, share in bounds]
+        + [
+            np.tile(np.arange(start, end), share)
+            for (start, end), share in zip(pairwise(bounds), every, strict=True)
+        ]
     )
     part = np.repeat(np.concatenate([np.arange(share) for share in every]), counts)
     grid = columns.weight.reshape(-1, parts, spec.filters)

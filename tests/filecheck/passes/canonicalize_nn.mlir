@@ -108,3 +108,46 @@ func.func @canonical(%x: tensor<1x1x2x2xf32>, %w: tensor<1x1x3x3xf32>) -> tensor
   %z = nn.binary add %y, %b : (tensor<1x1x2x2xf32>, tensor<2xf32>) -> tensor<1x1x2x2xf32>
   func.return %z : tensor<1x1x2x2xf32>
 }
+
+// A kernel on a plane of one position has one tap that meets it: a linear layer. The norm
+// and the residual after it come before the reshape.
+
+// CHECK-LABEL: func.func @one_position(
+// CHECK-DAG: %[[W:.*]] = nn.constant dense<{{\[\[}}5.000000e+00, 1.400000e+01]]> : tensor<1x2xf32>
+// CHECK-DAG: %[[X:.*]] = nn.reshape %x : (tensor<3x2x1x1xf32>) -> tensor<3x2xf32>
+// CHECK: %[[L:.*]] = nn.linear %[[X]], %[[W]]
+// CHECK-NEXT: %[[N:.*]] = nn.batch_norm %[[L]], {{.*}} -> tensor<3x1xf32>
+// CHECK: %[[S:.*]] = nn.binary add %[[N]], %{{.*}} : (tensor<3x1xf32>, tensor<3x1xf32>)
+// CHECK-NEXT: %[[Y:.*]] = nn.reshape %[[S]] : (tensor<3x1xf32>) -> tensor<3x1x1x1xf32>
+// CHECK-NEXT: func.return %[[Y]]
+func.func @one_position(%x: tensor<3x2x1x1xf32>, %r: tensor<3x1x1x1xf32>, %s: tensor<1xf32>) -> tensor<3x1x1x1xf32> {
+  %w = nn.constant dense<[[[[1.0, 2.0, 3.0], [4.0, 5.0, 6.0], [7.0, 8.0, 9.0]], [[10.0, 11.0, 12.0], [13.0, 14.0, 15.0], [16.0, 17.0, 18.0]]]]> : tensor<1x2x3x3xf32>
+  %y = nn.conv %x, %w {stride = array<i64: 2, 1>, padding_low = array<i64: 1, 1>, padding_high = array<i64: 1, 1>, dilation = array<i64: 1, 1>, groups = 1 : i64} : (tensor<3x2x1x1xf32>, tensor<1x2x3x3xf32>) -> tensor<3x1x1x1xf32>
+  %n = nn.batch_norm %y, %s, %s, %s, %s {eps = 1.0 : f64} : (tensor<3x1x1x1xf32>, tensor<1xf32>, tensor<1xf32>, tensor<1xf32>, tensor<1xf32>) -> tensor<3x1x1x1xf32>
+  %z = nn.binary add %n, %r : (tensor<3x1x1x1xf32>, tensor<3x1x1x1xf32>) -> tensor<3x1x1x1xf32>
+  func.return %z : tensor<3x1x1x1xf32>
+}
+
+// A dilation beyond the plane leaves the tap in the middle.
+
+// CHECK-LABEL: func.func @dilated(
+// CHECK: %[[W:.*]] = nn.constant dense<2.000000e+00> : tensor<1x1x1x1xf32>
+// CHECK-NEXT: nn.conv %x, %[[W]] {stride = array<i64: 1, 1>, padding_low = array<i64: 0, 0>, padding_high = array<i64: 0, 0>, dilation = array<i64: 4, 4>
+func.func @dilated(%x: tensor<1x1x4x4xf32>) -> tensor<1x1x4x4xf32> {
+  %w = nn.constant dense<2.0> : tensor<1x1x3x3xf32>
+  %y = nn.conv %x, %w {stride = array<i64: 1, 1>, padding_low = array<i64: 4, 4>, padding_high = array<i64: 4, 4>, dilation = array<i64: 4, 4>, groups = 1 : i64} : (tensor<1x1x4x4xf32>, tensor<1x1x3x3xf32>) -> tensor<1x1x4x4xf32>
+  func.return %y : tensor<1x1x4x4xf32>
+}
+
+// Grouped convolutions stay, and so does what a padding larger than the tap would need.
+
+// CHECK-LABEL: func.func @not_linear(
+// CHECK: nn.conv {{.*}} groups = 2 : i64
+// CHECK: nn.conv {{.*}} padding_low = array<i64: 0, 2>, {{.*}} dilation = array<i64: 1, 3>
+func.func @not_linear(%x: tensor<1x2x1x1xf32>, %z: tensor<1x1x1x2xf32>) -> (tensor<1x2x1x1xf32>, tensor<1x1x1x1xf32>) {
+  %v = nn.constant dense<2.0> : tensor<2x1x1x1xf32>
+  %w = nn.constant dense<2.0> : tensor<1x1x1x2xf32>
+  %0 = nn.conv %x, %v {stride = array<i64: 1, 1>, padding_low = array<i64: 0, 0>, padding_high = array<i64: 0, 0>, dilation = array<i64: 1, 1>, groups = 2 : i64} : (tensor<1x2x1x1xf32>, tensor<2x1x1x1xf32>) -> tensor<1x2x1x1xf32>
+  %1 = nn.conv %z, %w {stride = array<i64: 1, 1>, padding_low = array<i64: 0, 2>, padding_high = array<i64: 0, 0>, dilation = array<i64: 1, 3>, groups = 1 : i64} : (tensor<1x1x1x2xf32>, tensor<1x1x1x2xf32>) -> tensor<1x1x1x1xf32>
+  func.return %0, %1 : tensor<1x2x1x1xf32>, tensor<1x1x1x1xf32>
+}
