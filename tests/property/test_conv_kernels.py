@@ -38,6 +38,8 @@ from tests.convs import (
     put,
 )
 
+Ints = tuple[int, ...]
+
 
 def dense_spec(case: Case, filters: int, vectors: int, chunk: int) -> DenseConv:
     vectors = max(1, min(vectors, MOST_PRODUCTS // (filters * case.shape.taps)))
@@ -60,7 +62,7 @@ large = conv_shapes(
     most_size=6,
     least_kernel=5,
     most_kernel=6,
-    strides=((1, 1, 1), (1, 1, 1), (2, 1, 1)),
+    strides=((1, 1, 1), (2, 1, 1), (3, 2, 1)),
 )
 deep_single = conv_shapes(
     depthwise=True, most_size=9, most_kernel=3, strides=DEEP_STRIDES
@@ -166,7 +168,7 @@ def test_dense_stays_inside(
 def test_dense_with_a_large_window(
     target: Target, case: Case, block: tuple[int, int, int]
 ) -> None:
-    """Windows whose slices or rows are looped over, unless they have a stride."""
+    """Windows whose slices or rows are looped over."""
     spec = dense_spec(case, *block)
     x, w, bias = case.numbers()
     packed = pack_dense(w, case.shape.groups, spec.filters)
@@ -180,17 +182,37 @@ def test_dense_with_a_large_window(
 def test_parts_of_a_window_are_the_window(kernel: tuple[int, ...], parts: int) -> None:
     places = np.ndindex(kernel)
     taps = tuple(sum(97**axis * k for axis, k in enumerate(at)) for at in places)
-    part, count, apart = split_window(taps)
-    assert tuple(n * apart + tap for n in range(count) for tap in part) == taps
-    assert count == parts
+    part, count, steps = split_window(taps)
+    assert joined(part, count, steps) == taps
+    assert (count, len(steps)) == (parts, min(1, parts - 1))
 
 
-def test_a_window_with_a_stride_has_no_parts() -> None:
-    window = Window((5, 5, 5), (2, 1, 1), (0, 0, 0), (0, 0, 0), (1, 1, 1))
-    shape = Shape(1, 1, (9, 9, 9), 1, 1, window)
+def joined(part: tuple[int, ...], count: int, steps: tuple[int, ...]) -> Ints:
+    """The taps of all parts."""
+    starts = [sum(steps[i % len(steps)] for i in range(n)) for n in range(count)]
+    return tuple(start + tap for start in starts for tap in part)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "stride", "low", "parts", "period"),
+    [
+        ((5, 5, 5), (2, 1, 1), (0, 0, 0), 5, 2),
+        ((5, 5, 5), (2, 2, 2), (2, 2, 2), 5, 2),
+        ((7, 7, 7), (3, 1, 2), (1, 3, 3), 7, 3),
+        ((11, 11), (4, 4), (2, 2), 11, 4),
+        ((13, 5), (6, 1), (0, 0), 1, 0),
+    ],
+)
+def test_parts_of_a_strided_window_lie_in_turn_in_its_phases(
+    kernel: Ints, stride: Ints, low: Ints, parts: int, period: int
+) -> None:
+    window = Window(kernel, stride, low, low, (1,) * len(kernel))
+    shape = Shape(1, 1, tuple(2 * k for k in kernel), 1, 1, window)
     source, _ = layouts_of(shape, Room(0, 0, 0), Room(0, 0, 0), flat=True)
     taps = window.tap_offsets(source)
-    assert split_window(taps) == (taps, 1, 0)
+    part, count, steps = split_window(taps)
+    assert joined(part, count, steps) == taps
+    assert (count, len(steps)) == (parts, period)
 
 
 def test_short_rows_with_a_large_stride_stay_inside() -> None:

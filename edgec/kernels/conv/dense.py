@@ -16,10 +16,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
-from xdsl.dialects import func
+from xdsl.dialects import arith, func
 from xdsl.ir import SSAValue
 
 from edgec.dialects.lane import buffer_type
@@ -36,6 +37,8 @@ MOST_TAPS = 64
 """Taps whose code is written out. Measured for a window of 5x5x5, slices in a loop are
 1.6 times as fast and compile in a fifth of the time: 125 taps of 24 registers are more
 code than the instruction cache holds."""
+MOST_STEPS = 4
+"""Largest period of the distances of its parts: the stride of AlexNet."""
 COLUMNS_AHEAD = 18
 """Columns (channel and tap) between an input and the one prefetched."""
 
@@ -92,20 +95,21 @@ class _Build(FlatBuild):
         step = spec.source.strides[1]
         start = b.value(b.plus(source, at))
         weights = b.value(b.times(first, self.channels * len(spec.taps)))
-        taps, parts, apart = split_window(spec.taps)
+        taps, parts, steps = split_window(spec.taps)
 
         def part(
-            _: SSAValue, x_at: SSAValue, w_at: SSAValue, *acc: SSAValue
+            number: SSAValue, x_at: SSAValue, w_at: SSAValue, *acc: SSAValue
         ) -> Sequence[SSAValue]:
             values = list(acc)
+            apart = self.distance(number, steps) if parts > 1 else unroll * step
             self.fetch_ahead(x_at, w_at, taps, filters, vectors, unroll)
             for channel in range(unroll):
-                for number, tap in enumerate(taps):
+                for position, tap in enumerate(taps):
                     offset = spec.source.origin + channel * step + tap
-                    column = (channel * len(taps) + number) * filters
+                    column = (channel * len(taps) + position) * filters
                     self.column(values, x_at, w_at, offset, column, filters, vectors)
             return [
-                b.value(b.plus(x_at, unroll * step if parts == 1 else apart)),
+                b.value(b.plus(x_at, apart)),
                 b.value(b.plus(w_at, unroll * len(taps) * filters)),
                 *values,
             ]
@@ -118,6 +122,17 @@ class _Build(FlatBuild):
 
         trips, body = self.channels // unroll, part if parts == 1 else channel
         return b.loop(0, trips, body, carried=[start, weights, *initial])[2:]
+
+    def distance(self, part: Index, steps: Sequence[int]) -> Index:
+        """From a part of the window to the next one."""
+        b, last = self.b, len(steps) - 1
+        found: Index = steps[last]
+        if last:
+            turn = b.remainder(part, len(steps))
+            for number, step in enumerate(steps[:last]):
+                is_it = b.equal(turn, number)
+                found = b.add(arith.SelectOp(is_it, b.value(step), b.value(found)))
+        return found
 
     def fetch_ahead(
         self,
@@ -165,20 +180,33 @@ class _Build(FlatBuild):
                 acc[f * vectors + v] = b.dot(acc[f * vectors + v], x, weight)
 
 
-def split_window(taps: tuple[int, ...]) -> tuple[tuple[int, ...], int, int]:
-    """A large window as parts that are alike: taps of one, parts, their distance.
+def split_window(taps: tuple[int, ...]) -> tuple[tuple[int, ...], int, tuple[int, ...]]:
+    """A large window as parts that are alike: taps of one, parts, distances.
 
-    Slices, or rows, of a window without a stride are; others stay in one part.
+    Slices, or rows, of a window are. The distances from one to the next come again and
+    again, with a period of the stride: in turn they lie in each of the phases.
     """
     for parts in range(1, len(taps)):
         size, rest = divmod(len(taps), parts)
-        apart = taps[size] - taps[0] if parts > 1 else 0
+        if size > MOST_TAPS or rest:
+            continue
+        starts = taps[::size]
+        apart = tuple(after - before for before, after in pairwise(starts))
         is_alike = all(
-            tap == taps[i % size] + i // size * apart for i, tap in enumerate(taps)
+            tap == taps[i % size] + starts[i // size] - taps[0]
+            for i, tap in enumerate(taps)
         )
-        if size <= MOST_TAPS and not rest and is_alike:
-            return taps[:size], parts, apart
-    return taps, 1, 0
+        period = next(
+            (
+                p
+                for p in range(1, MOST_STEPS + 1)
+                if apart[p:] == apart[: len(apart) - p]
+            ),
+            None,
+        )
+        if is_alike and period is not None:
+            return taps[:size], parts, apart[:period]
+    return taps, 1, ()
 
 
 def _unroll(channels: int, taps: int) -> int:
