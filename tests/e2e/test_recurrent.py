@@ -119,6 +119,22 @@ def test_one_step_at_a_time(kind: str, hidden: int) -> None:
     torch.testing.assert_close(found, expected, rtol=TOLERANCE, atol=TOLERANCE)
 
 
+def test_pieces_of_one_sequence() -> None:
+    """Calls of several lengths, 200 steps together, each from where the last ended."""
+    model = layer("lstm", 5, 21, 1)
+    lengths = [133, 1, 66]
+    x, first = inputs(model, sum(lengths), 3)
+    with torch.no_grad():
+        expected = model(x, first)
+    pieces, state = [], first
+    for part in torch.split(x, lengths):
+        step = edgec.compile(model, (part, first), threads=2, options=NO_CACHE)
+        y, state = step(part, state)
+        pieces.append(y)
+    found = (torch.cat(pieces), state)
+    torch.testing.assert_close(found, expected, rtol=TOLERANCE, atol=TOLERANCE)
+
+
 @pytest.mark.parametrize("kind", ["gru", "lstm"])
 def test_threads_do_not_change_the_bits(kind: str) -> None:
     model = layer(kind, 5, 130, 1)

@@ -26,6 +26,7 @@ GRANULES = {
     "column:2": (2, 1, 1),
     "block-punched:2": (2, 1, 1),
     "block-punched:2x2": (2, 2, 1),
+    "kgs:2x3": (2, 3, 1),
     "filter": (1, 99, 99),
     "channel": (99, 1, 99),
 }
@@ -89,19 +90,32 @@ def test_no_choice_of_as_many_weights_is_nearer(
     assert energy(weight, mask) == max(energy(weight, rival) for rival in rivals)
 
 
-@given(integers((4, 3, 2)), densities)
+@pytest.mark.parametrize(
+    ("name", "granule", "shape"),
+    [
+        ("column:3", (3, 1, 1), (4, 3, 2)),
+        ("block-punched:3x2", (3, 2, 1), (10, 3, 1)),
+        ("kgs:2x2", (2, 2, 1), (6, 3, 1)),
+        ("unstructured", (1, 1, 1), (4, 2, 1)),
+    ],
+)
+@given(st.data(), densities)
 def test_blocks_of_a_grouped_convolution_stay_inside_groups(
-    weight: Floats, density: float
+    name: str,
+    granule: tuple[int, int, int],
+    shape: tuple[int, int, int],
+    data: st.DataObject,
+    density: float,
 ) -> None:
-    mask = parse_scheme("column:3").mask(weight, conv(weight.shape, 2), density)
-    masks = boxes(weight.shape, (3, 1, 1), 2)
-    assert len(masks) == 12
+    weight = data.draw(integers(shape))
+    mask = parse_scheme(name).mask(weight, conv(shape, 2), density)
+    masks = boxes(shape, granule, 2)
     assert all(mask[box].all() or not mask[box].any() for box in masks)
-    rivals = [
-        energy(weight, np.logical_or.reduce(chosen))
-        for chosen in combinations(masks, int(mask.sum()) // 2)
-    ]
-    assert energy(weight, mask) == max(rivals)
+    # Every choice of granules, as rows of a matrix.
+    choices = np.array(list(product((0, 1), repeat=len(masks))))
+    energies = choices @ np.array([energy(weight, box) for box in masks])
+    sizes = choices @ np.array([int(box.sum()) for box in masks])
+    assert energy(weight, mask) == energies[sizes <= mask.sum()].max()
 
 
 @given(integers((2, 7, 2)), st.sampled_from([(1, 4), (2, 4), (3, 5), (2, 9)]))

@@ -106,12 +106,28 @@ def test_both_constraints_together_are_projected_exactly(
 ) -> None:
     patterns = FIXED[:3]
     mask = pattern_connectivity_mask(weight, patterns, kept / 3)
-    best = min(
+    best = nearest(weight, patterns, kept)
+    assert distance(weight, np.where(mask, weight, 0)) == best
+
+
+def nearest(weight: Floats, patterns: tuple[tuple[int, ...], ...], kept: int) -> float:
+    """The distance to the nearest weight of three kernels, of which `kept` stay."""
+    return min(
         distance(weight, masked(weight, choice))
         for choice in product(((), *patterns), repeat=3)
         if sum(map(bool, choice)) <= kept
     )
-    assert distance(weight, np.where(mask, weight, 0)) == best
+
+
+@given(weights(2, 3), st.integers(1, 3))
+def test_both_constraints_balanced_are_those_of_each_filter(
+    weight: Floats, kept: int
+) -> None:
+    patterns = FIXED[:3]
+    mask = pattern_connectivity_mask(weight, patterns, kept / 3, balanced=True)
+    found = np.where(mask, weight, 0)
+    for row, projected in zip(np.split(weight, 2), np.split(found, 2), strict=True):
+        assert distance(row, projected) == nearest(row, patterns, kept)
 
 
 @given(st.lists(weights(2, 2), min_size=1, max_size=3), st.integers(1, 16))
