@@ -1,4 +1,4 @@
-"""Fuse elementwise ops into the convolutions and linear layers before them.
+"""Fuse elementwise ops into the products before them.
 
 What: chains of elementwise ops become the epilogue of the product that starts them, or
 one op of their own.
@@ -13,12 +13,15 @@ ends in one of its operands if nobody else reads that operand and the result has
 shape. Its other operand becomes an extra operand, which must have the same shape or
 hold one number per channel (per column of a linear layer); the latter is brought to one
 form. Where two chains end in one sum, the later product takes it. Elementwise ops that
-find no chain start one, whose extra operands may broadcast in any way. A chain becomes
-one op at the place of its last member, where all its operands are known. Products never
-join each other: both need many inputs for one output (many-to-many in DNNFusion).
+find no chain start one; its extra operands, and those of a matrix product, may
+broadcast in any way. A chain becomes one op at the place of its last member, where all
+its operands are known. Whether an op may join is asked of the table of mapping types
+(`analysis.mapping`): an elementwise op may always, products never join each other (both
+are many-to-many). What else the table allows is not done here: no kernel computes on
+what it reads, and ops of movement are folded by `eliminate-data-movement`.
 
 Invariants: needs `nn` and weights of any encoding. Leaves no f32 `nn.conv`,
-`nn.linear`, `nn.unary` or `nn.binary`. Other element types are left alone.
+`nn.linear`, `nn.matmul`, `nn.unary` or `nn.binary`. Other element types are left alone.
 
 Source: Niu et al., "DNNFusion: Accelerating Deep Neural Networks Execution with
 Advanced Operator Fusion" (PLDI 2021), table 3.
@@ -38,6 +41,12 @@ from xdsl.ir import Block, Operation, SSAValue
 from edgec.context import WeightStore, weights_of
 from edgec.dialects import nn, sq
 from edgec.dialects.shapes import Shape
+from edgec.passes.analysis.mapping import (
+    MappingType,
+    Verdict,
+    fusion,
+    mapping_type,
+)
 from edgec.passes.base import ReportingPass
 from edgec.passes.constants import (
     constant_name,
@@ -52,12 +61,13 @@ STATISTICS = (
     "ops_after",
     "conv_steps",
     "linear_steps",
+    "matmul_steps",
     "elementwise_steps",
 )
 
-Product = nn.ConvOp | nn.LinearOp
+Product = nn.ConvOp | nn.LinearOp | nn.MatmulOp
 Pointwise = nn.UnaryOp | nn.BinaryOp
-Fused = sq.ConvOp | sq.LinearOp | sq.ElementwiseOp
+Fused = sq.ConvOp | sq.LinearOp | sq.MatmulOp | sq.ElementwiseOp
 
 
 def pad_rank(shape: Shape, rank: int) -> Shape | None:
@@ -117,6 +127,8 @@ class Chain:
     position: int
     """Where the head stands in its block."""
     last: Operation
+    mapping: MappingType
+    """Of all ops together."""
     tail: list[Pointwise] = field(default_factory=list[Pointwise])
     """The elementwise ops, in order; the head too if it is one."""
     start: int | None = None
@@ -143,6 +155,9 @@ class Chain:
         end = self.last.results[0]
         if not end.has_one_use() or nn.shape_of(op.result) != nn.shape_of(end):
             return False
+        operand = list(op.operands).index(end)
+        if fusion(self.mapping, mapping_type(op, operand)).verdict is not Verdict.FUSE:
+            return False
         if isinstance(op, nn.UnaryOp):
             return True
         other = op.rhs if op.lhs is end else op.lhs
@@ -152,6 +167,7 @@ class Chain:
         """Add a step, for which operand number `operand` is the running value."""
         self.tail.append(op)
         self.last = op
+        self.mapping = fusion(self.mapping, mapping_type(op, operand)).result
         kind = op.kind.data.value
         if isinstance(op, nn.UnaryOp):
             self.steps.append(sq.StepAttr.unary(kind, op.parameters))
@@ -165,10 +181,11 @@ class Chain:
 
 def start_chain(op: Product | Pointwise, position: int) -> Chain:
     """A chain with one member."""
-    chain = Chain(op, position, op)
-    if isinstance(op, Pointwise):
-        chain.start = main_operand(op)
-        chain.append(op, chain.start)
+    if isinstance(op, Product):
+        return Chain(op, position, op, mapping_type(op))
+    chain = Chain(op, position, op, MappingType.ONE_TO_ONE)
+    chain.start = main_operand(op)
+    chain.append(op, chain.start)
     return chain
 
 
@@ -279,6 +296,9 @@ def _build(chain: Chain, extras: Sequence[SSAValue]) -> Fused:
                 head.input, head.weight, head.bias, extras, chain.steps, type_
             )
             fused.attributes.update(head.attributes)
+        case nn.MatmulOp():
+            fused = sq.MatmulOp(head.lhs, head.rhs, extras, chain.steps, type_)
+            fused.attributes.update(head.attributes)
         case _:
             assert chain.start is not None
             start = head.operands[chain.start]
@@ -289,7 +309,7 @@ def _build(chain: Chain, extras: Sequence[SSAValue]) -> Fused:
 
 @dataclass(frozen=True)
 class Fuse(ReportingPass):
-    """Fuse elementwise ops into the convolutions and linear layers before them.
+    """Fuse elementwise ops into the products before them.
 
     **Before**
 

@@ -28,6 +28,7 @@ from edgec.dialects.sq.ops import (
     ConvOp,
     ElementwiseOp,
     LinearOp,
+    MatmulOp,
     WeightOp,
     layout_of,
 )
@@ -41,6 +42,7 @@ __all__ = [
     "KernelAttr",
     "LaneAttr",
     "LinearOp",
+    "MatmulOp",
     "PatternAttr",
     "Step",
     "StepAttr",
@@ -51,6 +53,6 @@ __all__ = [
 
 SQ = Dialect(
     "sq",
-    [WeightOp, ConvOp, LinearOp, ElementwiseOp, ConvertLayoutOp],
+    [WeightOp, ConvOp, LinearOp, MatmulOp, ElementwiseOp, ConvertLayoutOp],
     [PatternAttr, ColumnsAttr, LaneAttr, StepAttr, KernelAttr],
 )

@@ -98,7 +98,7 @@ class WeightOp(IRDLOperation):
             )
 
 
-def check_epilogue(op: ConvOp | LinearOp | ElementwiseOp) -> None:
+def check_epilogue(op: ConvOp | LinearOp | MatmulOp | ElementwiseOp) -> None:
     """Every step is a `#sq.step` and names an extra operand that broadcasts."""
     result, used = shape_of(op.result), set[int]()
     for attribute in op.epilogue:
@@ -249,6 +249,52 @@ class LinearOp(NNOperation):
         """The shape that the result must have."""
         check_bias(self.bias, shape_of(self.weight)[0])
         return shapes.linear(shape_of(self.input), shape_of(self.weight))
+
+    def verify_(self) -> None:
+        """Check the shapes and the epilogue."""
+        super().verify_()
+        check_epilogue(self)
+
+
+@irdl_op_definition
+class MatmulOp(NNOperation):
+    """`%y = sq.matmul %a, %b extras(%r : …) {…} : …`: `nn.matmul`.
+
+    Then the steps of `epilogue`.
+    """
+
+    name = "sq.matmul"
+
+    lhs = operand_def(tensor)
+    rhs = operand_def(tensor)
+    extras = var_operand_def(tensor)
+    epilogue = prop_def(base(ArrayAttr))
+    result = result_def(tensor)
+
+    traits = traits_def(Pure())
+    irdl_options = (ParsePropInAttrDict(),)
+    assembly_format = (
+        "$lhs `,` $rhs (`extras` `(` $extras^ `:` type($extras) `)`)? attr-dict `:` "
+        "type($lhs) `,` type($rhs) `->` type($result)"
+    )
+
+    def __init__(
+        self,
+        lhs: SSAValue,
+        rhs: SSAValue,
+        extras: Sequence[SSAValue],
+        epilogue: Sequence[StepAttr],
+        result_type: Attribute,
+    ) -> None:
+        super().__init__(
+            operands=[lhs, rhs, extras],
+            properties={"epilogue": ArrayAttr(epilogue)},
+            result_types=[result_type],
+        )
+
+    def result_shape(self) -> shapes.Shape:
+        """The shape that the result must have."""
+        return shapes.matmul(shape_of(self.lhs), shape_of(self.rhs))
 
     def verify_(self) -> None:
         """Check the shapes and the epilogue."""

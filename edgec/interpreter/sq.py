@@ -93,6 +93,14 @@ class SqFunctions(InterpreterFunctions):
             y = y + widen(bias)
         return narrow(apply_epilogue(y, op.epilogue, extras), op.result)
 
+    @impl(sq.MatmulOp)
+    def run_matmul(
+        self, interpreter: Interpreter, op: sq.MatmulOp, args: PythonValues
+    ) -> PythonValues:
+        """`a @ b`, then the steps."""
+        y = widen(args[0]) @ widen(args[1])
+        return narrow(apply_epilogue(y, op.epilogue, args[2:]), op.result)
+
     @impl(sq.ElementwiseOp)
     def run_elementwise(
         self, interpreter: Interpreter, op: sq.ElementwiseOp, args: PythonValues

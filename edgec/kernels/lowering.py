@@ -20,7 +20,12 @@ from edgec.kernels.constants import constant_array, constant_name
 from edgec.kernels.conv.lower import lower_conv
 from edgec.kernels.elementwise import Elementwise
 from edgec.kernels.layout import plain
-from edgec.kernels.linear.lower import lower_fused_linear, lower_linear, lower_matmul
+from edgec.kernels.linear.lower import (
+    lower_fused_linear,
+    lower_fused_matmul,
+    lower_linear,
+    lower_matmul,
+)
 from edgec.kernels.lowered import Lowered, Packed
 from edgec.kernels.norm import BatchNorm, GroupNorm, LayerNorm
 from edgec.kernels.operands import (
@@ -278,5 +283,6 @@ LOWERINGS: Mapping[type[Operation], Lower] = {
     sq.ConvertLayoutOp: lower_convert_layout,
     sq.ElementwiseOp: lower_elementwise,
     sq.LinearOp: lower_fused_linear,
+    sq.MatmulOp: lower_fused_matmul,
 }
 """The lowering of each op that has a kernel."""

@@ -15,6 +15,7 @@ CHAINS = (
     "conv",
     "block",
     "linear",
+    "matmul",
     "activation",
     "residual",
     "affine",
@@ -22,7 +23,7 @@ CHAINS = (
     "concat",
     "flatten",
 )
-KINDS = ("conv", "linear", "elementwise")
+KINDS = ("conv", "linear", "matmul", "elementwise")
 
 
 @given(nn_modules(steps=CHAINS, max_steps=9, spatial_ranks=(1, 2, 3)))

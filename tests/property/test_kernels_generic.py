@@ -190,6 +190,30 @@ def test_products(data: st.DataObject, target: Any, seed: int) -> None:
 
 @few
 @given(st.data(), targets, seeds)
+def test_matmul_with_epilogue(data: st.DataObject, target: Any, seed: int) -> None:
+    rows, depth, columns = (data.draw(st.integers(1, n)) for n in (40, 20, 70))
+    batch = data.draw(shapes(data.draw(st.integers(0, 2)), 4))
+    shape = (*batch, rows, columns)
+    extras = [
+        tuple(1 if data.draw(st.booleans()) else size for size in shape)[skip:]
+        for skip in data.draw(st.lists(st.integers(0, len(shape)), max_size=2))
+    ]
+    steps = [sq.StepAttr.binary("sub", k, swap=k == 1) for k in range(len(extras))]
+    one = Case(
+        lambda a, b, *more: sq.MatmulOp(
+            a, b, more, [*steps, sq.StepAttr.unary("relu")], nn.like(a, shape)
+        ),
+        [
+            numbers((*batch, rows, depth), seed),
+            numbers((depth, columns), seed + 1),
+            *(numbers(extra, seed + 2) for extra in extras),
+        ],
+    )
+    check(one, target)
+
+
+@few
+@given(st.data(), targets, seeds)
 def test_resizing(data: st.DataObject, target: Any, seed: int) -> None:
     kind = data.draw(st.sampled_from(["nearest", "bilinear"]))
     rank = data.draw(st.sampled_from([2, 3])) if kind == "nearest" else 2

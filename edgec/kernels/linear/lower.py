@@ -90,10 +90,25 @@ def _sparse_linear(
     return Lowered(spec, (op.input, *packed, *bias, *op.extras))
 
 
-def lower_matmul(op: nn.MatmulOp, _: WeightStore, lanes: int) -> Lowered:
-    """A product of two activations."""
-    require_f32(op.lhs, op.rhs)
+def _matmul(
+    op: nn.MatmulOp | sq.MatmulOp,
+    lanes: int,
+    extras: Sequence[SSAValue],
+    steps: tuple[sq.Step, ...],
+) -> Lowered:
+    require_f32(op.lhs, op.rhs, *extras)
     result = layout_of(op.result)
     block = best_block(lanes, *result.shape[-2:])
-    spec = Matmul(layout_of(op.lhs), layout_of(op.rhs), result, block)
-    return Lowered(spec, (op.lhs, op.rhs))
+    places = tuple(layout_of(extra) for extra in extras)
+    spec = Matmul(layout_of(op.lhs), layout_of(op.rhs), result, block, steps, places)
+    return Lowered(spec, (op.lhs, op.rhs, *extras))
+
+
+def lower_matmul(op: nn.MatmulOp, _: WeightStore, lanes: int) -> Lowered:
+    """A product of two activations without epilogue."""
+    return _matmul(op, lanes, (), ())
+
+
+def lower_fused_matmul(op: sq.MatmulOp, _: WeightStore, lanes: int) -> Lowered:
+    """A product of two activations with its epilogue."""
+    return _matmul(op, lanes, op.extras, steps_of(op.epilogue))

@@ -1,20 +1,24 @@
-"""Products of matrices, batched and broadcast.
+"""Products of matrices, batched and broadcast, with an epilogue.
 
 Lanes are the columns of the result. Where many rows use it, a block of columns of the
 right side is first copied to the thread's scratch, so that it is one stream: rows of a
-large matrix lie in different pages, and the processor keeps few of them at hand.
+large matrix lie in different pages, and the processor keeps few of them at hand. A
+right side whose columns are not neighbours (a transposed one) is always copied so.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from xdsl.dialects import func
 from xdsl.ir import SSAValue
 
 from edgec.dialects.lane import buffer_type
+from edgec.dialects.sq import Step
 from edgec.kernels.builder import Index, KernelBuilder
+from edgec.kernels.epilogue import apply_steps
 from edgec.kernels.gaps import zero_all_gaps
 from edgec.kernels.layout import Layout
 from edgec.kernels.linear.product import (
@@ -49,21 +53,39 @@ class Matmul:
     rhs: Layout
     output: Layout
     block: Block
+    steps: tuple[Step, ...] = ()
+    extras: tuple[Layout, ...] = ()
+    """Extra operands of the steps; they broadcast to the result."""
 
     def __post_init__(self) -> None:
-        require_unphased("matmul", self.lhs, self.rhs, self.output)
+        require_unphased("matmul", self.lhs, self.rhs, self.output, *self.extras)
 
     def build(self, name: str, lanes: int) -> func.FuncOp:
-        """The kernel; buffers: a, b, y."""
+        """The kernel; buffers: a, b, one per extra operand, y."""
         buffers = {
             "a": buffer_type(self.lhs.elements),
             "b": buffer_type(self.rhs.elements),
-            "y": buffer_type(self.output.elements),
         }
+        for number, extra in enumerate(self.extras):
+            buffers[f"extra{number}"] = buffer_type(extra.elements)
+        buffers["y"] = buffer_type(self.output.elements)
         b = KernelBuilder(name, buffers, lanes=lanes)
         _Build(b, self).build()
         zero_all_gaps(b, "y", self.output)
         return b.finish()
+
+
+@dataclass(frozen=True)
+class _Cell:
+    """One register of a block of results, and the matrices of the extra operands."""
+
+    bases: Sequence[Index]
+    row: Index
+    column: Index
+    rows: int
+    columns: int
+    """It stands so many rows and columns after `row` and `column`."""
+    mask: SSAValue | None
 
 
 class _Build:
@@ -77,9 +99,12 @@ class _Build:
         self.width = block.vectors * b.lanes
         blocks = min(self.rows, ROWS_PER_UNIT) // block.rows
         size = self.depth * self.width
-        self.packed = (
-            b.scratch(size) if blocks >= PACK_FROM and size <= PACK_ELEMENTS else None
-        )
+        pays = blocks >= PACK_FROM and size <= PACK_ELEMENTS
+        is_needed = spec.rhs.strides[-1] != 1
+        self.packed = b.scratch(size) if pays or is_needed else None
+        shape = spec.output.shape
+        ones, zeros = (1,) * len(shape), (0,) * len(shape)
+        self.extras = [broadcast(e, shape).affine(ones, zeros) for e in spec.extras]
 
     def build(self) -> None:
         """Units are batch entries x blocks of columns x groups of rows."""
@@ -88,6 +113,7 @@ class _Build:
         places = [
             self._batch_place(layout) for layout in (spec.lhs, spec.rhs, spec.output)
         ]
+        places += [Affine(place.origin, place.strides[:-2]) for place in self.extras]
         per_unit = max(1, ROWS_PER_UNIT // spec.block.rows) * spec.block.rows
         blocks = -(-self.columns // self.width)
         groups = -(-self.rows // per_unit)
@@ -124,7 +150,7 @@ class _Build:
         """A group of rows times one block of columns."""
         b, spec = self.b, self.spec
         masks = column_masks(b, columns, spec.block.vectors)
-        here = b.plus(bases[1], first)
+        here = b.plus(bases[1], b.times(first, spec.rhs.strides[-1]))
         step, source, base = spec.rhs.strides[-2], b["b"], here
         if self.packed is not None:
             self._pack(here, masks)
@@ -152,21 +178,35 @@ class _Build:
             for r, values in enumerate(totals):
                 for v, (value, mask) in enumerate(zip(values, masks, strict=True)):
                     offset = r * spec.output.strides[-2] + v * b.lanes
-                    b.store(value, "y", target, offset=offset, mask=mask)
+                    cell = _Cell(bases[3:], at, first, r, v * b.lanes, mask)
+                    done = apply_steps(b, value, spec.steps, partial(self._extra, cell))
+                    b.store(done, "y", target, offset=offset, mask=mask)
 
         b.repeat(-(-rows // spec.block.rows), block)
+
+    def _extra(self, cell: _Cell, number: int) -> SSAValue:
+        """The lanes of an extra operand that belong to a register."""
+        b, name = self.b, f"extra{number}"
+        down, along = self.extras[number].strides[-2:]
+        parts = b.times(cell.row, down), b.times(cell.column, along)
+        at, offset = b.plus(cell.bases[number], *parts), cell.rows * down
+        if along == 0:
+            return b.splat(b.load(name, at, lanes=1, offset=offset))
+        offset += cell.columns * along
+        return b.load(name, at, offset=offset, stride=along, mask=cell.mask)
 
     def _pack(self, here: Index, masks: Sequence[SSAValue | None]) -> None:
         """Copy a block of columns to scratch; missing columns become 0."""
         b, packed = self.b, self.packed
         assert packed is not None
-        width = len(masks) * b.lanes
+        width, step = len(masks) * b.lanes, self.spec.rhs.strides[-1]
 
         def row(k: Index) -> None:
             at = b.plus(here, b.times(k, self.spec.rhs.strides[-2]))
             to = b.times(k, width)
             for v, mask in enumerate(masks):
-                value = b.load("b", at, offset=v * b.lanes, mask=mask)
+                offset = v * b.lanes * step
+                value = b.load("b", at, offset=offset, stride=step, mask=mask)
                 b.store(value, packed, to, offset=v * b.lanes)
 
         b.repeat(self.depth, row)

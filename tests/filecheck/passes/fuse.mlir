@@ -92,3 +92,21 @@ func.func @integers(%x: tensor<3xi64>) -> tensor<3xi64> {
   %0 = nn.binary add %x, %x : (tensor<3xi64>, tensor<3xi64>) -> tensor<3xi64>
   func.return %0 : tensor<3xi64>
 }
+
+// A scale and a mask after a matrix product; the softmax takes many elements for each
+// of its own and stays.
+
+// CHECK-LABEL: func.func @attention(
+// CHECK: %[[S:.*]] = nn.constant dense<5.000000e-01> : tensor<f32>
+// CHECK-NEXT: %[[P:.*]] = sq.matmul %q, %k extras(%[[S]], %m : tensor<f32>, tensor<3x3xf32>) {epilogue = [#sq.step<"mul", operand = 0>, #sq.step<"add", operand = 1>]}
+// CHECK-NEXT: %[[W:.*]] = nn.softmax %[[P]]
+// CHECK-NEXT: sq.matmul %[[W]], %v {epilogue = []}
+func.func @attention(%q: tensor<2x3x4xf32>, %k: tensor<2x4x3xf32>, %v: tensor<2x3x4xf32>, %m: tensor<3x3xf32>) -> tensor<2x3x4xf32> {
+  %s = nn.constant dense<0.5> : tensor<f32>
+  %0 = nn.matmul %q, %k : (tensor<2x3x4xf32>, tensor<2x4x3xf32>) -> tensor<2x3x3xf32>
+  %1 = nn.binary mul %0, %s : (tensor<2x3x3xf32>, tensor<f32>) -> tensor<2x3x3xf32>
+  %2 = nn.binary add %1, %m : (tensor<2x3x3xf32>, tensor<3x3xf32>) -> tensor<2x3x3xf32>
+  %3 = nn.softmax %2 {axis = 2 : i64, log = false} : (tensor<2x3x3xf32>) -> tensor<2x3x3xf32>
+  %4 = nn.matmul %3, %v : (tensor<2x3x3xf32>, tensor<2x3x4xf32>) -> tensor<2x3x4xf32>
+  func.return %4 : tensor<2x3x4xf32>
+}

@@ -113,3 +113,19 @@ func.func @extra_shape(%x: tensor<1x4xf32>, %r: tensor<3x4xf32>) {
   %y = sq.elementwise %x extras(%r : tensor<3x4xf32>) {epilogue = [#sq.step<"add", operand = 0>]} : tensor<1x4xf32> -> tensor<1x4xf32>
   func.return
 }
+
+// -----
+
+// CHECK: 'sq.matmul' op result must have shape (2, 5), got (2, 4)
+func.func @matmul_result(%a: tensor<2x3xf32>, %b: tensor<3x5xf32>) {
+  %y = sq.matmul %a, %b {epilogue = []} : tensor<2x3xf32>, tensor<3x5xf32> -> tensor<2x4xf32>
+  func.return
+}
+
+// -----
+
+// CHECK: 'sq.matmul' op extra operand 0 must broadcast to (2, 5), got (4, 2, 5)
+func.func @matmul_extra(%a: tensor<2x3xf32>, %b: tensor<3x5xf32>, %m: tensor<4x2x5xf32>) {
+  %y = sq.matmul %a, %b extras(%m : tensor<4x2x5xf32>) {epilogue = [#sq.step<"add", operand = 0>]} : tensor<2x3xf32>, tensor<3x5xf32> -> tensor<2x5xf32>
+  func.return
+}

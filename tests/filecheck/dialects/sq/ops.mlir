@@ -53,3 +53,12 @@ func.func @linear(%x: tensor<1x4xf32>, %w: tensor<6x4xf32>) {
   %y = sq.linear %x, %w {epilogue = [#sq.step<"relu">]} : tensor<1x4xf32>, tensor<6x4xf32> -> tensor<1x6xf32>
   func.return
 }
+
+// CHECK-LABEL: func.func @matmul
+func.func @matmul(%a: tensor<2x3x4xf32>, %b: tensor<4x5xf32>, %m: tensor<3x5xf32>) {
+  // CHECK-NEXT: %y = sq.matmul %a, %b extras(%m : tensor<3x5xf32>) {epilogue = [#sq.step<"add", operand = 0>]} : tensor<2x3x4xf32>, tensor<4x5xf32> -> tensor<2x3x5xf32>
+  %y = sq.matmul %a, %b extras(%m : tensor<3x5xf32>) {epilogue = [#sq.step<"add", operand = 0>]} : tensor<2x3x4xf32>, tensor<4x5xf32> -> tensor<2x3x5xf32>
+  // CHECK-NEXT: %z = sq.matmul %a, %b {epilogue = []} : tensor<2x3x4xf32>, tensor<4x5xf32> -> tensor<2x3x5xf32>
+  %z = sq.matmul %a, %b {epilogue = []} : tensor<2x3x4xf32>, tensor<4x5xf32> -> tensor<2x3x5xf32>
+  func.return
+}
