@@ -23,9 +23,11 @@ from benchmarks.models import (
     resnet,
     shufflenet,
     squeezenet,
+    transformer,
     unet,
     vgg,
     video,
+    yolo,
 )
 from benchmarks.models.layers import randomize
 from edgec.errors import InvalidInput
@@ -61,11 +63,16 @@ class ModelSpec:
 CLIP = (1, 3, 16, 112, 112)
 """16 frames, as both networks on clips take them."""
 
+TOKENS = (1, 128, transformer.WIDTH)
+"""Embedded tokens, as both transformers take them."""
+
 MODELS: dict[str, ModelSpec] = {
+    "bert_base": ModelSpec(transformer.bert_base, TOKENS),
     "c3d": ModelSpec(video.c3d, CLIP),
     "densenet121": ModelSpec(densenet.densenet121),
     "efficientnet_b0": ModelSpec(efficientnet.efficientnet_b0),
     "googlenet": ModelSpec(googlenet.googlenet),
+    "gpt2": ModelSpec(transformer.gpt2, TOKENS),
     "gru_2x1024": ModelSpec(recurrent.SpeechGru, (100, 1, recurrent.FEATURES)),
     "gru_2x1024_frame": ModelSpec(recurrent.SpeechGru, (1, 1, recurrent.FEATURES)),
     "inception_v3": ModelSpec(inception.inception_v3, (1, 3, 299, 299)),
@@ -81,6 +88,7 @@ MODELS: dict[str, ModelSpec] = {
     "unet": ModelSpec(unet.unet, (1, 3, 256, 256)),
     "vgg16": ModelSpec(vgg.vgg16),
     "vgg16_features": ModelSpec(vgg.vgg16_features),
+    "yolo_small": ModelSpec(yolo.yolo_small, (1, 3, 416, 416)),
 }
 """Every network by the name that `--models` takes."""
 

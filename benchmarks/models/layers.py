@@ -117,9 +117,9 @@ def randomize(model: nn.Module, seed: int) -> None:
     own that is none of the kinds below is an error.
 
     Convolutions and linear layers get He-normal weights, recurrent layers uniform ones
-    as in torch. Batch norms get variances and scales in [0.5, 1.5], means and shifts in
-    [-0.1, 0.1], so that folding them changes the weights; the last scale of a
-    `ResidualBranch` is multiplied by `RESIDUAL_GAIN`.
+    as in torch. Norms get scales in [0.5, 1.5] and shifts in [-0.1, 0.1], batch norms
+    also such variances and means, so that folding them changes the weights; the last
+    scale of a `ResidualBranch` is multiplied by `RESIDUAL_GAIN`.
     Activations then neither overflow nor die out, whatever the depth.
     """
     generator = torch.Generator().manual_seed(seed)
@@ -130,6 +130,9 @@ def randomize(model: nn.Module, seed: int) -> None:
             _randomize_norm(module, generator)
         elif isinstance(module, nn.RNNBase):
             _randomize_recurrent(module, generator)
+        elif isinstance(module, nn.LayerNorm):
+            module.weight.uniform_(0.5, 1.5, generator=generator)
+            module.bias.uniform_(-0.1, 0.1, generator=generator)
         elif list(module.parameters(recurse=False)):
             raise InvalidInput(f"no random weights for a {type(module).__name__}")
     for module in model.modules():

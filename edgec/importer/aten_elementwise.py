@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any, TypeGuard
 
+import torch
 from xdsl.ir import SSAValue
 
 from edgec.importer.builder import Builder, Operand, Scalar
@@ -95,6 +96,46 @@ def _clamp(
 
 def _is_finite(bound: Operand | None) -> TypeGuard[Scalar]:
     return isinstance(bound, int | float) and math.isfinite(bound)
+
+
+def _masked_fill(
+    b: Builder, self: SSAValue, mask: SSAValue, value: Operand
+) -> SSAValue:
+    """`self`, but `value` where the mask is set; both are known now.
+
+    As bounds, which are `value` where the mask is set and infinite elsewhere: exact,
+    unlike a sum of two products.
+    """
+    where = b.constant_of(mask)
+    number = b.constant_of(value) if isinstance(value, SSAValue) else value
+    if where is None or number is None:
+        raise Unsupported(
+            "its mask or its value is computed by the model",
+            "mask by products with float32 factors 0 and 1",
+        )
+    number, is_set = float(number), where.bool()
+    x = self
+    for kind, beyond in (("min", math.inf), ("max", -math.inf)):
+        if number == -beyond or abs(number) < math.inf:
+            bound = torch.full(is_set.shape, beyond).masked_fill(is_set, number)
+            x = b.binary(kind, x, b.constant(bound, f"{b.hint_of(mask)}.{kind}"))
+    return x
+
+
+def _where(b: Builder, condition: SSAValue, self: Operand, other: Operand) -> SSAValue:
+    """One side must be a number; it is filled in where the other one is not meant."""
+    is_set = b.constant_of(condition)
+    for x, number, flip in ((self, other, True), (other, self, False)):
+        fill = b.constant_of(number) if isinstance(number, SSAValue) else number
+        is_number = fill is not None and (not torch.is_tensor(fill) or fill.dim() == 0)
+        if is_set is not None and is_number and isinstance(x, SSAValue):
+            mask = is_set.logical_not() if flip else is_set.bool()
+            hint = b.hint_of(condition)
+            return _masked_fill(b, x, b.constant(mask.float(), hint), number)
+    raise Unsupported(
+        "its condition is computed by the model, or both sides are tensors",
+        "use products with float32 factors 0 and 1",
+    )
 
 
 def _clamp_min(b: Builder, self: SSAValue, min: Operand) -> SSAValue:
@@ -210,6 +251,11 @@ RULES: dict[str, Callable[..., Any]] = {
     "clamp.default": _clamp,
     "clamp.Tensor": _clamp,
     "clip.default": _clamp,
+    "masked_fill.Scalar": _masked_fill,
+    "masked_fill.Tensor": _masked_fill,
+    "where.self": _where,
+    "where.ScalarSelf": _where,
+    "where.ScalarOther": _where,
     "clamp_min.default": _clamp_min,
     "clamp_min.Tensor": _clamp_min,
     "clamp_max.default": _clamp_max,

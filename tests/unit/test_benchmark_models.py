@@ -15,10 +15,12 @@ from benchmarks.models.shufflenet import shuffle_channels
 from edgec.errors import InvalidInput
 
 PUBLISHED_PARAMETERS = {
+    "bert_base": 85_054_464,  # 109_482_240 without embeddings and pooler
     "c3d": 79_991_015,
     "densenet121": 7_978_856,
     "efficientnet_b0": 5_288_548,
     "googlenet": 6_624_904,
+    "gpt2": 85_056_000,  # 124_439_808 without embeddings
     "inception_v3": 23_834_568,
     "mobilenet_v2": 3_504_872,
     "mobilenet_v3_large": 5_483_032,
@@ -29,16 +31,20 @@ PUBLISHED_PARAMETERS = {
     "shufflenet_v2_x1": 2_278_604,
     "squeezenet1_1": 1_235_496,
     "vgg16": 138_357_544,
+    "yolo_small": 7_235_389,
 }
 
 OTHER_OUTPUTS = {
+    "bert_base": (1, 128, 768),
     "c3d": (1, 487),
+    "gpt2": (1, 128, 768),
     "r2plus1d_18": (1, 400),
     "gru_2x1024": (100, 1, 1920),
     "gru_2x1024_frame": (1, 1, 1920),
     "resnet50_features": (1, 2048, 7, 7),
     "unet": (1, 2, 256, 256),
     "vgg16_features": (1, 512, 7, 7),
+    "yolo_small": (1, 10647, 85),
 }
 
 SMALL_INPUTS = {
@@ -50,6 +56,7 @@ SMALL_INPUTS = {
     "resnet50": (1, 3, 64, 64),
     "squeezenet1_1": (1, 3, 48, 48),
     "unet": (1, 3, 32, 32),
+    "yolo_small": (1, 3, 64, 64),
 }
 """Networks run for real, one per kind of block, at a size that takes milliseconds."""
 

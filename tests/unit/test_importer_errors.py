@@ -77,6 +77,20 @@ def test_a_dtype_that_an_op_makes_is_blamed_on_the_op() -> None:
     assert "aten.to.dtype" in message or "aten._to_copy.default" in message
 
 
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: x.masked_fill(torch.ones(3) > 0, x.max()),
+        lambda x: torch.where(torch.ones(3) > 0, x, x * 2),
+    ],
+    ids=["computed-number", "two-tensors"],
+)
+def test_masks_must_be_known_and_fill_numbers(function: Any) -> None:
+    message = message_of(Call(function).eval(), X)
+    assert "computed by the model" in message
+    assert "factors 0 and 1" in message
+
+
 def test_int64_is_fine_for_moves_but_not_for_arithmetic() -> None:
     positions = torch.arange(6).reshape(2, 3)
     imported = import_model(Call(lambda x: x.t().float()).eval(), positions)

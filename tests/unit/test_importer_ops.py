@@ -170,6 +170,9 @@ def _add_after_relu(x: torch.Tensor) -> torch.Tensor:
     return y * z
 
 
+_UPPER = torch.ones(3, 4, dtype=torch.bool).triu(1)
+
+
 FUNCTIONS: dict[str, Callable[[torch.Tensor], Any]] = {
     "neg": lambda x: -x,
     "abs": torch.abs,
@@ -255,6 +258,17 @@ FUNCTIONS: dict[str, Callable[[torch.Tensor], Any]] = {
     "attention": lambda x: F.scaled_dot_product_attention(x, x * 2, x + 1),
     "attention-causal": lambda x: F.scaled_dot_product_attention(
         x, x * 2, x + 1, attn_mask=None, is_causal=True, scale=0.3
+    ),
+    "masked-fill": lambda x: (
+        x.masked_fill(_UPPER, 0.3),
+        x.masked_fill(_UPPER, -torch.inf),
+        x.masked_fill(_UPPER, torch.tensor(torch.inf).item()),
+        x[0].masked_fill(torch.ones(2, 3, 4).triu().bool(), torch.tensor(2.0)),
+    ),
+    "where": lambda x: (
+        torch.where(_UPPER, x, -1e9),
+        torch.where(_UPPER, 0.5, x),
+        torch.where(_UPPER, x, torch.tensor(-3.4e38)),
     ),
     "attention-mask": lambda x: F.scaled_dot_product_attention(x, x, x, x @ x.mT),
 }
