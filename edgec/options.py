@@ -39,6 +39,9 @@ class Options:
     """Let layout-tuning pack strips and block channels of sparse layers; off to measure
     what it gains."""
 
+    fold_moves: bool = True
+    """Run eliminate-data-movement; off to measure what it gains."""
+
     verify: bool = True
     """Run the verifier and the check of stages after every pass."""
 

@@ -23,6 +23,7 @@ from edgec.passes.canonicalize_nn import CanonicalizeNn
 from edgec.passes.choose_kernel import ChooseKernel
 from edgec.passes.convert_to_lane import ConvertToLane
 from edgec.passes.decompose_conv_transpose import DecomposeConvTranspose
+from edgec.passes.eliminate_data_movement import EliminateDataMovement
 from edgec.passes.encode_sparsity import EncodeSparsity
 from edgec.passes.filter_kernel_reorder import FilterKernelReorder
 from edgec.passes.fold_batch_norm import FoldBatchNorm
@@ -50,6 +51,7 @@ STAGES: Mapping[str, frozenset[str]] = {
     "choose-kernel": TENSOR_DIALECTS,
     "sparse-linear": TENSOR_DIALECTS,
     "layout-tuning": TENSOR_DIALECTS,
+    "eliminate-data-movement": TENSOR_DIALECTS,
     "convert-to-lane": KERNEL_DIALECTS,
     "load-redundancy-elimination": KERNEL_DIALECTS,
     "plan-memory": KERNEL_DIALECTS,
@@ -91,6 +93,8 @@ def tensor_passes(options: Options, target: Target) -> tuple[ModulePass, ...]:
             tune=options.tune_layouts,
             share=options.share_loads,
         ),
+        # Where tensors lie is known now; what only moves them can become addresses.
+        *((EliminateDataMovement(),) if options.fold_moves else ()),
     )
 
 

@@ -5,9 +5,11 @@ layers of equal shape share one kernel, so code grows with distinct layers only.
 
 How: `@main` gets the inputs, then the results, as flat buffers. Each op names a kernel
 spec and its arguments (`edgec.kernels`); equal specs become one function. Weights are
-packed for their kernel and named in the weight store. A reshape between plain tensors
-is the same buffer. A result that is an input, a constant or used elsewhere too is
-copied.
+packed for their kernel and named in the weight store. An op of movement whose result
+lies where its input lies (a reshape between plain tensors, or what
+`eliminate-data-movement` arranged) is the same buffer, and a part of a concatenation
+may be written in the buffer of the whole. A result that is an input, a constant or used
+elsewhere too is copied.
 
 Invariants: needs one `@main` without nested regions whose ops all have a kernel; leaves
 `lane`, `scf`, `arith` and `func` only. `edgec.inputs` and `edgec.outputs` on `@main`
@@ -30,7 +32,7 @@ from xdsl.dialects.builtin import (
     ModuleOp,
     StringAttr,
 )
-from xdsl.ir import Block, BlockArgument, Operation, Region, SSAValue
+from xdsl.ir import Block, Operation, Region, SSAValue
 
 from edgec.context import WeightStore, weights_of
 from edgec.dialects import lane, nn
@@ -44,6 +46,8 @@ from edgec.kernels.constants import (
 from edgec.kernels.layout import layout
 from edgec.kernels.lowered import KernelSpec, Lowered, Packed
 from edgec.kernels.lowering import find_lowering, lower, lower_copy
+from edgec.kernels.operands import in_place, layout_of
+from edgec.kernels.strides import View, is_same_place, seen_through
 from edgec.passes.base import ReportingPass
 
 
@@ -101,7 +105,10 @@ class Program:
         return self.bound[name]
 
     def buffer(self, value: SSAValue) -> SSAValue:
-        """A new activation buffer for a tensor."""
+        """A new activation buffer for a tensor, or for all of what it is a part of."""
+        home = home_of(value)
+        if value not in self.buffers and home is not value:
+            self.buffers[value] = self.buffer(home)
         if value not in self.buffers:
             op = lane.BufferOp(buffer_type_of(value))
             self.main.add_op(op)
@@ -120,13 +127,20 @@ def _snake(name: str) -> str:
 
 
 def is_alias(op: Operation) -> bool:
-    """Whether an op only renames a plain buffer."""
-    if not isinstance(op, nn.ReshapeOp):
+    """Whether the result of an op is its input, seen otherwise: nothing to do."""
+    if not isinstance(op, View):
         return False
-    if isinstance(op.input, BlockArgument) or isinstance(op.input.owner, nn.ConstantOp):
-        return False
-    source, result = layout(op.input), layout(op.result)
-    return source.is_plain and result.is_plain and result.slack > 0
+    view = seen_through(op, layout_of(op.input))
+    return view is not None and is_same_place(view, layout_of(op.result))
+
+
+def home_of(value: SSAValue) -> SSAValue:
+    """The tensor in whose buffer `value` is written: a concatenation, or itself."""
+    for use in value.uses:
+        op = use.operation
+        if isinstance(op, nn.ConcatOp) and in_place(op)[use.index]:
+            return home_of(op.result)
+    return value
 
 
 def check_supported(operations: list[Operation]) -> None:
@@ -285,6 +299,9 @@ def convert_op(op: Operation, program: Program) -> None:
     """One op: an alias, or a launch."""
     if is_alias(op):
         program.buffers[op.results[0]] = program.argument(op.operands[0])
+        return
+    if isinstance(op, nn.ConcatOp) and all(in_place(op)):
+        program.buffer(op.result)
         return
     path = op.attributes.get("nn.path")
     layer = path.data if isinstance(path, StringAttr) else op.name

@@ -1,10 +1,11 @@
 """`sq`: compressed weights, memory layouts and fused ops.
 
-Made by `encode-sparsity` (weights), `fuse` (ops with an epilogue) and `layout-tuning`
-(layouts); left by `convert-to-lane`. Encodings are attributes of a tensor type, so
-every op of `nn` works on encoded tensors as it is: an encoding says how values are
-stored, never what they are. A weight encoding (`#sq.pattern`, `#sq.columns`, and later
-codebooks) is a subclass of `WeightEncoding`; `#sq.lane` is an activation's layout.
+Made by `encode-sparsity` (weights), `fuse` (ops with an epilogue), `layout-tuning` and
+`eliminate-data-movement` (layouts); left by `convert-to-lane`. Encodings are attributes
+of a tensor type, so every op of `nn` works on encoded tensors as it is: an encoding
+says how values are stored, never what they are. A weight encoding (`#sq.pattern`,
+`#sq.columns`, and later codebooks) is a subclass of `WeightEncoding`; `#sq.lane` and
+`#sq.strided` are layouts of activations.
 
     %w = sq.weight {reorder = "w.reorder", …} : tensor<8x4x3x3xf32, #sq.pattern<…>>
     %y = sq.conv %x, %w bias(%b : …) extras(%r : …) {stride = …, epilogue =
@@ -32,6 +33,7 @@ from edgec.dialects.sq.ops import (
     WeightOp,
     layout_of,
 )
+from edgec.dialects.sq.strided import StridedAttr
 
 __all__ = [
     "SQ",
@@ -46,6 +48,7 @@ __all__ = [
     "PatternAttr",
     "Step",
     "StepAttr",
+    "StridedAttr",
     "WeightEncoding",
     "WeightOp",
     "layout_of",
@@ -54,5 +57,5 @@ __all__ = [
 SQ = Dialect(
     "sq",
     [WeightOp, ConvOp, LinearOp, MatmulOp, ElementwiseOp, ConvertLayoutOp],
-    [PatternAttr, ColumnsAttr, LaneAttr, StepAttr, KernelAttr],
+    [PatternAttr, ColumnsAttr, LaneAttr, StridedAttr, StepAttr, KernelAttr],
 )

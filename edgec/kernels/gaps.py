@@ -13,8 +13,8 @@ from edgec.kernels.layout import Layout
 
 def has_gaps(layout: Layout) -> bool:
     """Whether the buffer of a tensor holds positions that are no elements of it."""
-    if len(layout.shape) not in (4, 5):
-        return False
+    if len(layout.shape) not in (4, 5) or layout.size is not None:
+        return False  # what lies between elements of a part belongs to others
     is_full = layout.strides[1] == math.prod(layout.shape[2:])
     is_row_full = layout.pitch * layout.phases[-1] == layout.shape[-1]
     return layout.origin > 0 or not (is_full and is_row_full)

@@ -13,7 +13,7 @@ from xdsl.dialects import func
 from xdsl.ir import BlockArgument, SSAValue
 
 from edgec.dialects.nn import tensor_type
-from edgec.dialects.sq import LaneAttr, layout_of
+from edgec.dialects.sq import LaneAttr, StridedAttr, layout_of
 
 SLACK = 64
 """Elements after the last one of an arena buffer that kernels may read: one widest tile
@@ -34,6 +34,9 @@ class Layout:
     phase: tuple[int, ...] = (1, 1)
     """Of the last dimensions; the others are not split."""
     slack: int = 0
+    size: int | None = None
+    """Elements of the buffer, if the tensor is not alone in it or lies in another
+    order: `#sq.strided`."""
 
     @property
     def is_plain(self) -> bool:
@@ -111,6 +114,8 @@ class Layout:
     @property
     def elements(self) -> int:
         """Size of the whole buffer, slack included."""
+        if self.size is not None:
+            return self.size
         if not self.shape:
             return 1 + self.slack
         if not self.is_split and self.origin == 0 and self.is_dense:
@@ -147,11 +152,20 @@ def slack_of(value: SSAValue) -> int:
 
 def layout(value: SSAValue) -> Layout:
     """The layout of a tensor value of `@main`."""
-    shape = tensor_type(value).get_shape()
+    type_ = tensor_type(value)
+    shape = type_.get_shape()
+    if isinstance(type_.encoding, StridedAttr):
+        return strided_layout(shape, type_.encoding)
     encoding = layout_of(value)
     if encoding is None:
         return plain(shape, slack_of(value))
     return lane_layout(shape, encoding)
+
+
+def strided_layout(shape: tuple[int, ...], encoding: StridedAttr) -> Layout:
+    """The layout that `#sq.strided` gives a tensor."""
+    strides, origin = tuple(encoding.strides.get_values()), encoding.origin.value.data
+    return Layout(shape, strides, origin, size=encoding.elements.value.data)
 
 
 def lane_layout(shape: tuple[int, ...], encoding: LaneAttr) -> Layout:

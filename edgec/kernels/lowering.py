@@ -30,6 +30,7 @@ from edgec.kernels.lowered import Lowered, Packed
 from edgec.kernels.norm import BatchNorm, GroupNorm, LayerNorm
 from edgec.kernels.operands import (
     element_of,
+    in_place,
     layout_of,
     require_f32,
     steps_of,
@@ -235,10 +236,12 @@ def lower_broadcast(op: nn.BroadcastOp, _: WeightStore, __: int) -> Lowered:
 
 
 def lower_concat(op: nn.ConcatOp, _: WeightStore, __: int) -> Lowered:
-    """Inputs side by side."""
+    """Inputs side by side; those that were written in place are left out."""
     sources = [layout_of(value) for value in op.inputs]
-    axis = op.axis.value.data
-    return _moved(move.concat(sources, layout_of(op.result), axis), op.inputs)
+    placed = in_place(op)
+    spec = move.concat(sources, layout_of(op.result), op.axis.value.data, placed)
+    copied = [x for x, done in zip(op.inputs, placed, strict=True) if not done]
+    return _moved(spec, copied)
 
 
 def lower_reshape(op: nn.ReshapeOp, _: WeightStore, __: int) -> Lowered:

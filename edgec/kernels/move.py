@@ -20,7 +20,8 @@ from edgec.dialects.lane import buffer_type, vector
 from edgec.errors import InvalidInput
 from edgec.kernels.builder import Index, KernelBuilder
 from edgec.kernels.gaps import has_gaps, zero_all_gaps, zero_gaps
-from edgec.kernels.layout import Layout, plain
+from edgec.kernels.layout import Layout
+from edgec.kernels.strides import common_refinement, reshaped
 from edgec.kernels.sweep import Cursor, are_alike, sweep
 from edgec.kernels.views import Axis, Region, Sizes, View, broadcast, identity, regions
 
@@ -165,32 +166,60 @@ def slice_(
     return _one_box(View(source, axes), output)
 
 
-def concat(sources: Sequence[Layout], output: Layout, axis: int) -> Move:
-    """The sources one after the other along `axis`."""
+def concat(
+    sources: Sequence[Layout],
+    output: Layout,
+    axis: int,
+    placed: Sequence[bool] | None = None,
+) -> Move:
+    """The sources one after the other along `axis`.
+
+    Those that are `placed` stand there already and are no inputs.
+    """
     boxes: list[Box] = []
+    copied: list[Layout] = []
     position = 0
-    for number, source in enumerate(sources):
+    for source, done in zip(sources, placed or [False] * len(sources), strict=True):
         start = tuple(position if d == axis else 0 for d in range(len(source.shape)))
-        boxes.append(Box(start, source.shape, identity(source).axes, number))
         position += source.shape[axis]
-    return Move(tuple(sources), output, tuple(boxes))
+        if not done:
+            boxes.append(Box(start, source.shape, identity(source).axes, len(copied)))
+            copied.append(source)
+    return Move(tuple(copied), output, tuple(boxes))
 
 
 def reshape(source: Layout, output: Layout) -> Move:
-    """The same elements in row-major order; one of both must be without gaps.
+    """The same elements in row-major order.
 
-    Raises `InvalidInput` if both have gaps and their shapes differ.
+    Raises `InvalidInput` if both lie unevenly and their shapes differ.
     """
     if source.shape == output.shape:
         return copy(source, output)
-    if not has_gaps(source):
-        return copy(plain(output.shape, source.slack), output)
-    if not has_gaps(output):
-        return copy(source, plain(source.shape, output.slack))
-    raise InvalidInput(
-        f"reshape of {source.shape} to {output.shape} needs a plain layout on one "
-        "side, got gaps on both"
-    )
+    pair = reshaped_pair(source, output)
+    if pair is None:
+        raise InvalidInput(
+            f"reshape of {source.shape} to {output.shape} needs a plain layout on one "
+            "side, got gaps on both"
+        )
+    return copy(*pair)
+
+
+def reshaped_pair(source: Layout, output: Layout) -> tuple[Layout, Layout] | None:
+    """Both sides of a reshape with one shape; None if there is none.
+
+    That is the shape of either side if the other is in row-major order, else one that
+    both can be split to.
+    """
+    for whole, shape in ((source, output.shape), (output, source.shape)):
+        if not whole.is_split and not has_gaps(whole):
+            moved = reshaped(whole, shape)
+            if moved is not None:
+                return (moved, output) if whole is source else (source, moved)
+    shape = common_refinement(source.shape, output.shape)
+    if shape is None or source.is_split or output.is_split or has_gaps(output):
+        return None
+    one, other = reshaped(source, shape), reshaped(output, shape)
+    return None if one is None or other is None else (one, other)
 
 
 @dataclass(frozen=True)

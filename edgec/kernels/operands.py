@@ -13,6 +13,7 @@ from edgec.errors import InvalidInput
 from edgec.kernels import move
 from edgec.kernels.constants import constant_array
 from edgec.kernels.layout import Layout, layout, plain
+from edgec.kernels.strides import is_same_place, part_of
 
 
 def layout_of(value: SSAValue) -> Layout:
@@ -20,6 +21,18 @@ def layout_of(value: SSAValue) -> Layout:
     if isinstance(value.owner, nn.ConstantOp):
         return plain(nn.shape_of(value))
     return layout(value)
+
+
+def in_place(op: nn.ConcatOp) -> list[bool]:
+    """Which inputs of a concatenation are written where they belong."""
+    whole, axis, start = layout_of(op.result), op.axis.value.data, 0
+    found: list[bool] = []
+    for value in op.inputs:
+        source = layout_of(value)
+        part = part_of(whole, axis, start, source.shape)
+        found.append(part is not None and is_same_place(part, source))
+        start += source.shape[axis]
+    return found
 
 
 def element_of(value: SSAValue) -> move.Element:

@@ -129,3 +129,8 @@ func.func @matmul_extra(%a: tensor<2x3xf32>, %b: tensor<3x5xf32>, %m: tensor<4x2
   %y = sq.matmul %a, %b extras(%m : tensor<4x2x5xf32>) {epilogue = [#sq.step<"add", operand = 0>]} : tensor<2x3xf32>, tensor<3x5xf32> -> tensor<2x5xf32>
   func.return
 }
+
+// -----
+
+// CHECK: #sq.strided needs strides and origin >= 0 and elements >= 1, got [-1], 0, 4
+func.func private @backwards(tensor<4xf32, #sq.strided<strides = [-1], origin = 0, elements = 4>>)

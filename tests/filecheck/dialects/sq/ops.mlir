@@ -62,3 +62,10 @@ func.func @matmul(%a: tensor<2x3x4xf32>, %b: tensor<4x5xf32>, %m: tensor<3x5xf32
   %z = sq.matmul %a, %b {epilogue = []} : tensor<2x3x4xf32>, tensor<4x5xf32> -> tensor<2x3x5xf32>
   func.return
 }
+
+// CHECK-LABEL: func.func @strided
+func.func @strided(%x: tensor<2x3xf32>) {
+  // CHECK-NEXT: %y = nn.transpose %x {permutation = array<i64: 1, 0>} : (tensor<2x3xf32>) -> tensor<3x2xf32, #sq.strided<strides = [1, 3], origin = 0, elements = 6>>
+  %y = nn.transpose %x {permutation = array<i64: 1, 0>} : (tensor<2x3xf32>) -> tensor<3x2xf32, #sq.strided<strides = [1, 3], origin = 0, elements = 6>>
+  func.return
+}
