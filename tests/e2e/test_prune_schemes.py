@@ -46,7 +46,7 @@ def block_of(scheme: str) -> int:
 # Empty where several encodings cost about the same, and any may be chosen.
 KINDS = [
     ("pattern", "pattern", "dense"),
-    ("connectivity", "pattern", "pattern"),
+    ("connectivity", "pattern", "unstructured"),
     ("unstructured", "unstructured", ""),
     ("2:4", "", ""),
     ("1:4", "unstructured", ""),
@@ -54,7 +54,7 @@ KINDS = [
     ("block-punched:4x4", "columns", "columns"),
     ("column:8", "columns", "columns"),
     ("column:4", "columns", "columns"),
-    ("bcr:8x16", "columns", ""),
+    ("bcr:8x16", "", ""),
     ("channel", "columns", "columns"),
     ("filter", "columns", ""),
 ]

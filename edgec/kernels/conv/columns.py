@@ -165,13 +165,13 @@ class _Build(FlatBuild):
         start = b.plus(source, at)
         origin = spec.source.origin + min(spec.taps)
         vectors_of_line = max(1, CACHE_LINE // b.lanes)
-        fetched = vectors if filters >= FETCHING_FILTERS else 0
 
         def body(k: SSAValue, w_at: SSAValue, *acc: SSAValue) -> Sequence[SSAValue]:
             x_at = b.plus(start, b.load_index("where", k))
-            later = b.plus(start, b.load_index("where", k, COLUMNS_AHEAD))
-            for v in range(0, fetched, vectors_of_line):
-                b.prefetch("x", later, offset=origin + v * b.lanes)
+            if filters >= FETCHING_FILTERS:
+                later = b.plus(start, b.load_index("where", k, COLUMNS_AHEAD))
+                for v in range(0, vectors, vectors_of_line):
+                    b.prefetch("x", later, offset=origin + v * b.lanes)
             b.prefetch("w", w_at, offset=WEIGHTS_AHEAD)
             values = list(acc)
             for f in range(filters):
