@@ -5,35 +5,40 @@ the dense kernel, which shares each load among a block of filters, is faster. A 
 layer must never be slower than the same layer dense.
 
 How: predict the cycles of every family that can run the layer from their schedules
-(`edgec.kernels.cost`); keep the encoding if one of them beats the dense kernel, else
-decode the weights to a dense constant. Linear layers have a family for few rows
-(`columns`) and one for many (`conv`, which `sparse-linear` makes a convolution);
-depthwise layers have one of their own; a recurrent layer runs as its weight is stored.
-The choice and the prediction stand in `kernel` and `sq.why`.
+(`edgec.kernels.cost`), and take the choice for all layers together that needs the
+fewest, with the conversions between layers whose layouts differ (`analysis.choices`).
+A layer that is chosen to run dense has its weights decoded. Linear layers have a family
+for few rows (`columns`) and one for many (`conv`, which `sparse-linear` makes a
+convolution); depthwise layers have one of their own; a recurrent layer runs as its
+weight is stored. The choice and the prediction of the layer by itself stand in `kernel`
+and `sq.why`.
 
 Invariants: needs `sq.conv` of rank 4 or 5 and `sq.linear` (after `fuse`); leaves every
 `sq.conv` and every `sq.linear` with encoded weights with a `kernel`. Values do not
 change.
 
-Source: the rule is this project's; the cost model counts ports as in Agner Fog's
+Source: Anderson and Gregg, Optimal DNN primitive selection with partitioned boolean
+quadratic programming (CGO 2018); the cost model counts ports as in Agner Fog's
 microarchitecture manual.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from xdsl.context import Context
 from xdsl.dialects.builtin import ModuleOp, StringAttr, TensorType
-from xdsl.ir import OpResult
+from xdsl.ir import Operation, OpResult
 
 from edgec.context import weights_of
 from edgec.dialects import nn, sq
 from edgec.errors import InvalidInput, PassFailed
 from edgec.kernels.cost import Registers
+from edgec.passes.analysis.choices import Layer, choose
 from edgec.passes.analysis.predict import (
     Prediction,
+    families_of,
     predict_conv,
     predict_linear,
     predict_recurrent,
@@ -61,8 +66,8 @@ def layer_of(op: sq.ConvOp) -> str:
     return path.data if isinstance(path, StringAttr) else op.name
 
 
-Layer = sq.ConvOp | sq.LinearOp | nn.RecurrentOp
-"""Ops with a weight that may be sparse."""
+Weighted = Layer | nn.RecurrentOp
+"""Layers whose weights may be stored sparse."""
 
 FAMILIES = ("dense", "depthwise", "pattern", "columns")
 """Families of convolution kernels."""
@@ -124,18 +129,20 @@ class ChooseKernel(ReportingPass):
         counts: dict[str, int] = dict.fromkeys(names, 0)
         registers = Registers(self.lanes, self.registers)
         check_ranks(op)
-        layers = [o for o in op.walk() if isinstance(o, Layer)]
+        for recurrent in [o for o in op.walk() if isinstance(o, nn.RecurrentOp)]:
+            self._recurrent(ctx, recurrent, registers, counts)
+        layers = [o for o in op.walk() if isinstance(o, sq.ConvOp | sq.LinearOp)]
+        families = self._choose(op, layers, registers)
         for layer in layers:
-            if isinstance(layer, nn.RecurrentOp):
-                self._recurrent(ctx, layer, registers, counts)
-                continue
             if layer.kernel is not None:
                 continue
-            family = self._family(layer, registers)
+            family = families[layer]
             is_linear = isinstance(layer, sq.LinearOp)
-            if isinstance(layer.weight.owner, sq.WeightOp) and family == "dense":
-                decode(ctx, layer)
-                counts["decoded"] += 1
+            if isinstance(layer.weight.owner, sq.WeightOp):
+                self._explain(layer, family, registers)
+                if family == "dense":
+                    decode(ctx, layer)
+                    counts["decoded"] += 1
             if not is_linear or family != "dense":
                 layer.properties["kernel"] = sq.KernelAttr.of(family, {})
                 counts[f"linear_{family}" if is_linear else family] += 1
@@ -152,49 +159,62 @@ class ChooseKernel(ReportingPass):
         if not isinstance(layer.weight.owner, sq.WeightOp):
             return
         prediction = predict_recurrent(layer, registers)
-        if len(prediction) == 1 or self._choose(layer, prediction) == "dense":
+        families = self._left(tuple(prediction))
+        family = min(families, key=lambda name: prediction[name])
+        if len(prediction) > 1:
+            explain(layer, family, prediction)
+        if family == "dense":
             decode(ctx, layer)
             counts["decoded"] += 1
         else:
             counts["recurrent_columns"] += 1
 
-    def _family(self, layer: sq.ConvOp | sq.LinearOp, registers: Registers) -> str:
+    def _choose(
+        self, module: ModuleOp, layers: Sequence[Layer], registers: Registers
+    ) -> Mapping[Operation, str]:
+        """The family of each layer; without a choice there is nothing to predict."""
+        allowed: dict[Operation, Sequence[str]] = {
+            layer: self._allowed(layer) for layer in layers
+        }
+        if all(len(families) == 1 for families in allowed.values()):
+            return {layer: families[0] for layer, families in allowed.items()}
+        choices = choose(module, registers, self.l1_bytes, lambda op: allowed[op])
+        return choices.families
+
+    def _allowed(self, layer: Layer) -> Sequence[str]:
+        """The families that can run a layer, among those that `force` leaves."""
+        if layer.kernel is not None:
+            return (layer.kernel.family.data,)
+        return self._left(families_of(layer))
+
+    def _left(self, families: Sequence[str]) -> Sequence[str]:
+        """Those that `force` leaves."""
+        if self.force is None or len(families) == 1:
+            return families
+        sparse = [family for family in families if family != "dense"]
+        return sparse if self.force == "sparse" else ["dense"]
+
+    def _explain(self, layer: Layer, family: str, registers: Registers) -> None:
+        """Say what was predicted for the layer by itself."""
         if isinstance(layer, sq.LinearOp):
             prediction = predict_linear(layer, registers)
-        elif is_depthwise(layer):
-            return "depthwise"
         else:
             prediction = predict_conv(layer, registers, self.l1_bytes)
-        if len(prediction) == 1:
-            return "dense"
-        return self._choose(layer, prediction)
-
-    def _choose(self, layer: Layer, prediction: Prediction) -> str:
-        """The fastest family; the reason is noted on the layer."""
-        family = self._best(prediction)
-        sparse = min(n for name, n in prediction.items() if name != "dense")
-        ratio = prediction["dense"] / max(sparse, 1.0)
-        verdict = "runs dense" if family == "dense" else f"{family} kernel"
-        layer.attributes["sq.why"] = StringAttr(
-            f"{verdict}: predicted dense / sparse = {ratio:.2f}"
-        )
-        return family
-
-    def _best(self, prediction: Prediction) -> str:
-        """The fastest family, among those that `force` leaves."""
-        allowed = {"sparse": prediction.keys() - {"dense"}, "dense": {"dense"}}
-        names = allowed.get(self.force or "", prediction.keys())
-        return min(sorted(names), key=lambda name: prediction[name])
+        if len(prediction) > 1:
+            explain(layer, family, prediction)
 
 
-def is_depthwise(conv: sq.ConvOp) -> bool:
-    """Whether each filter reads one channel of its own."""
-    groups = conv.groups.value.data
-    per_group = nn.shape_of(conv.weight)[1]
-    return groups == nn.shape_of(conv.input)[1] and per_group == 1 and groups > 1
+def explain(layer: Weighted, family: str, prediction: Prediction) -> None:
+    """Note the reason on a layer."""
+    sparse = min(n for name, n in prediction.items() if name != "dense")
+    ratio = prediction["dense"] / max(sparse, 1.0)
+    verdict = "runs dense" if family == "dense" else f"{family} kernel"
+    layer.attributes["sq.why"] = StringAttr(
+        f"{verdict}: predicted dense / sparse = {ratio:.2f}"
+    )
 
 
-def decode(ctx: Context, layer: Layer) -> None:
+def decode(ctx: Context, layer: Weighted) -> None:
     """Replace an encoded weight by a dense constant with the same values."""
     assert isinstance(layer.weight, OpResult)
     source = layer.weight.owner

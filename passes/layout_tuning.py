@@ -6,25 +6,27 @@ one pitch from layer to layer make a tap a constant offset and leave no row tail
 right register block depends on the size of the plane: at 7x7 a tile of 3 vectors wastes
 half.
 
-How: (1) tensors that flat-position convolutions tie together form groups of one pitch,
-the longest that a member needs (`analysis.rows`), and with depth of one number of rows
-from slice to slice; (2) each tensor gets the gaps that its readers need; (3)
-`sq.convert_layout` is inserted where a layout cannot be had for nothing: a caller's own
-input, a result, a reshape between tensors with gaps, and the split into phases before a
-stride; (4) each convolution gets the register block, or the tile and channel block,
-with the fewest predicted cycles (`edgec.kernels.cost`).
+How: (1) `sq.convert_layout` parts the network where pitches of their own are predicted
+to save more than the copies cost (`analysis.choices`); (2) tensors that flat-position
+convolutions tie together form groups of one pitch, the longest that a member needs
+(`analysis.rows`), and with depth of one number of rows from slice to slice; (3) each
+tensor gets the gaps that its readers need; (4) `sq.convert_layout` is inserted where a
+layout cannot be had for nothing: a caller's own input, a result, a reshape between
+tensors with gaps, and the split into phases before a stride; (5) each convolution
+without a schedule gets the register block, or the tile and channel block, with the
+fewest predicted cycles (`analysis.schedules`).
 
 Invariants: needs a `kernel` on every `sq.conv` (after `choose-kernel`); leaves
 schedules in them and layouts on their tensors; arguments and results of the function
 stay plain. Values do not change.
 
-Source: PatDNN (ASPLOS 2020), section 5.5 (parameter tuning by a model); the layout is
-this project's.
+Source: PatDNN (ASPLOS 2020), section 5.5 (parameter tuning by a model); Anderson and
+Gregg (CGO 2018) for layouts as one problem of the whole network; the layout is this
+project's.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -35,130 +37,40 @@ from xdsl.ir import Block, Operation, SSAValue
 from xdsl.rewriter import Rewriter
 
 from edgec.dialects import nn, sq
-from edgec.kernels.conv.pattern_loops import FORMS
-from edgec.kernels.cost import Block as RegisterBlock
-from edgec.kernels.cost import (
-    Registers,
-    Tile,
-    best_block,
-    best_tile,
-    num_tiles,
-)
-from edgec.kernels.cost_columns import best_columns_block
+from edgec.kernels.cost import Registers
 from edgec.kernels.gaps import has_gaps
 from edgec.kernels.layout import layout
+from edgec.passes.analysis.choices import Copy, Layer, choose, conversion_cycles
 from edgec.passes.analysis.rows import (
+    Grid,
     convolutions,
+    family_of,
     is_full,
     is_split,
     phase_layout,
     place,
     row_groups,
 )
-from edgec.passes.analysis.sparse import column_layer, sparse_layer
+from edgec.passes.analysis.schedules import Machine, best_schedule, cycles_of
 from edgec.passes.base import ReportingPass
 
-FEW_TILES = 4
-"""Tiles of a sparse layer below which its filters are split too."""
-CHUNK_UNITS = 32
-"""Units of work per layer to aim for, so that threads finish together."""
+
+def separate(copies: Sequence[Copy]) -> int:
+    """Give readers a tensor of their own where they shall have another grid."""
+    made: dict[tuple[SSAValue, Grid], SSAValue] = {}
+    for copy in copies:
+        key = (copy.value, copy.grid)
+        if key not in made:
+            op = sq.ConvertLayoutOp(copy.value, NoneAttr())
+            insert_after(op, copy.value)
+            made[key] = op.result
+        for index, value in enumerate(copy.reader.operands):
+            if value is copy.value:
+                copy.reader.operands[index] = made[key]
+    return len(made)
 
 
-@dataclass(frozen=True)
-class Machine:
-    """What schedules depend on."""
-
-    registers: Registers
-    l1_bytes: int
-    l2_bytes: int
-
-
-def positions_of(op: sq.ConvOp) -> int:
-    """Positions of a plane that a flat-position kernel computes."""
-    result = layout(op.result)
-    return result.rows * result.pitch
-
-
-def dense_schedule(op: sq.ConvOp, machine: Machine) -> dict[str, int]:
-    """Register block and tiles per unit of a dense convolution."""
-    weight = nn.shape_of(op.weight)
-    block = best_block(
-        machine.registers,
-        positions=positions_of(op),
-        filters=weight[0] // op.groups.value.data,
-        columns=math.prod(weight[1:]),
-    )
-    return _flat_schedule(op, block, machine)
-
-
-def columns_schedule(
-    op: sq.ConvOp, encoding: sq.ColumnsAttr, machine: Machine
-) -> dict[str, int]:
-    """Register block and tiles per unit of a convolution in compressed columns."""
-    layer = column_layer(op, encoding, positions_of(op))
-    block = best_columns_block(layer, machine.registers)
-    return _flat_schedule(op, block, machine)
-
-
-def _flat_schedule(
-    op: sq.ConvOp, block: RegisterBlock, machine: Machine
-) -> dict[str, int]:
-    """Tiles per unit: many units, and what a unit reads stays in L2.
-
-    Rows of one slice are shared by neighbouring tiles, slices are too far apart.
-    """
-    weight, result = nn.shape_of(op.weight), nn.shape_of(op.result)
-    groups = op.groups.value.data
-    tile = block.vectors * machine.registers.lanes
-    tiles = max(1, positions_of(op) // tile)
-    units = result[0] * groups * -(-weight[0] // groups // block.filters)
-    chunks = min(tiles, max(1, -(-CHUNK_UNITS // units)))
-    planes = weight[1] * math.prod(weight[2:-2])
-    in_l2 = max(1, machine.l2_bytes // 3 // (planes * tile * 4))
-    chunk = min(-(-tiles // chunks), in_l2)
-    return {"filters": block.filters, "vectors": block.vectors, "chunk": chunk}
-
-
-def pattern_schedule(
-    op: sq.ConvOp,
-    encoding: sq.PatternAttr | sq.ColumnsAttr,
-    machine: Machine,
-    *,
-    tuned: bool,
-    share: bool,
-) -> dict[str, int]:
-    """Tile, channel block and parts of a pattern-sparse convolution.
-
-    `form` is the number of a form in `edgec.kernels.conv.pattern_loops`. Without tuning
-    the kernel reads its input in place, all channels at once, with the taps as
-    constants.
-    """
-    result, lanes = nn.shape_of(op.result), machine.registers.lanes
-    layer = sparse_layer(op, encoding)
-    if tuned:
-        tile = best_tile(layer, machine.registers, machine.l1_bytes)
-    else:
-        tile = best_tile(layer, machine.registers, machine.l1_bytes, most_bands=1)
-        tile = Tile(tile.rows, layer.channels)
-    tiles = result[0] * num_tiles(layer, tile, lanes)
-    # Each part packs all channels again, which pays only where tiles are very few.
-    splits = 1 if tiles >= FEW_TILES else -(-2 * FEW_TILES // tiles)
-    splits = min(splits, max(1, result[1] // 16))
-    if tuned or isinstance(encoding, sq.ColumnsAttr):
-        form = "pairs" if share else "table"
-    else:
-        form = "runs" if encoding.is_ordered else "switch"
-    return {
-        "form": FORMS.index(form),
-        "packed": int(tuned),
-        "rows": tile.rows,
-        "bands": tile.bands,
-        "block": tile.channels,
-        "splits": splits,
-    }
-
-
-def copy_fixed(convs: Sequence[sq.ConvOp]) -> int:
+def copy_fixed(convs: Sequence[sq.ConvOp]) -> None:
     """Copy what convolutions read but nobody here writes: arguments and constants.
 
     A copy can be given any layout, and kernels may read past its end. An input that is
@@ -177,7 +89,6 @@ def copy_fixed(convs: Sequence[sq.ConvOp]) -> int:
         for index, value in enumerate(conv.operands):
             if value in copies and (value in inputs or value in full):
                 conv.operands[index] = copies[value]
-    return len(copies)
 
 
 def insert_after(op: Operation, value: SSAValue) -> None:
@@ -195,7 +106,7 @@ def insert_after(op: Operation, value: SSAValue) -> None:
 
 def split_phases(
     convs: Sequence[sq.ConvOp], phases: Sequence[sq.LaneAttr | None]
-) -> int:
+) -> None:
     """Convert the inputs of strided convolutions; equal conversions are shared."""
     made: dict[tuple[SSAValue, sq.LaneAttr], SSAValue] = {}
     for conv, phase in zip(convs, phases, strict=True):
@@ -207,16 +118,14 @@ def split_phases(
             insert_after(copy, conv.input)
             made[key] = copy.result
         conv.operands[0] = made[key]
-    return len(made)
 
 
-def plain_reshapes(module: ModuleOp) -> int:
+def plain_reshapes(module: ModuleOp) -> None:
     """Close the gaps before reshapes between two tensors with gaps.
 
     Rows of two lengths fall out of step, so no nest of loops copies from one to the
     other.
     """
-    conversions = 0
     for op in list(module.walk()):
         if not isinstance(op, nn.ReshapeOp):
             continue
@@ -226,13 +135,10 @@ def plain_reshapes(module: ModuleOp) -> int:
             assert block is not None
             block.insert_op_before(copy, op)
             op.operands[0] = copy.result
-            conversions += 1
-    return conversions
 
 
-def plain_results(module: ModuleOp) -> int:
+def plain_results(module: ModuleOp) -> None:
     """Convert results of the function back to row-major without gaps."""
-    conversions = 0
     for op in module.walk():
         if not isinstance(op, func.ReturnOp):
             continue
@@ -244,8 +150,38 @@ def plain_results(module: ModuleOp) -> int:
             assert block is not None
             block.insert_op_before(copy, op)
             op.operands[index] = copy.result
-            conversions += 1
-    return conversions
+
+
+def lay_out(op: ModuleOp, convs: Sequence[sq.ConvOp]) -> int:
+    """Give tensors layouts, and copy where one is not to be had otherwise."""
+    copy_fixed(convs)
+    groups, layouts = row_groups(op), 0
+    phases = [
+        phase_layout(conv, groups.grid(conv.result)) if is_split(conv) else None
+        for conv in convs
+    ]
+    for value in list(groups.parent):
+        shape, gaps = nn.shape_of(value), groups.gaps_of(value)
+        encoding = place(shape, gaps, groups.grid(value))
+        if encoding is not None:
+            old = nn.tensor_type(value)
+            type_ = TensorType(old.element_type, shape, encoding)
+            Rewriter.replace_value_with_new_type(value, type_)
+            layouts += 1
+    plain_reshapes(op)
+    split_phases(convs, phases)
+    plain_results(op)
+    return layouts
+
+
+def has_layouts(module: ModuleOp) -> bool:
+    """Whether the pass has been here: it leaves conversions, or nothing to convert."""
+    return any(isinstance(op, sq.ConvertLayoutOp) for op in module.walk())
+
+
+def chosen_family(layer: Layer) -> tuple[str, ...]:
+    """The one family that `choose-kernel` has left."""
+    return (family_of(layer),) if isinstance(layer, sq.ConvOp) else ("dense",)
 
 
 @dataclass(frozen=True)
@@ -300,52 +236,34 @@ class LayoutTuning(ReportingPass):
     """Pack strips and block channels of sparse layers; off to measure what it gains."""
     share: bool = True
     """One load for two taps of sparse layers; off to measure what it gains."""
+    separate: bool = True
+    """Let parts of a network have a pitch of their own; off to measure the gain."""
 
     def run(self, ctx: Context, op: ModuleOp) -> Mapping[str, int]:
-        """Count tensors with a layout, conversions, and scheduled convolutions."""
-        machine = Machine(
-            Registers(self.lanes, self.registers), self.l1_bytes, self.l2_bytes
-        )
-        counts = {"layouts": 0, "conversions": 0, "schedules": 0}
+        """Count what has a layout or a schedule, and predict cycles of one core."""
+        names = ("layouts", "conversions", "separated", "schedules")
+        cycles = ("layer_cycles", "conversion_cycles")
+        counts: dict[str, int] = dict.fromkeys((*names, *cycles), 0)
         convs = convolutions(op)
-        if any(c.kernel is not None and c.kernel.settings for c in convs):
+        if has_layouts(op):
             return counts
-        counts["conversions"] += copy_fixed(convs)
-        groups = row_groups(op)
-        phases = [
-            phase_layout(conv, groups.grid(conv.result)) if is_split(conv) else None
-            for conv in convs
-        ]
-        for value in list(groups.parent):
-            shape, gaps = nn.shape_of(value), groups.gaps_of(value)
-            encoding = place(shape, gaps, groups.grid(value))
-            if encoding is not None:
-                old = nn.tensor_type(value)
-                type_ = TensorType(old.element_type, shape, encoding)
-                Rewriter.replace_value_with_new_type(value, type_)
-                counts["layouts"] += 1
-        counts["conversions"] += plain_reshapes(op)
-        counts["conversions"] += split_phases(convs, phases)
+        registers = Registers(self.lanes, self.registers)
+        machine = Machine(
+            registers, self.l1_bytes, self.l2_bytes, self.tune, self.share
+        )
+        if self.separate and convs:
+            choices = choose(op, registers, self.l1_bytes, chosen_family)
+            counts["separated"] = separate(choices.copies)
+        counts["layouts"] = lay_out(op, convs)
         for conv in convs:
-            self._schedule(conv, machine)
+            if conv.kernel is not None and not conv.kernel.settings:
+                settings = best_schedule(conv, machine).settings
+                family = family_of(conv)
+                conv.properties["kernel"] = sq.KernelAttr.of(family, settings)
             counts["schedules"] += 1
-        counts["conversions"] += plain_results(op)
+            counts["layer_cycles"] += round(cycles_of(conv, machine))
+        for copy in op.walk():
+            if isinstance(copy, sq.ConvertLayoutOp):
+                counts["conversions"] += 1
+                counts["conversion_cycles"] += round(conversion_cycles(copy.input))
         return counts
-
-    def _schedule(self, op: sq.ConvOp, machine: Machine) -> None:
-        assert op.kernel is not None
-        family = op.kernel.family.data
-        encoding = nn.tensor_type(op.weight).encoding
-        if family == "pattern":
-            assert isinstance(encoding, sq.PatternAttr | sq.ColumnsAttr)
-            settings = pattern_schedule(
-                op, encoding, machine, tuned=self.tune, share=self.share
-            )
-        elif family == "columns":
-            assert isinstance(encoding, sq.ColumnsAttr)
-            settings = columns_schedule(op, encoding, machine)
-        elif family == "depthwise":
-            settings = {"vectors": 4}
-        else:
-            settings = dense_schedule(op, machine)
-        op.properties["kernel"] = sq.KernelAttr.of(family, settings)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 from edgec.errors import InvalidInput
 from edgec.kernels.conv.bands import BANDS
@@ -24,6 +25,8 @@ MIN_REGISTERS = 8
 """An accumulator, an input, a weight, and some for the epilogue."""
 TILE_OVERHEAD = 24.0
 """Cycles to start and finish the loop over channels of one register block."""
+MAX_DENSE_VECTORS = 4
+"""Most vectors of positions of a dense register block."""
 MAX_FILTERS = 12
 """More filters need more weights per cycle than L2 delivers: 14 x 2 is measured slower
 than 12 x 2 on every 3x3 layer."""
@@ -45,8 +48,19 @@ PACK_CYCLES = 1.2
 """Cycles to copy one vector of a strip."""
 BAND_CYCLES = 1.0
 """Cycles more for each further band in it."""
+COPY_BYTES = 8.0
+"""Bytes of a tensor per cycle that a conversion moves: 8 are measured from beyond L2,
+13 within it."""
+COPY_ROW = 3.0
+"""Fewest cycles to copy one row."""
+LAUNCH_CYCLES = 2000.0
+"""Cycles to start one more kernel and meet after it."""
 MIN_COLUMNS = 4
 """Fewest neighbours in a register: less is more work to pack than lanes are saved."""
+
+MOST_REMEMBERED = 4096
+"""Layers whose best schedule is remembered: two passes ask for each, and networks
+repeat their layers."""
 
 
 @dataclass(frozen=True)
@@ -108,18 +122,35 @@ def dense_cycles(
     return total / DENSE_EFFICIENCY
 
 
+def copy_cycles(rows: int, columns: int) -> float:
+    """A conversion of a tensor of so many rows to another layout."""
+    return LAUNCH_CYCLES + rows * max(COPY_ROW, 4 * columns / COPY_BYTES)
+
+
+def depthwise_cycles(*, lanes: int, positions: int, filters: int, taps: int) -> float:
+    """All positions of all filters, of which each has a load per tap of its own."""
+    vectors = -(-positions // lanes)
+    loads = taps * UNALIGNED[lanes] / LOADS_PER_CYCLE
+    return filters * (vectors * loads / DENSE_EFFICIENCY + TILE_OVERHEAD)
+
+
+def dense_blocks(registers: Registers, filters: int) -> list[Block]:
+    """Register blocks that fit the registers and a group of so many filters."""
+    return [
+        Block(f, v)
+        for f in range(1, registers.count)
+        for v in range(1, MAX_DENSE_VECTORS + 1)
+        if Block(f, v).fits(registers) and f <= max(1, filters)
+    ]
+
+
+@lru_cache(MOST_REMEMBERED)
 def best_block(
     registers: Registers, *, positions: int, filters: int, columns: int
 ) -> Block:
     """The register block with the fewest cycles; ties go to more filters."""
-    candidates = [
-        Block(f, v)
-        for f in range(1, registers.count)
-        for v in range(1, 5)
-        if Block(f, v).fits(registers) and f <= max(1, filters)
-    ]
     return min(
-        candidates,
+        dense_blocks(registers, filters),
         key=lambda block: (
             dense_cycles(
                 block,
@@ -196,6 +227,21 @@ def pattern_cycles(layer: SparseLayer, tile: Tile, *, lanes: int) -> float:
     return tiles * (layer.kernels * max(products, latency) + visits + pack)
 
 
+def tiles_of(
+    layer: SparseLayer, registers: Registers, l1_bytes: int, most_bands: int = BANDS[-1]
+) -> list[Tile]:
+    """Tiles of any rows and bands, whose blocks of channels fit L1."""
+    most = min(registers.count - 4, MAX_ROWS)
+    return [
+        tile_for(layer, rows, registers.lanes, l1_bytes, bands)
+        for bands in BANDS
+        if bands <= most_bands
+        if bands == 1 or layer.width >= registers.lanes // bands >= MIN_COLUMNS
+        for rows in range(1, min(most, math.ceil(layer.height / bands)) + 1)
+    ]
+
+
+@lru_cache(MOST_REMEMBERED)
 def best_tile(
     layer: SparseLayer,
     registers: Registers,
@@ -203,16 +249,8 @@ def best_tile(
     most_bands: int = BANDS[-1],
 ) -> Tile:
     """The tile with the fewest cycles; ties go to more rows."""
-    most = min(registers.count - 4, MAX_ROWS)
-    tiles = [
-        tile_for(layer, rows, registers.lanes, l1_bytes, bands)
-        for bands in BANDS
-        if bands <= most_bands
-        if bands == 1 or layer.width >= registers.lanes // bands >= MIN_COLUMNS
-        for rows in range(1, min(most, math.ceil(layer.height / bands)) + 1)
-    ]
     return min(
-        tiles,
+        tiles_of(layer, registers, l1_bytes, most_bands),
         key=lambda tile: (
             pattern_cycles(layer, tile, lanes=registers.lanes),
             -tile.rows,

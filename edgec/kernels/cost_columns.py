@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 from edgec.kernels.cost import (
     DENSE_EFFICIENCY,
     FMA_PER_CYCLE,
     LOADS_PER_CYCLE,
+    MOST_REMEMBERED,
     TILE_OVERHEAD,
     Block,
     Registers,
@@ -58,17 +60,22 @@ def columns_cycles(layer: ColumnLayer, block: Block, *, lanes: int) -> float:
     return total / DENSE_EFFICIENCY
 
 
-def best_columns_block(layer: ColumnLayer, registers: Registers) -> Block:
-    """The register block with the fewest cycles; its filters divide the storage's."""
-    candidates = [
+def columns_blocks(layer: ColumnLayer, registers: Registers) -> list[Block]:
+    """Register blocks that fit the registers; their filters divide the storage's."""
+    return [
         Block(f, v)
         for f in range(1, layer.block + 1)
         if layer.block % f == 0
         for v in range(1, MAX_VECTORS + 1)
         if Block(f, v).fits(registers)
     ]
+
+
+@lru_cache(MOST_REMEMBERED)
+def best_columns_block(layer: ColumnLayer, registers: Registers) -> Block:
+    """The register block with the fewest cycles; its filters divide the storage's."""
     return min(
-        candidates,
+        columns_blocks(layer, registers),
         key=lambda block: (
             columns_cycles(layer, block, lanes=registers.lanes),
             -block.filters,

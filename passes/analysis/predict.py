@@ -11,6 +11,7 @@ from edgec.kernels.cost import (
     best_block,
     best_tile,
     dense_cycles,
+    depthwise_cycles,
     pattern_cycles,
 )
 from edgec.kernels.cost_columns import (
@@ -28,29 +29,66 @@ Prediction = Mapping[str, float]
 """Family → cycles of one core for one image; `dense` is always there."""
 
 
-def predict_conv(op: sq.ConvOp, registers: Registers, l1_bytes: int) -> Prediction:
-    """Families `dense`, `columns` and, of 2-D ones, `pattern`."""
-    weight, result = nn.shape_of(op.weight), nn.shape_of(op.result)
-    groups, lanes = op.groups.value.data, registers.lanes
-    positions, filters = math.prod(result[2:]), weight[0] // groups
-    columns = math.prod(weight[1:])
-    shape = {"positions": positions, "filters": filters, "columns": columns}
-    block = best_block(registers, **shape)
-    cycles = {"dense": groups * dense_cycles(block, lanes=lanes, **shape)}
+def is_depthwise(conv: sq.ConvOp) -> bool:
+    """Whether each filter reads one channel of its own."""
+    groups = conv.groups.value.data
+    per_group = nn.shape_of(conv.weight)[1]
+    return groups == nn.shape_of(conv.input)[1] and per_group == 1 and groups > 1
+
+
+def families_of(op: sq.ConvOp | sq.LinearOp) -> tuple[str, ...]:
+    """The families that can run a layer."""
     encoding = nn.tensor_type(op.weight).encoding
-    if isinstance(encoding, sq.ColumnsAttr):
+    columns = encoding if isinstance(encoding, sq.ColumnsAttr) else None
+    if isinstance(op, sq.LinearOp):
+        if columns is None:
+            return ("dense",)
+        few = columns.block_size >= MIN_BLOCK and not columns.is_reordered
+        return ("dense", "columns", "conv") if few else ("dense", "conv")
+    if is_depthwise(op):
+        return ("depthwise",)
+    is_single = columns is not None and columns.block_size == 1
+    # The pattern kernel packs rows, and knows of no slices or groups.
+    is_plane = len(nn.shape_of(op.result)) == 4 and op.groups.value.data == 1
+    has_patterns = is_plane and (is_single or isinstance(encoding, sq.PatternAttr))
+    found = ("dense",) if columns is None else ("dense", "columns")
+    return (*found, "pattern") if has_patterns else found
+
+
+def conv_cycles(
+    op: sq.ConvOp, family: str, positions: int, registers: Registers, l1_bytes: int
+) -> float:
+    """One family at its best schedule; `positions` of a result plane, with gaps."""
+    weight, lanes = nn.shape_of(op.weight), registers.lanes
+    groups, encoding = op.groups.value.data, nn.tensor_type(op.weight).encoding
+    if family == "depthwise":
+        taps = math.prod(weight[2:])
+        return depthwise_cycles(
+            lanes=lanes, positions=positions, filters=weight[0], taps=taps
+        )
+    if family == "columns":
+        assert isinstance(encoding, sq.ColumnsAttr)
         layer = column_layer(op, encoding, positions)
         best = best_columns_block(layer, registers)
-        cycles["columns"] = columns_cycles(layer, best, lanes=lanes)
-    is_single = isinstance(encoding, sq.ColumnsAttr) and encoding.block_size == 1
-    has_patterns = is_single or isinstance(encoding, sq.PatternAttr)
-    # The pattern kernel packs rows, and knows of no slices or groups.
-    if has_patterns and len(result) == 4 and groups == 1:
+        return columns_cycles(layer, best, lanes=lanes)
+    if family == "pattern":
         assert isinstance(encoding, sq.PatternAttr | sq.ColumnsAttr)
         kernels = sparse_layer(op, encoding)
         tile = best_tile(kernels, registers, l1_bytes)
-        cycles["pattern"] = pattern_cycles(kernels, tile, lanes=lanes)
-    return cycles
+        return pattern_cycles(kernels, tile, lanes=lanes)
+    filters, columns = weight[0] // groups, math.prod(weight[1:])
+    shape = {"positions": positions, "filters": filters, "columns": columns}
+    block = best_block(registers, **shape)
+    return groups * dense_cycles(block, lanes=lanes, **shape)
+
+
+def predict_conv(op: sq.ConvOp, registers: Registers, l1_bytes: int) -> Prediction:
+    """Every family that can run the convolution, as if rows had no gaps."""
+    positions = math.prod(nn.shape_of(op.result)[2:])
+    return {
+        family: conv_cycles(op, family, positions, registers, l1_bytes)
+        for family in families_of(op)
+    }
 
 
 def predict_recurrent(op: nn.RecurrentOp, registers: Registers) -> Prediction:
@@ -70,13 +108,13 @@ def predict_linear(op: sq.LinearOp, registers: Registers) -> Prediction:
     """Families `dense`, `columns` (lanes over filters) and `conv` (over rows)."""
     filters, channels = nn.shape_of(op.weight)
     layer = LinearLayer(math.prod(nn.shape_of(op.result)) // filters, filters, channels)
-    lanes = registers.lanes
+    lanes, families = registers.lanes, families_of(op)
     cycles = {"dense": dense_linear_cycles(layer, lanes=lanes)}
     encoding = nn.tensor_type(op.weight).encoding
     if not isinstance(encoding, sq.ColumnsAttr):
         return cycles
     block, columns = encoding.block_size, encoding.num_columns
-    if block >= MIN_BLOCK and not encoding.is_reordered:
+    if "columns" in families:
         cycles["columns"] = few_rows_cycles(layer, block, columns, lanes=lanes)
     cycles["conv"] = many_rows_cycles(layer, block, columns, registers)
     return cycles

@@ -36,18 +36,31 @@ def convolutions(module: ModuleOp) -> list[sq.ConvOp]:
 
 def is_strided(op: sq.ConvOp) -> bool:
     """Whether neighbouring results read inputs that are not neighbours."""
-    return window_of(op).is_strided
+    return max(op.stride.get_values()) > 1
 
 
-def is_split(op: sq.ConvOp) -> bool:
-    """Whether the input must be split into phases first.
+def family_of(op: sq.ConvOp) -> str:
+    """The family that `choose-kernel` has set."""
+    assert op.kernel is not None
+    return op.kernel.family.data
+
+
+def is_split(op: sq.ConvOp, family: str | None = None) -> bool:
+    """Whether the input must be split into phases first, for its family or another.
 
     The 2-D depthwise kernel reads each input for one filter only, so that splitting
     would cost more than loads with a stride.
     """
-    assert op.kernel is not None
-    is_direct = op.kernel.family.data == "depthwise" and rank_of(op) == 4
+    is_direct = (family or family_of(op)) == "depthwise" and rank_of(op) == 4
     return is_strided(op) and not is_direct
+
+
+def is_flat(family: str) -> bool:
+    """Whether kernels run over flat positions, with one pitch on both sides.
+
+    They read extra operands, and inputs without a stride, as they write.
+    """
+    return family != "pattern"
 
 
 def rank_of(op: sq.ConvOp) -> int:
@@ -73,6 +86,10 @@ class Grid:
     """Elements from one row to the next."""
     slab: int
     """Rows from one slice to the next; means nothing where there is no depth."""
+
+    def holds(self, need: Grid) -> bool:
+        """Whether rows are at least so long, and slices so high."""
+        return self.pitch >= need.pitch and self.slab >= need.slab
 
 
 @dataclass
@@ -116,10 +133,10 @@ class Gaps:
         return max(self.before_planes(slab), self.back * slab + self.below)
 
 
-def reach(op: sq.ConvOp) -> Reach:
+def reach(op: sq.ConvOp, family: str | None = None) -> Reach:
     """How far a convolution reads around its input, or each phase of it."""
     window = window_of(op)
-    along = window.reach if is_split(op) else window.direct_reach
+    along = window.reach if is_split(op, family) else window.direct_reach
     sizes = zip(nn.shape_of(op.input)[2:], nn.shape_of(op.result)[2:], strict=True)
     found = [along(axis, *pair) for axis, pair in enumerate(sizes)]
     return (*[(0, 0)] * (3 - len(found)), *found)
@@ -197,18 +214,22 @@ class RowGroups:
         self.grids[root] = Grid(max(pitch, old.pitch), max(slab, old.slab))
 
 
+def tied(op: sq.ConvOp) -> list[SSAValue]:
+    """What a convolution reads at the grid of its result."""
+    if not is_flat(family_of(op)):
+        return []
+    inputs = [] if is_strided(op) else [op.input]
+    return inputs + [extra for extra in op.extras if is_full(extra, op.result)]
+
+
 def row_groups(module: ModuleOp) -> RowGroups:
     """The groups of all tensors that convolutions touch."""
     groups = RowGroups()
     convs = convolutions(module)
     for op in convs:
         groups.find(op.result)
-        is_flat = op.kernel is not None and op.kernel.family.data != "pattern"
-        if is_flat and not is_strided(op):
-            groups.join(op.input, op.result)
-        for extra in op.extras:
-            if is_flat and is_full(extra, op.result):
-                groups.join(extra, op.result)
+        for value in tied(op):
+            groups.join(value, op.result)
     for op in convs:
         if not is_split(op):
             groups.gaps_of(op.input).include(reach(op), beyond(op))
@@ -218,10 +239,17 @@ def row_groups(module: ModuleOp) -> RowGroups:
         groups.need(value, width + gaps.between_rows, height + gaps.between_slices)
     for op in convs:
         if is_split(op):
-            spatial, (_, rows, columns) = nn.shape_of(op.input)[2:], reach(op)
-            *_, height, width = held(spatial, window_of(op).stride)
-            groups.need(op.result, width + max(columns), height + max(rows))
+            phase = input_need(op, family_of(op))
+            groups.need(op.result, phase.pitch, phase.slab)
     return groups
+
+
+def input_need(op: sq.ConvOp, family: str) -> Grid:
+    """The least grid of what a convolution reads: its input, or the phases of it."""
+    spatial, (_, rows, columns) = nn.shape_of(op.input)[2:], reach(op, family)
+    phase = window_of(op).stride if is_split(op, family) else (1,) * len(spatial)
+    *_, height, width = held(spatial, phase)
+    return Grid(width + max(columns), height + max(rows))
 
 
 def phase_layout(op: sq.ConvOp, grid: Grid) -> sq.LaneAttr:

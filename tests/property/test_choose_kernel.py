@@ -14,6 +14,7 @@ from edgec.dialects import nn, sq
 from edgec.errors import InvalidInput, PassFailed
 from edgec.kernels.cost import Registers
 from edgec.kernels.linear.columns import MIN_BLOCK
+from edgec.passes.analysis.choices import choose
 from edgec.passes.analysis.predict import predict_conv, predict_linear
 from edgec.passes.base import run_pass
 from edgec.passes.choose_kernel import ChooseKernel
@@ -21,6 +22,8 @@ from edgec.testing import Case, assert_pass_preserves, nn_modules, op_case
 from tests.prepared import STEPS, prune, run_before_choice
 
 L1_BYTES = 32768
+EXACT = 1 + 1e-12
+"""Sums in another order."""
 
 Layer = sq.ConvOp | sq.LinearOp
 
@@ -66,21 +69,28 @@ def test_the_prediction_decides(
     prune(case, seed)
     run_before_choice(case)
     lanes, count = machine
-    expected: list[str] = []
+    alone: dict[Layer, tuple[str, ...]] = {}
+    together: dict[Layer, tuple[str, ...]] = {}
     encoded = 0
     for op in layers(case.module):
         encoded += isinstance(op.weight.owner, sq.WeightOp)
         if isinstance(op, sq.LinearOp):
             cost = predict_linear(op, Registers(lanes, count))
         elif is_depthwise(op):
-            expected.append("depthwise")
+            alone[op] = together[op] = ("depthwise",)
             continue
         else:
             cost = predict_conv(op, Registers(lanes, count), L1_BYTES)
         sparse = families_of(op)
         assert set(cost) == {"dense", *sparse}
         allowed = {"sparse": sparse or {"dense"}, "dense": {"dense"}, None: set(cost)}
-        expected.append(min(sorted(allowed[force]), key=lambda name: cost[name]))
+        best = min(sorted(allowed[force]), key=lambda name: cost[name])
+        alone[op] = (best,)
+        together[op] = tuple(sorted(allowed[force]))
+    machine_of = (case.module, Registers(lanes, count), L1_BYTES)
+    choices = choose(*machine_of, lambda op: together[op])
+    assert choices.cycles <= choose(*machine_of, lambda op: alone[op]).cycles * EXACT
+    expected = [choices.families[op] for op in layers(case.module)]
     pass_ = ChooseKernel(lanes=lanes, registers=count, l1_bytes=L1_BYTES, force=force)
     result = assert_pass_preserves(pass_, *case, rtol=0, idempotent=True)
     after = layers(result.module)

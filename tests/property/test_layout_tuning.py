@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from unittest.mock import patch
+
 import numpy as np
 import numpy.typing as npt
 from hypothesis import given, settings
@@ -12,6 +15,8 @@ from xdsl.dialects.func import FuncOp, ReturnOp
 from edgec.dialects import nn, sq
 from edgec.kernels.conv.window import Window, window_of
 from edgec.kernels.layout import Layout, layout
+from edgec.passes.analysis import choices
+from edgec.passes.base import run_pass
 from edgec.passes.layout_tuning import LayoutTuning
 from edgec.testing import Case, assert_pass_preserves, nn_modules
 from tests.convs import places
@@ -24,6 +29,8 @@ tunings = st.builds(
     registers=st.sampled_from([16, 32]),
     tune=st.booleans(),
 )
+copies = st.sampled_from([0.0, 5.0, 3000.0])
+"""Cycles of a conversion: in small graphs only cheap ones are worth it."""
 
 
 def addresses(
@@ -75,12 +82,15 @@ def check_reads(op: sq.ConvOp) -> None:
                 assert not is_element[read[~inside]].any(), "padding is not zero"
 
 
-@settings(max_examples=40)
-@given(modules, st.integers(0, 99), tunings)
-def test_values_and_reads(case: Case, seed: int, tuning: LayoutTuning) -> None:
+@settings(max_examples=60)
+@given(modules, st.integers(0, 99), tunings, copies)
+def test_values_and_reads(
+    case: Case, seed: int, tuning: LayoutTuning, cost: float
+) -> None:
     prune(case, seed)
     run_choice(case)
-    result = assert_pass_preserves(tuning, *case, rtol=0, idempotent=True)
+    with patch.object(choices, "copy_cycles", lambda *_: cost):
+        result = assert_pass_preserves(tuning, *case, rtol=0, idempotent=True)
     ops = list(result.module.walk())
     convs = [op for op in ops if isinstance(op, sq.ConvOp)]
     copies = [op for op in ops if isinstance(op, sq.ConvertLayoutOp)]
@@ -95,6 +105,28 @@ def test_values_and_reads(case: Case, seed: int, tuning: LayoutTuning) -> None:
             if is_full and op.kernel.family.data != "pattern":
                 assert layout(extra).pitch == layout(op.result).pitch
                 assert layout(extra).slab == layout(op.result).slab
+
+
+@settings(max_examples=60)
+@given(modules, st.integers(0, 99), tunings, copies)
+def test_parting_a_network_is_predicted_to_gain(
+    case: Case, seed: int, tuning: LayoutTuning, cost: float
+) -> None:
+    prune(case, seed)
+    run_choice(case)
+    parted, whole = case.module.clone(), case.module.clone()
+    with patch.object(choices, "copy_cycles", lambda *_: cost):
+        some = run_pass(tuning, case.ctx, parted)
+        none = run_pass(replace(tuning, separate=False), case.ctx, whole)
+    assert none["separated"] == 0
+    if some["separated"] == 0:
+        assert some == none
+        assert parted.is_structurally_equivalent(whole)
+    total = [
+        found["layer_cycles"] + found["conversion_cycles"] for found in (some, none)
+    ]
+    rounded = some["conversions"] + some["schedules"]
+    assert total[0] <= total[1] + rounded
 
 
 @settings(max_examples=25)
