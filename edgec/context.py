@@ -1,4 +1,4 @@
-"""The compiler's context: xDSL's, plus the weights that the IR names.
+"""The compiler's context: xDSL's, the weights, and what was measured of layers.
 
 The IR holds weights by name only (`nn.constant "conv1.weight" : tensor<…>`). The arrays
 stand in a `WeightStore`, shared with torch's own memory where they came from there.
@@ -15,6 +15,7 @@ import numpy.typing as npt
 from xdsl.context import Context
 
 from edgec.errors import InvalidInput
+from edgec.tuning_log import Entry
 
 Array = npt.NDArray[np.generic]
 
@@ -83,6 +84,8 @@ class EdgecContext(Context):
     """An xDSL context with the arrays behind `nn.constant` and `sq.weight`."""
 
     weights: WeightStore = field(default_factory=WeightStore)
+    tuned: Mapping[str, Entry] = field(default_factory=dict[str, Entry])
+    """Layer → its entry in a tuning log."""
 
     def clone(self) -> EdgecContext:
         """A copy that shares the arrays."""
@@ -94,7 +97,7 @@ class EdgecContext(Context):
             self._loaded_types.copy(),
             self._registered_dialects.copy(),
         )
-        copy.weights = self.weights
+        copy.weights, copy.tuned = self.weights, self.tuned
         return copy
 
 
@@ -105,3 +108,8 @@ def weights_of(ctx: Context) -> WeightStore:
     that look a name up there raise `InvalidInput`; constants that stand in the IR work.
     """
     return ctx.weights if isinstance(ctx, EdgecContext) else WeightStore()
+
+
+def tuned_of(ctx: Context) -> Mapping[str, Entry]:
+    """What a tuning log says of layers; nothing for a plain xDSL context."""
+    return ctx.tuned if isinstance(ctx, EdgecContext) else {}

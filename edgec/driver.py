@@ -42,6 +42,7 @@ from edgec.runtime.buffers import gathered
 from edgec.runtime.executable import ProgramSpec, TensorSpec
 from edgec.runtime.threads import check_threads
 from edgec.target import Target
+from edgec.tuning_log import Entry, best_entries, read_log
 
 Model = (
     torch.nn.Module | torch.fx.GraphModule | torch.export.ExportedProgram | str | Path
@@ -115,6 +116,7 @@ def build(
     clock = _Clock()
     imported = clock.time("import", lambda: _import(model, example_inputs))
     module, ctx = imported.module, imported.ctx
+    imported.ctx.tuned = measured_layers(options, machine, threads)
     clock.records += _run_tensor_passes(imported, machine, options, observer)
     layers = describe_layers(module, ctx.weights)
     inputs, outputs = _tensor_specs(module, imported)
@@ -155,6 +157,7 @@ def emit(
     options, machine = _checked(options), _target(target)
     imported = _import(model, example_inputs)
     module = imported.module
+    imported.ctx.tuned = measured_layers(options, machine, threads=None)
     _run_tensor_passes(imported, machine, options, observer)
     if form == "mlir":
         return ir_text(module).encode()
@@ -173,6 +176,32 @@ def emit(
     if form == "asm":
         return emit_assembly(text, machine).encode()
     return compile_object(text, machine)
+
+
+def import_for_tuning(
+    model: Model, example_inputs: Any, target: str | Target
+) -> tuple[ImportedModel, Target]:
+    """A model just before kernels are chosen, and a target that runs here."""
+    machine = _target(target)
+    check_runnable(machine)
+    imported = _import(model, example_inputs)
+    passes = tensor_passes(Options(), machine)
+    choice = [pass_.name for pass_ in passes].index("choose-kernel")
+    run_passes(passes[:choice], imported.ctx, imported.module)
+    return imported, machine
+
+
+def measured_layers(
+    options: Options, target: Target, threads: int | None
+) -> Mapping[str, Entry]:
+    """What the tuning log says of layers, if there is one.
+
+    With the threads that are asked for, or else as many as the target has cores.
+    """
+    if options.tuning_log is None:
+        return {}
+    entries = read_log(options.tuning_log)
+    return best_entries(entries, target, threads or target.cores)
 
 
 def ir_text(module: ModuleOp) -> str:

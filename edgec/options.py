@@ -10,6 +10,7 @@ from edgec.errors import InvalidInput
 
 Sparsity = Literal["auto", "ignore", "always"]
 _PATH = (str, os.PathLike, type(None))
+_PATHS = {"cache": "folder", "tuning_log": "file"}
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,11 @@ class Options:
     fold_moves: bool = True
     """Run eliminate-data-movement; off to measure what it gains."""
 
+    tuning_log: str | os.PathLike[str] | None = None
+    """File of `edgec tune`: layers that it measured on the target, with the number of
+    threads, have the fastest family and schedule instead of those predicted. Not with
+    `share_loads=False` or `tune_layouts=False`, which change schedules."""
+
     verify: bool = True
     """Run the verifier and the check of stages after every pass."""
 
@@ -60,11 +66,17 @@ class Options:
             )
         for field in fields(self):
             value = getattr(self, field.name)
-            if field.name == "cache" and not isinstance(value, _PATH):
+            if field.name in _PATHS and not isinstance(value, _PATH):
                 raise InvalidInput(
-                    f"option `cache` must be the path of a folder, got {value!r}"
+                    f"option `{field.name}` must be the path of a "
+                    f"{_PATHS[field.name]}, got {value!r}"
                 )
             if field.type == "bool" and not isinstance(value, bool):
                 raise InvalidInput(
                     f"option `{field.name}` must be True or False, got {value!r}"
                 )
+        if self.tuning_log and not (self.share_loads and self.tune_layouts):
+            raise InvalidInput(
+                "option `tuning_log` needs `share_loads` and `tune_layouts`, with "
+                "which schedules were measured"
+            )

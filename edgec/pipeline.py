@@ -61,7 +61,7 @@ STAGES: Mapping[str, frozenset[str]] = {
 
 def tensor_passes(options: Options, target: Target) -> tuple[ModulePass, ...]:
     """The first half: passes on whole tensors."""
-    registers = {"lanes": target.lanes, "registers": target.registers}
+    lanes, registers = target.lanes, target.registers
     sparse = options.sparsity != "ignore"
     force = "sparse" if options.sparsity == "always" else None
     return (
@@ -82,12 +82,13 @@ def tensor_passes(options: Options, target: Target) -> tuple[ModulePass, ...]:
         # After weight rewrites, which match plain nn ops.
         Fuse(),
         # Needs fused ops, whose epilogues are part of the cost.
-        ChooseKernel(**registers, l1_bytes=target.l1d_bytes, force=force),
+        ChooseKernel(lanes, registers, l1_bytes=target.l1d_bytes, force=force),
         # Some linear layers are to be convolutions, which layouts are made for.
         SparseLinear(),
         # Needs the families: each asks for other layouts.
         LayoutTuning(
-            **registers,
+            lanes,
+            registers,
             l1_bytes=target.l1d_bytes,
             l2_bytes=target.l2_bytes,
             tune=options.tune_layouts,

@@ -11,7 +11,8 @@ A layer that is chosen to run dense has its weights decoded. Linear layers have 
 for few rows (`columns`) and one for many (`conv`, which `sparse-linear` makes a
 convolution); depthwise layers have one of their own; a recurrent layer runs as its
 weight is stored. The choice and the prediction of the layer by itself stand in `kernel`
-and `sq.why`.
+and `sq.why`. A layer that a tuning log knows has the family and the schedule that were
+measured.
 
 Invariants: needs `sq.conv` of rank 4 or 5 and `sq.linear` (after `fuse`); leaves every
 `sq.conv` and every `sq.linear` with encoded weights with a `kernel`. Values do not
@@ -31,11 +32,12 @@ from xdsl.context import Context
 from xdsl.dialects.builtin import ModuleOp, StringAttr, TensorType
 from xdsl.ir import Operation, OpResult
 
-from edgec.context import weights_of
+from edgec.context import tuned_of, weights_of
 from edgec.dialects import nn, sq
 from edgec.errors import InvalidInput, PassFailed
 from edgec.kernels.cost import Registers
 from edgec.passes.analysis.choices import Layer, choose
+from edgec.passes.analysis.layer_key import layer_key
 from edgec.passes.analysis.predict import (
     Prediction,
     families_of,
@@ -43,7 +45,9 @@ from edgec.passes.analysis.predict import (
     predict_linear,
     predict_recurrent,
 )
+from edgec.passes.analysis.settings import why_not
 from edgec.passes.base import ReportingPass
+from edgec.tuning_log import Entry
 
 
 def check_ranks(module: ModuleOp) -> None:
@@ -60,7 +64,7 @@ def check_ranks(module: ModuleOp) -> None:
         )
 
 
-def layer_of(op: sq.ConvOp) -> str:
+def layer_of(op: Layer) -> str:
     """The module path of a layer, for messages."""
     path = op.attributes.get("nn.path")
     return path.data if isinstance(path, StringAttr) else op.name
@@ -125,6 +129,7 @@ class ChooseKernel(ReportingPass):
         names = (
             *FAMILIES,
             *("linear_columns", "linear_conv", "recurrent_columns", "decoded"),
+            "measured",
         )
         counts: dict[str, int] = dict.fromkeys(names, 0)
         registers = Registers(self.lanes, self.registers)
@@ -132,21 +137,41 @@ class ChooseKernel(ReportingPass):
         for recurrent in [o for o in op.walk() if isinstance(o, nn.RecurrentOp)]:
             self._recurrent(ctx, recurrent, registers, counts)
         layers = [o for o in op.walk() if isinstance(o, sq.ConvOp | sq.LinearOp)]
-        families = self._choose(op, layers, registers)
+        measured = self._measured(layers, tuned_of(ctx))
+        families = self._choose(op, layers, measured, registers)
         for layer in layers:
             if layer.kernel is not None:
                 continue
             family = families[layer]
             is_linear = isinstance(layer, sq.LinearOp)
+            entry = measured.get(layer)
+            counts["measured"] += entry is not None
             if isinstance(layer.weight.owner, sq.WeightOp):
-                self._explain(layer, family, registers)
+                self._explain(layer, family, registers, entry)
                 if family == "dense":
                     decode(ctx, layer)
                     counts["decoded"] += 1
             if not is_linear or family != "dense":
-                layer.properties["kernel"] = sq.KernelAttr.of(family, {})
+                settings: Mapping[str, int] = entry.settings if entry else {}
+                layer.properties["kernel"] = sq.KernelAttr.of(family, settings)
                 counts[f"linear_{family}" if is_linear else family] += 1
         return counts
+
+    def _measured(
+        self, layers: Sequence[Layer], tuned: Mapping[str, Entry]
+    ) -> dict[Operation, Entry]:
+        """Entries of the tuning log for layers; those that `force` forbids are not."""
+        found: dict[Operation, Entry] = {}
+        for layer in layers if tuned else ():
+            entry = tuned.get(layer_key(layer))
+            if entry is None or layer.kernel is not None:
+                continue
+            reason = why_not(layer, entry.family, entry.settings, self.lanes)
+            if reason is not None:
+                raise InvalidInput(f"{entry.where}: {layer_of(layer)}: {reason}")
+            if entry.family in self._allowed(layer):
+                found[layer] = entry
+        return found
 
     def _recurrent(
         self,
@@ -170,11 +195,18 @@ class ChooseKernel(ReportingPass):
             counts["recurrent_columns"] += 1
 
     def _choose(
-        self, module: ModuleOp, layers: Sequence[Layer], registers: Registers
+        self,
+        module: ModuleOp,
+        layers: Sequence[Layer],
+        measured: Mapping[Operation, Entry],
+        registers: Registers,
     ) -> Mapping[Operation, str]:
         """The family of each layer; without a choice there is nothing to predict."""
         allowed: dict[Operation, Sequence[str]] = {
-            layer: self._allowed(layer) for layer in layers
+            layer: [measured[layer].family]
+            if layer in measured
+            else self._allowed(layer)
+            for layer in layers
         }
         if all(len(families) == 1 for families in allowed.values()):
             return {layer: families[0] for layer, families in allowed.items()}
@@ -194,24 +226,29 @@ class ChooseKernel(ReportingPass):
         sparse = [family for family in families if family != "dense"]
         return sparse if self.force == "sparse" else ["dense"]
 
-    def _explain(self, layer: Layer, family: str, registers: Registers) -> None:
-        """Say what was predicted for the layer by itself."""
+    def _explain(
+        self, layer: Layer, family: str, registers: Registers, entry: Entry | None
+    ) -> None:
+        """Say what was measured, or predicted for the layer by itself."""
         if isinstance(layer, sq.LinearOp):
             prediction = predict_linear(layer, registers)
         else:
             prediction = predict_conv(layer, registers, self.l1_bytes)
         if len(prediction) > 1:
-            explain(layer, family, prediction)
+            explain(layer, family, prediction, entry)
 
 
-def explain(layer: Weighted, family: str, prediction: Prediction) -> None:
+def explain(
+    layer: Weighted, family: str, prediction: Prediction, entry: Entry | None = None
+) -> None:
     """Note the reason on a layer."""
     sparse = min(n for name, n in prediction.items() if name != "dense")
     ratio = prediction["dense"] / max(sparse, 1.0)
     verdict = "runs dense" if family == "dense" else f"{family} kernel"
-    layer.attributes["sq.why"] = StringAttr(
-        f"{verdict}: predicted dense / sparse = {ratio:.2f}"
-    )
+    reason = f"predicted dense / sparse = {ratio:.2f}"
+    if entry is not None:
+        reason = f"measured, the fastest of {entry.count}"
+    layer.attributes["sq.why"] = StringAttr(f"{verdict}: {reason}")
 
 
 def decode(ctx: Context, layer: Weighted) -> None:

@@ -114,7 +114,7 @@ def as_convolution(op: sq.LinearOp, known: dict[SSAValue, SSAValue]) -> None:
         POINTWISE,
         [step for step in op.epilogue if isinstance(step, sq.StepAttr)],
         TensorType(result, (1, filters, 1, rows)),
-        sq.KernelAttr.of("columns", {}),
+        sq.KernelAttr.of("columns", {} if op.kernel is None else op.kernel.settings),
     )
     conv.attributes.update(op.attributes)
     value = writer.turned_back(writer.add(conv), shape)

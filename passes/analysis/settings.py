@@ -1,0 +1,88 @@
+"""Which settings a layer can run with: what a log of measurements may say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from edgec.dialects import nn, sq
+from edgec.kernels.conv.bands import BANDS
+from edgec.kernels.conv.lower import SETTINGS
+from edgec.kernels.conv.pattern_loops import FORMS
+from edgec.kernels.cost import MIN_COLUMNS
+from edgec.passes.analysis.predict import families_of
+
+MOST_ACCUMULATORS = 64
+"""Registers of results: more of them are more code than caches of instructions hold."""
+MOST_ROWS = 64
+"""The same for the rows of a tile of the pattern kernel."""
+_LEAST = {"form": 0, "packed": 0}
+"""The least value of settings that may be 0."""
+
+
+def why_not(
+    op: sq.ConvOp | sq.LinearOp, family: str, settings: Mapping[str, int], lanes: int
+) -> str | None:
+    """Why a layer cannot run as `family` with these settings; None if it can."""
+    families = families_of(op)
+    if family not in families:
+        return f"its family must be one of {list(families)}, got '{family}'"
+    wanted = _names(op, family)
+    if sorted(settings) != wanted:
+        return f"settings of family '{family}' must be {wanted}, got {sorted(settings)}"
+    for name, value in settings.items():
+        least = _LEAST.get(name, 1)
+        if value < least:
+            return f"`{name}` must be at least {least}, got {value}"
+    if family == "pattern":
+        return _pattern(op, settings, lanes)
+    return _register_block(op, family, settings)
+
+
+def _names(op: sq.ConvOp | sq.LinearOp, family: str) -> list[str]:
+    """What a schedule sets: linear layers have one only as convolutions."""
+    if isinstance(op, sq.ConvOp):
+        return sorted(SETTINGS[family])
+    return sorted(SETTINGS["columns"]) if family == "conv" else []
+
+
+def _register_block(
+    op: sq.ConvOp | sq.LinearOp, family: str, settings: Mapping[str, int]
+) -> str | None:
+    filters, vectors = settings.get("filters", 1), settings.get("vectors", 1)
+    if filters * vectors > MOST_ACCUMULATORS:
+        return (
+            f"`filters` times `vectors` must be at most {MOST_ACCUMULATORS}, got "
+            f"{filters} times {vectors}"
+        )
+    encoding = nn.tensor_type(op.weight).encoding
+    if family != "dense" and isinstance(encoding, sq.ColumnsAttr):
+        block = encoding.block_size
+        if settings and block % filters:
+            return (
+                f"`filters` must divide the {block} filters of a block, got {filters}"
+            )
+    groups = op.groups.value.data if isinstance(op, sq.ConvOp) else 1
+    most = max(1, nn.shape_of(op.weight)[0] // groups)
+    return (
+        None if filters <= most else f"`filters` must be at most {most}, got {filters}"
+    )
+
+
+def _pattern(
+    op: sq.ConvOp | sq.LinearOp, settings: Mapping[str, int], lanes: int
+) -> str | None:
+    form, (filters, channels, *_) = FORMS.index("pairs"), nn.shape_of(op.weight)
+    *_, height, width = nn.shape_of(op.result)
+    if settings["form"] != form or settings["packed"] != 1:
+        return f"`form` must be {form} and `packed` 1"
+    bands = settings["bands"]
+    several = [count for count in BANDS if width >= lanes // count >= MIN_COLUMNS]
+    allowed: Sequence[int] = sorted({1, *several})
+    if bands not in allowed:
+        return f"`bands` must be one of {allowed}, got {bands}"
+    rows = min(MOST_ROWS, -(-height // bands))
+    limits = {"rows": rows, "block": channels, "splits": filters}
+    for name, most in limits.items():
+        if settings[name] > most:
+            return f"`{name}` must be at most {most}, got {settings[name]}"
+    return None
