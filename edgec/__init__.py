@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from edgec.errors import EdgecError
     from edgec.options import Options
     from edgec.target import Target
+    from edgec.tuner import tune
 
 __version__ = "0.1.0"
 
@@ -30,6 +31,7 @@ __all__ = [
     "compile",
     "compress",
     "load",
+    "tune",
 ]
 
 _HOMES = {
@@ -39,6 +41,7 @@ _HOMES = {
     "Target": "edgec.target",
     "compile": "edgec.driver",
     "load": "edgec.compiled",
+    "tune": "edgec.tuner",
 }
 
 

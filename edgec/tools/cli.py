@@ -3,6 +3,7 @@
     edgec compile model.pt2 -o model.edgec --target x86-64-v3
     edgec run model.edgec --input x.npy --output y.npy
     edgec bench model.pt2 --against torch,onnxruntime
+    edgec tune model.pt2 --log tune.jsonl
 
 Exit codes: 0 done, 1 failed with a reason, 2 wrong usage. Nothing heavy is imported
 before a command needs it.
@@ -108,6 +109,9 @@ def cli() -> None:
 @_threads_option
 @_sparsity_option
 @click.option(
+    "--tuning-log", type=_path, help="Take the schedules that edgec tune measured."
+)
+@click.option(
     "--emit",
     type=click.Choice(["mlir", "lane", "llvm", "asm", "obj"]),
     help="Stop early and write the tensor-level IR, the kernel-level IR, LLVM IR, "
@@ -125,6 +129,7 @@ def compile_command(
     target: str,
     threads: int | None,
     sparsity: Sparsity,
+    tuning_log: Path | None,
     emit: Form | None,
     print_ir_after_all: bool,
     **prints: bool,
@@ -138,7 +143,7 @@ def compile_command(
     start = time.perf_counter()
     common: dict[str, Any] = {
         "target": target,
-        "options": Options(sparsity=sparsity),
+        "options": Options(sparsity=sparsity, tuning_log=tuning_log),
         "observer": _print_ir if print_ir_after_all else None,
     }
     if emit is not None:
@@ -245,6 +250,56 @@ def bench_command(
     if json_file is not None:
         json_file.write_text(json.dumps(result.to_json(), indent=1) + "\n")
     _print_times(result)
+
+
+@cli.command("tune")
+@click.argument("model", type=_path)
+@click.option(
+    "--log", required=True, type=_path, help="File to append the best schedules to."
+)
+@click.option(
+    "--trials",
+    type=click.IntRange(min=1),
+    default=32,
+    show_default=True,
+    help="Schedules to measure of each layer.",
+)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    help="Start no trial after so many seconds.",
+)
+@click.option(
+    "--storage",
+    metavar="URL",
+    help="Database of all trials, to continue or to share the work: sqlite:///tune.db",
+)
+@click.option(
+    "--layers",
+    default="*",
+    show_default=True,
+    metavar="GLOB",
+    help="Module paths of the layers to measure.",
+)
+@_threads_option
+@_target_option
+@_debug_option
+def tune_command(model: Path, log: Path, **choices: Any) -> None:
+    """Measure the layers of MODEL, a .pt2 file, for `edgec compile --tuning-log`."""
+    if not log.absolute().parent.is_dir():
+        raise click.BadParameter(f"'{log.parent}' is not a folder", param_hint="--log")
+    from edgec.tuner import tune
+
+    _quiet_torch()
+    found = tune(model, log=log, progress=click.echo, **choices)
+    measured = [each for each in found if each.entry is not None]
+    times = [(e.default_ms, e.ms) for each in measured for e in [each.entry] if e]
+    before, after = (
+        (sum(side) for side in zip(*times, strict=True)) if times else (0, 0)
+    )
+    ratio = f", {before / after:.3f} times as fast together" if times else ""
+    click.echo(f"{log}: {len(measured)} of {len(found)} layers{ratio}")
 
 
 def _check_compiled(others: Sequence[str]) -> None:

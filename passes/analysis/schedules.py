@@ -9,8 +9,9 @@ the cost model, they share out work to threads.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from edgec.dialects import nn, sq
 from edgec.kernels.conv.pattern_loops import FORMS
@@ -80,7 +81,11 @@ def best_schedule(op: sq.ConvOp, machine: Machine) -> Schedule:
 
 
 def schedules(op: sq.ConvOp, machine: Machine) -> list[Schedule]:
-    """All that are worth measuring, the best by prediction first; none twice."""
+    """All that are worth measuring, the best by prediction first; none twice.
+
+    Schedules that differ from the usual one of their register block or tile in what the
+    cost model does not know take turns with the usual ones.
+    """
     assert op.kernel is not None
     family = op.kernel.family.data
     best = best_schedule(op, machine)
@@ -90,14 +95,26 @@ def schedules(op: sq.ConvOp, machine: Machine) -> list[Schedule]:
         # With a stride a depthwise kernel computes single rows, whatever it is told.
         is_direct = is_strided(op) and not is_split(op)
         several = DEPTHWISE_VECTORS[:1] if is_direct else DEPTHWISE_VECTORS
-        found = [_depthwise(op, vectors, machine) for vectors in several]
+        found = [(_depthwise(op, vectors, machine), True) for vectors in several]
     else:
         found = list(_flats(op, family, machine))
-    by_prediction = [best, *sorted(found, key=lambda each: each.cycles)]
+    usual = [each for each, is_usual in found if is_usual]
+    other = [each for each, is_usual in found if not is_usual]
+    turns = [sorted(side, key=lambda each: each.cycles) for side in (usual, other)]
+    by_prediction = [best, *alternate(turns)]
     unique: dict[tuple[tuple[str, int], ...], Schedule] = {}
     for each in by_prediction:
         unique.setdefault(tuple(sorted(each.settings.items())), each)
     return list(unique.values())
+
+
+_Item = TypeVar("_Item")
+
+
+def alternate(lists: Sequence[Sequence[_Item]]) -> list[_Item]:
+    """The first of each list, the second of each, and so on."""
+    longest = max(map(len, lists), default=0)
+    return [each[k] for k in range(longest) for each in lists if k < len(each)]
 
 
 def cycles_of(op: sq.ConvOp, machine: Machine) -> float:
@@ -200,13 +217,16 @@ def _num_tiles(
     return max(1, positions_of(op) // tile), tile
 
 
-def _flats(op: sq.ConvOp, family: str, machine: Machine) -> Iterable[Schedule]:
+def _flats(
+    op: sq.ConvOp, family: str, machine: Machine
+) -> Iterable[tuple[Schedule, bool]]:
     """Every register block, with the usual chunk, half of it, twice, and all tiles."""
     for block in _blocks(op, family, machine):
         usual = _flat(op, family, block, machine)
         chunk, (tiles, _) = usual.settings["chunk"], _num_tiles(op, block, machine)
         for other in (chunk, -(-chunk // 2), min(2 * chunk, tiles), tiles):
-            yield Schedule({**usual.settings, "chunk": other}, usual.cycles)
+            schedule = Schedule({**usual.settings, "chunk": other}, usual.cycles)
+            yield schedule, other == chunk
 
 
 # Depthwise: registers of positions
@@ -271,7 +291,7 @@ def _pattern(
     return Schedule(settings, _pattern_cycles(layer, tile, machine))
 
 
-def _patterns(op: sq.ConvOp, machine: Machine) -> Iterable[Schedule]:
+def _patterns(op: sq.ConvOp, machine: Machine) -> Iterable[tuple[Schedule, bool]]:
     """Every tile, with blocks of half and twice as many channels, and more splits."""
     layer = sparse_layer(op, _sparse(op))
     most = max(1, layer.filters // 16)
@@ -282,4 +302,5 @@ def _patterns(op: sq.ConvOp, machine: Machine) -> Iterable[Schedule]:
             usual = _pattern(op, layer, blocked, machine)
             splits = usual.settings["splits"]
             for other in (splits, min(2 * splits, most), 1):
-                yield Schedule({**usual.settings, "splits": other}, usual.cycles)
+                schedule = Schedule({**usual.settings, "splits": other}, usual.cycles)
+                yield schedule, (channels, other) == (whole, splits)

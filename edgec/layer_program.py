@@ -1,0 +1,200 @@
+"""Programs of single layers, as they are measured: a layer of a model by itself.
+
+The layer's inputs are the program's, so there are copies around it: into a layout with
+gaps and back. They are the same for all schedules of a family.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from xdsl.dialects.builtin import ModuleOp
+from xdsl.dialects.func import FuncOp, ReturnOp
+from xdsl.ir import OpResult, SSAValue
+
+from edgec.codegen.entry import ENTRY_SYMBOL
+from edgec.codegen.jit import load_object
+from edgec.context import EdgecContext, WeightStore
+from edgec.dialects import nn, sq
+from edgec.interpreter.arrays import dtype_of
+from edgec.kernels.cost import Registers
+from edgec.kernels.cost_columns import TRANSPOSE_CYCLES
+from edgec.options import Options
+from edgec.passes.analysis.choices import Layer
+from edgec.passes.analysis.layer_key import layer_key
+from edgec.passes.analysis.predict import families_of, predict_linear
+from edgec.passes.analysis.schedules import Machine, alternate, schedules
+from edgec.passes.choose_kernel import decode
+from edgec.pipeline import run_passes, tensor_passes
+from edgec.program import build_program
+from edgec.runtime.executable import Executable, ProgramSpec, TensorSpec
+from edgec.target import Target
+from edgec.tuning_log import Entry
+
+Array = npt.NDArray[np.generic]
+
+CHOICE = "choose-kernel"
+"""The pass before which layers are taken out."""
+
+
+@dataclass(frozen=True)
+class LayerModule:
+    """A layer alone in `@main`, before anything is chosen for it."""
+
+    key: str
+    """`edgec.passes.analysis.layer_key`."""
+    module: ModuleOp
+    ctx: EdgecContext
+
+    def copy(self) -> tuple[ModuleOp, EdgecContext]:
+        """A module to rewrite, in a context to which weights can be added."""
+        ctx = self.ctx.clone()
+        ctx.weights, ctx.tuned = WeightStore(), {}
+        for name in self.ctx.weights:
+            ctx.weights.add(name, self.ctx.weights[name])
+        return self.module.clone(), ctx
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A family with a schedule, and the predicted cycles of one core for one image."""
+
+    family: str
+    settings: dict[str, int]
+    cycles: float
+
+    @property
+    def label(self) -> str:
+        """Family and settings as text."""
+        settings = (f"{name}={value}" for name, value in sorted(self.settings.items()))
+        return " ".join([self.family, *settings])
+
+
+def layers_of(module: ModuleOp) -> list[Layer]:
+    """Layers that can run in several ways, with weights that are known."""
+    layers = [op for op in module.walk() if isinstance(op, sq.ConvOp | sq.LinearOp)]
+    return [
+        op
+        for op in layers
+        if isinstance(op.weight.owner, nn.ConstantOp | sq.WeightOp)
+        and (isinstance(op, sq.ConvOp) or len(families_of(op)) > 1)
+    ]
+
+
+def isolate(op: Layer, ctx: EdgecContext) -> LayerModule:
+    """A copy of a layer alone; its tensors are arguments."""
+    tensors = dict.fromkeys((op.input, *op.extras))
+    arguments = [v for v in tensors if not isinstance(v.owner, nn.ConstantOp)]
+    function = FuncOp("main", ([value.type for value in arguments], ()))
+    block = function.body.block
+    known: dict[SSAValue, SSAValue] = dict(zip(arguments, block.args, strict=True))
+    for operand in op.operands:
+        if operand not in known:
+            assert isinstance(operand, OpResult)
+            constant = operand.op.clone()
+            block.add_op(constant)
+            known[operand] = constant.results[0]
+    layer = op.clone(known)
+    block.add_ops([layer, ReturnOp(layer.results[0])])
+    function.update_function_type()
+    return LayerModule(layer_key(op), ModuleOp([function]), ctx)
+
+
+def compile_layer(
+    layer: LayerModule, target: Target, entry: Entry | None, threads: int
+) -> Executable:
+    """The layer with what an entry says, or else as it is chosen without one."""
+    module, ctx = layer.copy()
+    if entry is not None:
+        ctx.tuned = {layer.key: entry}
+    options = Options()
+    passes = tensor_passes(options, target)
+    first = [pass_.name for pass_ in passes].index(CHOICE)
+    inputs, outputs = _specs(module)
+    run_passes(passes[first:], ctx, module)
+    program = build_program(module, ctx, target, options, None).program
+    code = load_object(program.code, target, (ENTRY_SYMBOL,))
+    return Executable(
+        code.address(ENTRY_SYMBOL),
+        ProgramSpec(
+            inputs, outputs, program.arena_bytes, program.scratch_bytes_per_thread
+        ),
+        [ctx.weights[name] for name in program.weight_names],
+        code=code,
+        threads=threads,
+    )
+
+
+def _specs(
+    module: ModuleOp,
+) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+    main = next(op for op in module.walk() if isinstance(op, FuncOp))
+    last = main.body.block.last_op
+    assert last is not None
+
+    def specs(values: Sequence[SSAValue], name: str) -> tuple[TensorSpec, ...]:
+        types = [nn.tensor_type(value) for value in values]
+        return tuple(
+            TensorSpec(f"{name}{k}", type_.get_shape(), dtype_of(type_.element_type))
+            for k, type_ in enumerate(types)
+        )
+
+    return specs(main.body.block.args, "input"), specs(last.operands, "output")
+
+
+def candidates(layer: LayerModule, target: Target) -> list[Candidate]:
+    """What the layer can run as; what is chosen without a log first.
+
+    Then the families take turns, each with its best by prediction first.
+    """
+    passes = tensor_passes(Options(), target)
+    first = [pass_.name for pass_ in passes].index(CHOICE)
+    module, ctx = layer.copy()
+    run_passes(passes[first : first + 1], ctx, module)
+    chosen = _layer(module).kernel
+    usual = "dense" if chosen is None else chosen.family.data
+    found = {
+        family: _candidates(layer, family, target)
+        for family in families_of(_layer(layer.module))
+    }
+    return alternate([found.pop(usual), *found.values()])
+
+
+def _candidates(layer: LayerModule, family: str, target: Target) -> list[Candidate]:
+    """Those of one family, the best by prediction first."""
+    module, ctx = layer.copy()
+    op = _layer(module)
+    registers = Registers(target.lanes, target.registers)
+    turning = 0.0
+    if isinstance(op, sq.LinearOp):
+        if family != "conv":
+            return [Candidate(family, {}, predict_linear(op, registers)[family])]
+        moved = (nn.shape_of(op.input), nn.shape_of(op.result))
+        turning = TRANSPOSE_CYCLES * sum(int(np.prod(shape)) for shape in moved)
+    elif family == "dense" and isinstance(op.weight.owner, sq.WeightOp):
+        decode(ctx, op)
+    op.properties["kernel"] = sq.KernelAttr.of(family, {})
+    passes = tensor_passes(Options(), target)
+    first = [pass_.name for pass_ in passes].index(CHOICE)
+    run_passes(passes[first + 1 :], ctx, module)
+    conv = _layer(module)
+    assert isinstance(conv, sq.ConvOp)
+    machine = Machine(registers, target.l1d_bytes, target.l2_bytes)
+    return [
+        Candidate(family, dict(each.settings), each.cycles + turning)
+        for each in schedules(conv, machine)
+    ]
+
+
+def _layer(module: ModuleOp) -> Layer:
+    """The one layer of a module."""
+    return next(op for op in module.walk() if isinstance(op, sq.ConvOp | sq.LinearOp))
+
+
+def random_inputs(specs: Sequence[TensorSpec]) -> list[Array]:
+    """Normal floats, the same at every call."""
+    generator = np.random.default_rng(0)
+    return [generator.standard_normal(spec.shape, np.float32) for spec in specs]

@@ -1,0 +1,171 @@
+"""Measuring layers: what is tried, what is kept, what continues."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import edgec
+from edgec import tuner
+from edgec.context import WeightStore
+from edgec.driver import import_for_tuning
+from edgec.errors import InvalidInput, PassFailed
+from edgec.layer_program import candidates, compile_layer, isolate, layers_of
+from edgec.options import Options
+from edgec.runtime.executable import Executable
+from edgec.tools import cli
+from edgec.tuning_log import Entry, fingerprint, read_log
+from tests.networks import seeded
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(tuner, "ROUNDS", 1)
+    monkeypatch.setattr(tuner, "FINAL_ROUNDS", 1)
+    monkeypatch.setattr(tuner, "TURN_SECONDS", 1e-6)
+
+
+X = torch.ones(1, 4, 6, 6)
+
+
+def network() -> torch.nn.Module:
+    """Two equal layers, and one that is pruned to columns."""
+    model = torch.nn.Sequential(
+        torch.nn.Conv2d(4, 4, 3, padding=1),
+        torch.nn.Conv2d(4, 4, 3, padding=1),
+        torch.nn.Conv2d(4, 16, 3, padding=1),
+    )
+    edgec.compress.prune(model, "unstructured", 0.2, layers={"2": 0.2})
+    return model.eval()
+
+
+def test_tuning_continues_and_compiles() -> None:
+    log = Path("log.jsonl")
+    model = seeded(network)
+    lines: list[str] = []
+    first = edgec.tune(
+        model, X, log=log, trials=2, layers="[01]", threads=1, progress=lines.append
+    )
+    assert [each.paths for each in first] == [("0", "1")]
+    assert lines[0].startswith("[1/1] 0 and 1 more: ")
+    assert "fastest of 2" in lines[0]
+    second = edgec.tune(model, X, log=log, trials=2, threads=1)
+    assert [each.is_new for each in second] == [False, True]
+    assert [entry.count for entry in read_log(log)] == [2, 2]
+    options = Options(tuning_log=log)
+    compiled = edgec.compile(model, X, threads=1, options=options)
+    counts = compiled.report().statistics["choose-kernel"]
+    assert counts["measured"] == 3
+    with torch.no_grad():
+        torch.testing.assert_close(compiled(X), model(X), rtol=1e-4, atol=1e-5)
+
+
+def test_every_candidate_gives_the_same_results() -> None:
+    imported, target = import_for_tuning(seeded(network), X, "native")
+    for op in layers_of(imported.module):
+        layer = isolate(op, imported.ctx)
+        several = candidates(layer, target)
+        assert len({each.label for each in several}) == len(several)
+        usual = compile_layer(layer, target, None, 1)
+        inputs = [np.random.default_rng(0).standard_normal((1, 4, 6, 6), np.float32)]
+        expected = usual(inputs)[0]
+        families = {each.family for each in several}
+        tried = [next(c for c in several if c.family == name) for name in families]
+        for candidate in [several[0], several[-1], *tried]:
+            entry = Entry(
+                fingerprint(target),
+                1,
+                layer.key,
+                candidate.family,
+                candidate.settings,
+                1.0,
+                1.0,
+                1,
+            )
+            found = compile_layer(layer, target, entry, 1)(inputs)[0]
+            assert found.shape == expected.shape
+            difference = np.abs(found.astype(np.float64) - expected.astype(np.float64))
+            assert difference.max() < 1e-4, candidate.label
+
+
+def test_an_interruption_leaves_a_valid_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    log, calls = Path("log.jsonl"), [0]
+    measure = tuner._LayerTuner._measure  # pyright: ignore[reportPrivateUsage] stopped here
+
+    def stop(self: object, *args: object) -> tuple[float, float]:
+        calls[0] += 1
+        if calls[0] == 5:
+            raise KeyboardInterrupt
+        return measure(self, *args)  # pyright: ignore[reportArgumentType]
+
+    monkeypatch.setattr(tuner._LayerTuner, "_measure", stop)  # pyright: ignore[reportPrivateUsage]
+
+    def tune() -> None:
+        model, storage = seeded(network), "sqlite:///tune.db"
+        edgec.tune(model, X, log=log, trials=2, threads=1, storage=storage)
+
+    with pytest.raises(KeyboardInterrupt):
+        tune()
+    assert len(read_log(log)) == 1
+    before = calls[0]
+    tune()
+    assert len(read_log(log)) == 2
+    assert calls[0] - before == 2, "one trial that was interrupted, and the last word"
+
+
+def test_no_time_means_no_measurement() -> None:
+    found = edgec.tune(seeded(network), X, log="log.jsonl", timeout=1e-9, threads=1)
+    assert [each.entry for each in found] == [None, None]
+    assert not Path("log.jsonl").exists()
+
+
+def test_wrong_results_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = tuner.compile_layer
+    made: list[Executable] = []
+
+    def other_weights(layer: tuner.LayerModule, *args: object) -> Executable:
+        if made:
+            store = WeightStore()
+            for name in layer.ctx.weights:
+                store.add(name, np.asarray(layer.ctx.weights[name], np.float32) + 1)
+            layer.ctx.weights = store
+        made.append(real(layer, *args))  # pyright: ignore[reportArgumentType]
+        return made[-1]
+
+    monkeypatch.setattr(tuner, "compile_layer", other_weights)
+    with pytest.raises(PassFailed, match="gives other results as dense"):
+        edgec.tune(seeded(network), X, log="log.jsonl", layers="0", threads=1)
+
+
+def test_what_is_asked_for_must_be_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InvalidInput, match="no layer to tune has a path like 'x'"):
+        edgec.tune(seeded(network), X, log="log.jsonl", layers="x")
+    with pytest.raises(InvalidInput, match="`trials` must be at least 1, got 0"):
+        edgec.tune(seeded(network), X, log="log.jsonl", trials=0)
+    monkeypatch.setattr(tuner, "find_spec", lambda _: None)
+    with pytest.raises(InvalidInput, match=r"pip install 'edgec\[tune\]'"):
+        edgec.tune(seeded(network), X, log="log.jsonl")
+
+
+def test_the_command(capsys: pytest.CaptureFixture[str]) -> None:
+    torch.export.save(torch.export.export(seeded(network), (X,)), "m.pt2")
+    options = ["--trials", "1", "--threads", "1", "--layers", "0"]
+    assert cli.main(["tune", "m.pt2", "--log", "log.jsonl", *options]) == 0
+    output = capsys.readouterr().out
+    assert "[1/1] 0: " in output
+    assert "log.jsonl: 1 of 1 layers" in output
+    built = ["compile", "m.pt2", "-o", "m.edgec", "--tuning-log", "log.jsonl"]
+    assert cli.main([*built, "--threads", "1", "--statistics"]) == 0
+    assert "measured = 2" in capsys.readouterr().out
+    Path("log.jsonl").write_text("{}\n")
+    assert cli.main(built) == 1
+    assert "log.jsonl:1: must be an object with a `version`" in capsys.readouterr().err
+    assert cli.main(["tune", "m.pt2", "--log", "none/log.jsonl"]) == 2
+    assert "'none' is not a folder" in capsys.readouterr().err
+    assert cli.main(["compile", "m.pt2", "-o", "m", "--tuning-log", "no"]) == 1
+    assert "'no': No such file" in capsys.readouterr().err
