@@ -234,21 +234,26 @@ class ChooseKernel(ReportingPass):
             prediction = predict_linear(layer, registers)
         else:
             prediction = predict_conv(layer, registers, self.l1_bytes)
-        if len(prediction) > 1:
-            explain(layer, family, prediction, entry)
+        if len(prediction) == 1:
+            return
+        if entry is not None:
+            note = f"measured, the fastest of {entry.count}"
+        elif self.force is None and prediction[family] > min(prediction.values()):
+            note = "the least with the conversions of its neighbours"
+        else:
+            note = ""
+        explain(layer, family, prediction, note)
 
 
 def explain(
-    layer: Weighted, family: str, prediction: Prediction, entry: Entry | None = None
+    layer: Weighted, family: str, prediction: Prediction, note: str = ""
 ) -> None:
-    """Note the reason on a layer."""
+    """Say on a layer what was predicted for it by itself, and what else mattered."""
     sparse = min(n for name, n in prediction.items() if name != "dense")
     ratio = prediction["dense"] / max(sparse, 1.0)
     verdict = "runs dense" if family == "dense" else f"{family} kernel"
-    reason = f"predicted dense / sparse = {ratio:.2f}"
-    if entry is not None:
-        reason = f"measured, the fastest of {entry.count}"
-    layer.attributes["sq.why"] = StringAttr(f"{verdict}: {reason}")
+    reasons = [f"{verdict}: predicted dense / sparse = {ratio:.2f}", note]
+    layer.attributes["sq.why"] = StringAttr("; ".join(filter(None, reasons)))
 
 
 def decode(ctx: Context, layer: Weighted) -> None:
