@@ -42,7 +42,7 @@ def families_of(layer: Layer) -> set[str]:
         return {"pattern"}
     assert isinstance(encoding, sq.ColumnsAttr)
     if isinstance(layer, sq.ConvOp):
-        is_flat = len(nn.shape_of(layer.weight)) == 4
+        is_flat = len(nn.shape_of(layer.weight)) == 4 and layer.groups.value.data == 1
         has_pattern = is_flat and encoding.block_size == 1
         return {"columns", *(["pattern"] if has_pattern else [])}
     few = encoding.block_size >= MIN_BLOCK and not encoding.is_reordered

@@ -25,14 +25,15 @@ from edgec.target import Target
 from edgec.tools.opt import EdgecOpt
 
 TARGET = Target.parse("x86-64-v4")
+PASSES = tensor_passes(Options(), TARGET)
+TUNING = next(pass_ for pass_ in PASSES if isinstance(pass_, LayoutTuning))
 
 
 def before_layouts(
     model: torch.nn.Module, x: torch.Tensor
 ) -> tuple[EdgecContext, ModuleOp]:
     imported = import_model(model, (x,))
-    passes = tensor_passes(Options(), TARGET)
-    run_passes(passes[:-1], imported.ctx, imported.module)
+    run_passes(PASSES[: PASSES.index(TUNING)], imported.ctx, imported.module)
     return imported.ctx, imported.module
 
 
@@ -52,11 +53,9 @@ def test_networks_are_predicted_no_slower_than_at_one_pitch(
 ) -> None:
     spec = model_spec(name)
     ctx, module = before_layouts(spec.build(), spec.example_input())
-    pass_ = tensor_passes(Options(), TARGET)[-1]
-    assert isinstance(pass_, LayoutTuning)
     cycles: list[int] = []
     for separate in (True, False):
-        counts = run_pass(replace(pass_, separate=separate), ctx, module.clone())
+        counts = run_pass(replace(TUNING, separate=separate), ctx, module.clone())
         assert bool(counts["separated"]) == (separate and parted)
         cycles.append(counts["layer_cycles"] + counts["conversion_cycles"])
     assert cycles[0] < cycles[1] if parted else cycles[0] == cycles[1]
