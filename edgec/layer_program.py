@@ -6,6 +6,7 @@ gaps and back. They are the same for all schedules of a family.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -21,7 +22,7 @@ from edgec.context import EdgecContext, WeightStore
 from edgec.dialects import nn, sq
 from edgec.interpreter.arrays import dtype_of
 from edgec.kernels.cost import Registers
-from edgec.kernels.cost_columns import TRANSPOSE_CYCLES
+from edgec.kernels.cost_columns import turn_cycles
 from edgec.options import Options
 from edgec.passes.analysis.choices import Layer
 from edgec.passes.analysis.layer_key import layer_key
@@ -172,8 +173,9 @@ def _candidates(layer: LayerModule, family: str, target: Target) -> list[Candida
     if isinstance(op, sq.LinearOp):
         if family != "conv":
             return [Candidate(family, {}, predict_linear(op, registers)[family])]
-        moved = (nn.shape_of(op.input), nn.shape_of(op.result))
-        turning = TRANSPOSE_CYCLES * sum(int(np.prod(shape)) for shape in moved)
+        *lead, channels = nn.shape_of(op.input)
+        rows, filters = math.prod(lead), nn.shape_of(op.result)[-1]
+        turning = turn_cycles(rows, channels) + turn_cycles(filters, rows)
     elif family == "dense" and isinstance(op.weight.owner, sq.WeightOp):
         decode(ctx, op)
     op.properties["kernel"] = sq.KernelAttr.of(family, {})

@@ -7,6 +7,7 @@ layer must never be slower than the same layer dense.
 How: predict the cycles of every family that can run the layer from their schedules
 (`edgec.kernels.cost`), and take the choice for all layers together that needs the
 fewest, with the conversions between layers whose layouts differ (`analysis.choices`).
+A sparse kernel counts with `LEAST_GAIN`, as predictions have errors.
 A layer that is chosen to run dense has its weights decoded. Linear layers have a family
 for few rows (`columns`) and one for many (`conv`, which `sparse-linear` makes a
 convolution); depthwise layers have one of their own; a recurrent layer runs as its
@@ -41,6 +42,7 @@ from edgec.passes.analysis.layer_key import layer_key
 from edgec.passes.analysis.predict import (
     Prediction,
     families_of,
+    is_least,
     predict_conv,
     predict_linear,
     predict_recurrent,
@@ -238,7 +240,7 @@ class ChooseKernel(ReportingPass):
             return
         if entry is not None:
             note = f"measured, the fastest of {entry.count}"
-        elif self.force is None and prediction[family] > min(prediction.values()):
+        elif self.force is None and not is_least(family, prediction):
             note = "the least with the conversions of its neighbours"
         else:
             note = ""

@@ -258,7 +258,7 @@ class EncodeSparsity(ReportingPass):
 
     name = "encode-sparsity"
 
-    max_density: float = 0.7
+    max_density: float = 0.9
     """Largest share of a weight that is worth storing sparsely."""
 
     reorder: bool = True

@@ -1,8 +1,8 @@
 """How long a convolution kernel takes, in cycles of one core, from its schedule.
 
 Counts multiply-adds, loads and latency per register block; constants are measured (one
-core of a server CPU with AVX-512 and 2 MB of L2, November 2026). Good for ranking
-schedules and for dense against sparse; not a clock.
+core of a server CPU with AVX-512 and 1 MB of L2, November 2026: `python -m benchmarks
+--suite sweep`). Good for ranking schedules and for dense against sparse; not a clock.
 """
 
 from __future__ import annotations
@@ -30,31 +30,42 @@ MAX_DENSE_VECTORS = 4
 MAX_FILTERS = 12
 """More filters need more weights per cycle than L2 delivers: 14 x 2 is measured slower
 than 12 x 2 on every 3x3 layer."""
-DENSE_EFFICIENCY = 0.8
+DENSE_EFFICIENCY = 0.9
 """Measured share of the peak of a register block that counts as free of stalls."""
 L1_SHARE = 0.75
 """Of L1 that a strip may take: sums, tables and the source pass through the rest."""
 MAX_ROWS = 8
 """Measured best on layers from 14x14 to 224x224: more rows leave fewer channels to a
 block, and sums cost the same per row."""
-PATTERN_EFFICIENCY = 0.87
+PATTERN_EFFICIENCY = 0.82
 """The same for the loops over pairs of taps."""
-VISIT_CYCLES = 40.0
-"""Cycles of a sparse filter's visit to a block of channels: the loop's exit is not
-predicted."""
-SUM_CYCLES = 5.0
-"""Cycles to load and store one partial sum, which travels through L2."""
-PACK_CYCLES = 1.2
+TAPS_AHEAD = 12
+"""Taps of later filters that the processor begins while one filter's wait for each
+other: where a visit is short, latency is hidden."""
+VISIT_CYCLES = 10.0
+"""Cycles of a sparse filter's visit to a block of channels."""
+SUM_CYCLES = 2.0
+"""Cycles to load and store one partial sum, which travels through L2; there are none
+where one block holds all channels."""
+STORE_CYCLES = 1.0
+"""Cycles to finish and store one row of a band."""
+PACK_CYCLES = 2.0
 """Cycles to copy one vector of a strip."""
+ROW_CYCLES = 4.0
+"""Cycles to get at a row of the strip in its plane, far from that of the last one."""
+FAR_ROW_CYCLES = 8.0
+"""The same where the planes do not stay in L2."""
+FAR_BYTES = 2**20
+"""Planes of an image that do: L2 of the smallest server parts."""
 BAND_CYCLES = 1.0
-"""Cycles more for each further band in it."""
+"""Cycles more for each further band in a vector of a strip."""
 COPY_BYTES = 8.0
 """Bytes of a tensor per cycle that a conversion moves: 8 are measured from beyond L2,
 13 within it."""
 COPY_ROW = 3.0
 """Fewest cycles to copy one row."""
-LAUNCH_CYCLES = 2000.0
-"""Cycles to start one more kernel and meet after it."""
+LAUNCH_CYCLES = 1500.0
+"""Cycles to start a kernel and to wait for its end."""
 MIN_COLUMNS = 4
 """Fewest neighbours in a register: less is more work to pack than lanes are saved."""
 
@@ -217,14 +228,30 @@ def num_tiles(layer: SparseLayer, tile: Tile, lanes: int) -> int:
 
 def pattern_cycles(layer: SparseLayer, tile: Tile, *, lanes: int) -> float:
     """All kernels over all tiles."""
-    tiles = num_tiles(layer, tile, lanes)
     blocks = math.ceil(layer.channels / tile.channels)
-    latency = FMA_LATENCY * layer.taps
-    products = layer.taps * tile.rows / FMA_PER_CYCLE / PATTERN_EFFICIENCY
-    visits = layer.filters * blocks * (VISIT_CYCLES + SUM_CYCLES * tile.rows)
-    vectors = layer.channels * strip_vectors(layer, tile.rows)
-    pack = vectors * (PACK_CYCLES + BAND_CYCLES * (tile.bands - 1))
-    return tiles * (layer.kernels * max(products, latency) + visits + pack)
+    visits = layer.filters * blocks
+    products = layer.kernels * _kernel_cycles(layer.taps, tile.rows)
+    # Filters whose visits are short overlap.
+    taps = max(1.0, layer.kernels * layer.taps / visits)
+    waits = layer.kernels * layer.taps * FMA_LATENCY / (1 + TAPS_AHEAD / taps)
+    visit = VISIT_CYCLES + (SUM_CYCLES * tile.rows if blocks > 1 else 0)
+    stores = layer.filters * tile.rows * tile.bands * STORE_CYCLES
+    vector = PACK_CYCLES + BAND_CYCLES * (tile.bands - 1)
+    planes = 4 * layer.channels * layer.height * layer.width
+    far = FAR_ROW_CYCLES if planes > FAR_BYTES else ROW_CYCLES
+    row = far + layer.window[1] * vector
+    pack = layer.channels * (tile.rows + layer.window[0] - 1) * row
+    cycles = max(products, waits) + visits * visit + stores + pack
+    return num_tiles(layer, tile, lanes) * cycles
+
+
+def _kernel_cycles(taps: int, rows: int) -> float:
+    """One kernel: two taps in a column share all loads but one."""
+    pairs, single = divmod(taps, 2)
+    # Besides the rows an address, and a weight for each tap.
+    loads = pairs * (rows + 1 + 3) + single * (rows + 2)
+    products = taps * rows / FMA_PER_CYCLE
+    return max(products, loads / LOADS_PER_CYCLE) / PATTERN_EFFICIENCY
 
 
 def tiles_of(

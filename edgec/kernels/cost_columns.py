@@ -12,6 +12,7 @@ from functools import lru_cache
 from edgec.kernels.cost import (
     DENSE_EFFICIENCY,
     FMA_PER_CYCLE,
+    LAUNCH_CYCLES,
     LOADS_PER_CYCLE,
     MOST_REMEMBERED,
     TILE_OVERHEAD,
@@ -23,12 +24,23 @@ FAR_LOAD = 2.2
 """Cycles per vector of a column that is read from L2, whatever meets it."""
 COLUMN_OVERHEAD = 1.0
 """Cycles to find a column in the table."""
+NEAR_BYTES = 24 * 1024
+"""Inputs of a tile that stay in L1 while all filters read them."""
 MAX_VECTORS = 12
 """Most vectors of positions of a register block."""
-STREAM_BYTES = 8.0
-"""Bytes per cycle of weights that are read once, from beyond L2."""
-TRANSPOSE_CYCLES = 1.2
+CACHED_BYTES = 8 * 2**20
+"""Weights of a layer that stay in the cache from call to call."""
+CACHED_RATE = 20.0
+"""Bytes per cycle of weights that are read once, from L2 or L3."""
+STREAM_RATE = 8.0
+"""The same from memory."""
+TURN_CYCLES = 2.0
 """Cycles to move one element between rows and columns."""
+FAR_TURN_CYCLES = 6.0
+"""The same where the source's rows are `FAR_ROW_BYTES` long or longer: each is in
+another page, and few of them fit L1 together."""
+FAR_ROW_BYTES = 2048
+"""Half a page."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +53,8 @@ class ColumnLayer:
     """Filters that share their columns."""
     columns: int
     """Columns kept, over all blocks."""
+    channels: int
+    """Of the input that a filter reads."""
     groups: int = 1
 
 
@@ -54,7 +68,8 @@ def columns_cycles(layer: ColumnLayer, block: Block, *, lanes: int) -> float:
         if not vectors or not tiles:
             continue
         part = Block(block.filters, vectors)
-        far = vectors * FAR_LOAD
+        is_near = layer.channels * vectors * lanes * 4 <= NEAR_BYTES
+        far = 0.0 if is_near else vectors * FAR_LOAD
         cycles = max(part.column_cycles(lanes), far) + COLUMN_OVERHEAD
         total += tiles * (columns * cycles + blocks * TILE_OVERHEAD)
     return total / DENSE_EFFICIENCY
@@ -83,6 +98,17 @@ def best_columns_block(layer: ColumnLayer, registers: Registers) -> Block:
     )
 
 
+FEW_REGISTERS = 16
+"""Registers of the kernel for few rows: those of AVX2."""
+MOST_ROWS = 4
+"""Rows that share a load of a weight in it."""
+
+
+def most_rows(vectors: int) -> int:
+    """Rows whose sums, of `vectors` each, fit next to a column and an input."""
+    return min(MOST_ROWS, max(1, (FEW_REGISTERS - 1) // vectors - 1))
+
+
 @dataclass(frozen=True)
 class LinearLayer:
     """A linear layer."""
@@ -92,11 +118,17 @@ class LinearLayer:
     channels: int
 
 
+def stream_cycles(num_bytes: float) -> float:
+    """Weights that are read once."""
+    rate = CACHED_RATE if num_bytes <= CACHED_BYTES else STREAM_RATE
+    return num_bytes / rate
+
+
 def dense_linear_cycles(layer: LinearLayer, *, lanes: int) -> float:
     """Bound by arithmetic, or by the weights where rows are few."""
     weights = layer.filters * layer.channels
     products = layer.rows * weights / lanes / FMA_PER_CYCLE / DENSE_EFFICIENCY
-    return max(products, 4 * weights / STREAM_BYTES)
+    return max(products, stream_cycles(4 * weights))
 
 
 def few_rows_cycles(
@@ -104,20 +136,31 @@ def few_rows_cycles(
 ) -> float:
     """Lanes over the filters of a block, every column once per few rows."""
     vectors = max(1, block // lanes)
-    loads = vectors + 2 * layer.rows
-    products = layer.rows * vectors / FMA_PER_CYCLE
-    trip = max(products, loads / LOADS_PER_CYCLE)
-    stored = 4 * (block + 1) * columns
-    blocks = math.ceil(layer.filters / block)
-    return max(columns * trip, stored / STREAM_BYTES) + blocks * TILE_OVERHEAD
+    few = min(layer.rows, most_rows(vectors))
+    whole, rest = divmod(layer.rows, few)
+    cycles = 0.0
+    for rows, times in ((few, whole), (rest, min(rest, 1))):
+        # A number, the weights, and an input of each row.
+        loads = 1 + vectors + rows
+        trip = max(rows * vectors / FMA_PER_CYCLE, loads / LOADS_PER_CYCLE)
+        tiles = math.ceil(layer.filters / block)
+        cycles += times * (columns * trip / DENSE_EFFICIENCY + tiles * TILE_OVERHEAD)
+    return max(cycles, stream_cycles(4 * (block + 1) * columns))
+
+
+def turn_cycles(rows: int, columns: int) -> float:
+    """The transpose of a matrix."""
+    is_far = 4 * columns >= FAR_ROW_BYTES
+    return rows * columns * (FAR_TURN_CYCLES if is_far else TURN_CYCLES)
 
 
 def many_rows_cycles(
     layer: LinearLayer, block: int, columns: int, registers: Registers
 ) -> float:
     """As a pointwise convolution over the rows, between two transposes."""
-    conv = ColumnLayer(layer.rows, layer.filters, block, columns)
+    conv = ColumnLayer(layer.rows, layer.filters, block, columns, layer.channels)
     best = best_columns_block(conv, registers)
-    moved = layer.rows * (layer.filters + layer.channels)
+    turned = turn_cycles(layer.rows, layer.channels)
+    back = turn_cycles(layer.filters, layer.rows)
     cycles = columns_cycles(conv, best, lanes=registers.lanes)
-    return cycles + moved * TRANSPOSE_CYCLES
+    return turned + cycles + back + 2 * LAUNCH_CYCLES

@@ -23,7 +23,7 @@ from edgec.passes.analysis.products import (
 )
 from edgec.passes.analysis.sparse import COLUMN_COST
 
-SPARSE = 0.7
+SPARSE = 0.9
 """Share of weights that are not zero above which a weight is taken to stay dense."""
 
 

@@ -28,8 +28,8 @@ from xdsl.ir import Operation, SSAValue
 
 from edgec.dialects import nn, sq
 from edgec.kernels.cost import Registers, copy_cycles
-from edgec.kernels.cost_columns import TRANSPOSE_CYCLES
-from edgec.passes.analysis.predict import conv_cycles, predict_linear
+from edgec.kernels.cost_columns import turn_cycles
+from edgec.passes.analysis.predict import conv_cycles, predict_linear, with_margin
 from edgec.passes.analysis.rows import (
     Grid,
     convolutions,
@@ -209,6 +209,7 @@ class _Network:
                 cycles = shape[0] * conv_cycles(
                     op, family, positions, self.registers, self.l1_bytes
                 )
+                cycles = with_margin(family, cycles)
                 if is_result and grid != own:
                     cycles += conversion_cycles(op.result)
                 node.ways.append(Way(family, grid))
@@ -249,7 +250,8 @@ class _Network:
         if not isinstance(before_it, sq.LinearOp):
             return
         writer = self.linear_numbers[before_it]
-        moved = math.prod(nn.shape_of(op.input)) * TRANSPOSE_CYCLES
+        *lead, columns = nn.shape_of(op.input)
+        moved = turn_cycles(math.prod(lead), columns)
         turns = 2 if op.input.has_one_use() else 1  # others read it turned back
         saved = np.zeros((len(self.nodes[writer].ways), len(node.ways)))
         for i, before in enumerate(self.nodes[writer].ways):

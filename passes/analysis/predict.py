@@ -5,7 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+from xdsl.dialects.builtin import NoneAttr
+
 from edgec.dialects import nn, sq
+from edgec.kernels.conv.window import window_of
 from edgec.kernels.cost import (
     Registers,
     best_block,
@@ -22,11 +25,27 @@ from edgec.kernels.cost_columns import (
     few_rows_cycles,
     many_rows_cycles,
 )
+from edgec.kernels.layout import layout
 from edgec.kernels.linear.columns import MIN_BLOCK
 from edgec.passes.analysis.sparse import column_layer, sparse_layer
 
 Prediction = Mapping[str, float]
 """Family → cycles of one core for one image; `dense` is always there."""
+
+
+LEAST_GAIN = 1.1
+"""Of a sparse kernel by prediction: below it an error of the model would cost time."""
+
+
+def with_margin(family: str, cycles: float) -> float:
+    """Cycles by which families are compared."""
+    return cycles if family in ("dense", "depthwise") else cycles * LEAST_GAIN
+
+
+def is_least(family: str, prediction: Prediction) -> bool:
+    """Whether a layer by itself would have this family."""
+    costs = {name: with_margin(name, cost) for name, cost in prediction.items()}
+    return costs[family] <= min(costs.values())
 
 
 def is_depthwise(conv: sq.ConvOp) -> bool:
@@ -83,8 +102,8 @@ def conv_cycles(
 
 
 def predict_conv(op: sq.ConvOp, registers: Registers, l1_bytes: int) -> Prediction:
-    """Every family that can run the convolution, as if rows had no gaps."""
-    positions = math.prod(nn.shape_of(op.result)[2:])
+    """Every family that can run the convolution, where it stands alone."""
+    positions = flat_positions(op)
     return {
         family: conv_cycles(op, family, positions, registers, l1_bytes)
         for family in families_of(op)
@@ -102,6 +121,29 @@ def predict_recurrent(op: nn.RecurrentOp, registers: Registers) -> Prediction:
         block, columns = encoding.block_size, encoding.num_columns
         cycles["columns"] = few_rows_cycles(layer, block, columns, lanes=lanes)
     return cycles
+
+
+def flat_positions(op: sq.ConvOp) -> int:
+    """Positions of a plane that kernels compute, those between rows included.
+
+    Before layouts are chosen, these are what the layer needs where it stands alone.
+    """
+    if not isinstance(nn.tensor_type(op.result).encoding, NoneAttr):
+        result = layout(op.result)
+        return result.rows * result.pitch
+    window, shape = window_of(op), nn.shape_of(op.result)[2:]
+    lengths: list[int] = []
+    for axis, (size, held) in enumerate(
+        zip(nn.shape_of(op.input)[2:], shape, strict=True)
+    ):
+        along = window.reach if window.is_strided else window.direct_reach
+        gap = max(along(axis, size, held))
+        lengths.append(max(held, math.ceil(size / window.stride[axis]) + gap))
+    *slabs, pitch = lengths
+    rows = shape[-2]
+    if len(shape) == 3:
+        rows += (shape[0] - 1) * slabs[-1]
+    return rows * pitch
 
 
 def predict_linear(op: sq.LinearOp, registers: Registers) -> Prediction:

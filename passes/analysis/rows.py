@@ -24,8 +24,8 @@ from edgec.kernels.conv.window import window_of
 CACHE_LINE = 16
 """f32 elements of 64 bytes."""
 PAGE = 1024
-"""f32 elements of 4 KiB: planes whose distance is a multiple of it compete for the same
-sets of the L1 cache."""
+"""f32 elements of 4 KiB: channels whose distance is a multiple of it compete for the
+same sets of the L1 cache."""
 
 
 def convolutions(module: ModuleOp) -> list[sq.ConvOp]:
@@ -162,7 +162,7 @@ def place(
     if plane == math.prod(spatial) and math.prod(phase) == 1 and not before:
         return None
     plane = _round_up(plane)
-    if plane % PAGE == 0:
+    if plane * math.prod(phase) % PAGE == 0:
         plane += CACHE_LINE
     slab = grid.slab if deep else None
     return sq.LaneAttr.of(pitch, plane, _round_up(before), phase, slab=slab)

@@ -44,5 +44,6 @@ def column_layer(
         filters=nn.shape_of(op.weight)[0],
         block=encoding.block_size,
         columns=encoding.num_columns,
+        channels=nn.shape_of(op.weight)[1],
         groups=encoding.num_groups,
     )

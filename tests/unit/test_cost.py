@@ -13,10 +13,21 @@ from edgec.kernels.cost import (
     Block,
     Registers,
     SparseLayer,
+    Tile,
     best_block,
     best_tile,
     dense_cycles,
     pattern_cycles,
+)
+from edgec.kernels.cost_columns import (
+    ColumnLayer,
+    LinearLayer,
+    best_columns_block,
+    columns_cycles,
+    few_rows_cycles,
+    many_rows_cycles,
+    most_rows,
+    stream_cycles,
 )
 
 L1_BYTES = 32768
@@ -119,3 +130,64 @@ def test_sparse_wins_where_little_is_kept() -> None:
 def test_registers_that_no_kernel_is_made_for(lanes: int, count: int) -> None:
     with pytest.raises(InvalidInput, match="got"):
         Registers(lanes, count)
+
+
+linears = st.builds(
+    LinearLayer,
+    rows=st.integers(1, 300),
+    filters=st.integers(1, 600),
+    channels=st.integers(1, 600),
+)
+
+
+@pytest.mark.parametrize("vectors", [1, 2, 3, 4, 8, 16])
+def test_the_sums_of_few_rows_fit_the_registers(vectors: int) -> None:
+    few = most_rows(vectors)
+    assert 1 <= few <= 4
+    # A single row needs no register for its weights: each is used once.
+    assert few == 1 or (few + 1) * vectors + 1 <= 16
+
+
+@given(linears, st.sampled_from([4, 8, 16, 32]), st.integers(1, 3000), machines)
+def test_linear_work_takes_time(
+    layer: LinearLayer, block: int, columns: int, machine: Registers
+) -> None:
+    lanes = machine.lanes
+    here = few_rows_cycles(layer, block, columns, lanes=lanes)
+    # Each row meets each weight, two multiply-adds of a vector per cycle.
+    assert here >= layer.rows * columns * max(1, block // lanes) / 2
+    more = replace(layer, rows=layer.rows + 4)
+    assert here < few_rows_cycles(more, block, columns, lanes=lanes)
+    assert here <= few_rows_cycles(layer, block, columns + 1, lanes=lanes)
+    many = many_rows_cycles(layer, block, columns, machine)
+    moved = layer.rows * (layer.filters + layer.channels)
+    assert many > moved, "turning the rows is paid for"
+    assert many < many_rows_cycles(more, block, columns, machine)
+
+
+@given(st.integers(1, 2**27), st.integers(1, 2**20))
+def test_more_weights_take_longer_to_read(size: int, more: int) -> None:
+    assert 0 < stream_cycles(size) < stream_cycles(size + more)
+
+
+@given(st.integers(1, 200), st.integers(1, 64), st.integers(1, 64), machines)
+def test_inputs_that_stay_near_are_no_slower(
+    positions: int, filters: int, columns: int, machine: Registers
+) -> None:
+    near = ColumnLayer(positions, filters, 4, columns, channels=1)
+    far = replace(near, channels=100_000)
+    block = best_columns_block(near, machine)
+    assert columns_cycles(near, block, lanes=machine.lanes) <= columns_cycles(
+        far, block, lanes=machine.lanes
+    )
+
+
+@given(machines, st.integers(2, 256), st.integers(1, 4000))
+def test_blocks_of_channels_cost_sums(
+    machine: Registers, channels: int, kernels: int
+) -> None:
+    # With 8 rows no filter waits for its own multiply-adds.
+    layer = SparseLayer(56, 56, 64, channels, kernels, 4, (3, 3))
+    whole, halves = Tile(8, channels), Tile(8, -(-channels // 2))
+    one = pattern_cycles(layer, whole, lanes=machine.lanes)
+    assert one < pattern_cycles(layer, halves, lanes=machine.lanes)

@@ -20,19 +20,12 @@ from edgec.kernels.builder import Index, KernelBuilder
 
 MOST_SUMS = 12
 """Registers of sums."""
-MOST_ROWS = 4
-"""Rows that share a load of a weight."""
 MOST_PARTS = 4
 """Columns that are summed apart."""
 CACHE_LINE = 16
 """f32 elements of 64 bytes."""
 WEIGHTS_AHEAD = 512
 """Elements between a weight and the one that is fetched."""
-
-
-def most_rows(vectors: int) -> int:
-    """Rows whose sums, `vectors` registers each, fit the registers."""
-    return min(max(1, MOST_SUMS // vectors), MOST_ROWS)
 
 
 @dataclass(frozen=True)

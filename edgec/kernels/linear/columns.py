@@ -29,9 +29,10 @@ from edgec.dialects.columns import Columns
 from edgec.dialects.lane import buffer_type
 from edgec.dialects.sq import Step
 from edgec.kernels.builder import Index, KernelBuilder
+from edgec.kernels.cost_columns import most_rows
 from edgec.kernels.gaps import zero_all_gaps
 from edgec.kernels.layout import Layout
-from edgec.kernels.linear.column_loop import ColumnLoop, most_rows
+from edgec.kernels.linear.column_loop import ColumnLoop
 from edgec.kernels.linear.dense import LinearEnds
 from edgec.kernels.linear.product import column_masks, for_blocks
 from edgec.kernels.softmax import require_unphased

@@ -20,7 +20,8 @@ from xdsl.ir import SSAValue
 from edgec.dialects import columns
 from edgec.dialects.lane import buffer_type
 from edgec.kernels.builder import Index, KernelBuilder
-from edgec.kernels.linear.column_loop import ColumnLoop, most_rows
+from edgec.kernels.cost_columns import most_rows
+from edgec.kernels.linear.column_loop import ColumnLoop
 from edgec.kernels.recurrent.gates import Arrays, Buffers, Floats
 
 BLOCKS = (16, 8, 4)
