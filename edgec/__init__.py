@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from edgec.compiled import CompiledModel, load
     from edgec.driver import compile
     from edgec.errors import EdgecError
+    from edgec.forecast import predict
     from edgec.options import Options
     from edgec.target import Target
     from edgec.tuner import tune
@@ -31,6 +32,7 @@ __all__ = [
     "compile",
     "compress",
     "load",
+    "predict",
     "tune",
 ]
 
@@ -41,6 +43,7 @@ _HOMES = {
     "Target": "edgec.target",
     "compile": "edgec.driver",
     "load": "edgec.compiled",
+    "predict": "edgec.forecast",
     "tune": "edgec.tuner",
 }
 

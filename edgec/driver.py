@@ -83,7 +83,7 @@ def compile(
     Raises `ImportFailed` listing everything in the model that is not supported,
     `InvalidTarget` and `InvalidInput` for arguments that do not fit.
     """
-    machine = _target(target)
+    machine = machine_of(target)
     check_runnable(machine)
     return CompiledModel(
         build(
@@ -110,7 +110,7 @@ def build(
 
     Arguments and errors are those of `compile`.
     """
-    options, machine = _checked(options), _target(target)
+    options, machine = _checked(options), machine_of(target)
     if threads is not None:
         check_threads(threads)
     clock = _Clock()
@@ -154,11 +154,9 @@ def emit(
     """
     if form not in get_args(Form):
         raise InvalidInput(f"`form` must be one of {get_args(Form)}, got {form!r}")
-    options, machine = _checked(options), _target(target)
-    imported = _import(model, example_inputs)
+    options, machine = _checked(options), machine_of(target)
+    imported = lowered(model, example_inputs, machine, options, observer)
     module = imported.module
-    imported.ctx.tuned = measured_layers(options, machine, threads=None)
-    _run_tensor_passes(imported, machine, options, observer)
     if form == "mlir":
         return ir_text(module).encode()
     run_passes(
@@ -182,7 +180,7 @@ def import_for_tuning(
     model: Model, example_inputs: Any, target: str | Target
 ) -> tuple[ImportedModel, Target]:
     """A model just before kernels are chosen, and a target that runs here."""
-    machine = _target(target)
+    machine = machine_of(target)
     check_runnable(machine)
     imported = _import(model, example_inputs)
     passes = tensor_passes(Options(), machine)
@@ -202,6 +200,20 @@ def measured_layers(
         return {}
     entries = read_log(options.tuning_log)
     return best_entries(entries, target, threads or target.cores)
+
+
+def lowered(
+    model: Model,
+    example_inputs: object,
+    target: Target,
+    options: Options,
+    observer: Observer | None = None,
+) -> ImportedModel:
+    """A model after the tensor-level passes: everything that the code depends on."""
+    imported = _import(model, example_inputs)
+    imported.ctx.tuned = measured_layers(options, target, threads=None)
+    _run_tensor_passes(imported, target, options, observer)
+    return imported
 
 
 def ir_text(module: ModuleOp) -> str:
@@ -280,7 +292,8 @@ class _Clock:
         return result
 
 
-def _target(target: str | Target) -> Target:
+def machine_of(target: str | Target) -> Target:
+    """The target, which may be given by its name."""
     if isinstance(target, Target):
         return target
     return Target.parse(target, host_features)
