@@ -3,6 +3,7 @@
     python -m benchmarks --suite spine
     python -m benchmarks --models resnet50,vgg16 --engines edgec,torch,openvino
     python -m benchmarks --models vgg16_features --prune pattern --density 0.125
+    python -m benchmarks --suite sweep --only 0-39
 
 The number of threads must be known before an engine is loaded: OpenMP and OpenBLAS read
 OMP_NUM_THREADS once, when the libraries of torch and numpy are loaded, and start no
@@ -24,7 +25,7 @@ from typing import Any
 
 import click
 
-from benchmarks.request import ROUNDS, SUITES, Request
+from benchmarks.request import CASES, ROUNDS, SUITES, Request
 from edgec.errors import EdgecError, InvalidInput
 from edgec.target import usable_cores
 
@@ -56,6 +57,25 @@ def _split(
     help="Prune the models, for all engines alike: pattern, column:8, 2:4, ...",
 )
 @click.option("--density", type=float, help="Share of kept weights; with --prune.")
+@click.option(
+    "--cases",
+    type=click.IntRange(min=1),
+    default=CASES,
+    show_default=True,
+    help="Layers of the sweep.",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Of the sweep's layers.",
+)
+@click.option(
+    "--only",
+    metavar="FIRST-LAST",
+    help="Part of the sweep; others are kept from the file of results.",
+)
 @click.option(
     "--threads",
     type=click.IntRange(1, MAX_THREADS),

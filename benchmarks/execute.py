@@ -10,13 +10,13 @@ from typing import Any
 
 from rich.console import Console
 
-from benchmarks import tables
+from benchmarks import sweep_tables, tables
 from benchmarks.compile_cost import measure_compile
 from benchmarks.engines import Setup, check_names
 from benchmarks.loads import count_all
 from benchmarks.machine import describe_machine, versions
 from benchmarks.models import model_spec
-from benchmarks.request import ENGINES, Request
+from benchmarks.request import ENGINES, Request, parse_range
 from benchmarks.results import WorkloadResult
 from benchmarks.suites import (
     MODEL_CASES,
@@ -28,8 +28,11 @@ from benchmarks.suites import (
     run_ablation,
     run_cases,
     run_granules,
+    run_sweep,
 )
+from benchmarks.sweep import SweepResult
 from edgec.codegen.host import host_features
+from edgec.errors import InvalidInput
 from edgec.target import Target
 
 FORMAT = 1
@@ -88,9 +91,44 @@ def _measure(request: Request, console: Console) -> tuple[dict[str, Any], list[s
         rows = list(count_all(request.target, _say))
         tables.print_loads(console, rows)
         return {"loads": [row.to_json() for row in rows]}, []
+    if request.suite == "sweep":
+        sweep = _sweep(request, console)
+        failures = [line for result in sweep for line in result.failures()]
+        return {"seed": request.seed, "cases": [r.to_json() for r in sweep]}, failures
     results = _measure_workloads(request, console)
     failures = [line for result in results for line in result.failures()]
     return {"workloads": [result.to_json() for result in results]}, failures
+
+
+def _sweep(request: Request, console: Console) -> list[SweepResult]:
+    """The cases that were asked for, and those of the file that were not."""
+    numbers = parse_range(request.only, request.cases)
+    kept = [] if request.only is None else _kept(request, set(numbers))
+    setup = Setup(request.folder, request.target)
+    plan = Plan(setup, request.threads, request.rounds, _say)
+    found = [*kept]
+    for result in run_sweep(numbers, request.seed, plan):
+        found.append(result)
+        _say(sweep_tables.ratio_line(result))
+    found.sort(key=lambda result: result.case.number)
+    sweep_tables.print_sweep(console, found)
+    return found
+
+
+def _kept(request: Request, again: set[int]) -> list[SweepResult]:
+    """Cases of an earlier part of the same sweep."""
+    path = request.results_file
+    if not path.exists():
+        return []
+    stored = json.loads(path.read_text())
+    same = ("suite", "target", "threads", "seed")
+    if any(stored.get(name) != getattr(request, name) for name in same):
+        raise InvalidInput(
+            f"'{path}' holds another sweep (suite, target, threads or seed differ): "
+            "give --json FILE, or remove it"
+        )
+    cases = [SweepResult.from_json(each) for each in stored["cases"]]
+    return [c for c in cases if c.case.number not in again]
 
 
 def _say(line: str) -> None:

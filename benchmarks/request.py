@@ -9,21 +9,25 @@ from pathlib import Path
 from edgec.errors import InvalidInput
 
 SUITES = (
-    *("spine", "sparse", "recurrent", "granules", "loads"),
+    *("spine", "sparse", "recurrent", "granules", "sweep", "loads"),
     *("ablation", "models", "compile"),
 )
 """spine: networks that everybody measures, against the peers. sparse: networks pruned
 in blocks of filters, against the peers. recurrent: the same of a GRU. granules: stacks
-of layers, edgec sparse against edgec dense. loads: what sharing saves on single layers,
-counted and not timed. ablation: the pruned one with edgec's options switched on one by
-one. models: outputs of every network against torch's. compile: seconds and memory of
-the compiler."""
+of layers, edgec sparse against edgec dense. sweep: random layers pruned in every way,
+edgec as it chooses against edgec dense, and predicted against measured. loads: what
+sharing saves on single layers, counted and not timed. ablation: the pruned one with
+edgec's options switched on one by one. models: outputs of every network against
+torch's. compile: seconds and memory of the compiler."""
 
 ROUNDS = 15
 """Turns of each engine, unless the user wants another number."""
 
 ENGINES = ("edgec", "onnxruntime", "openvino")
 """Those that run unless the user names others."""
+
+CASES = 200
+"""Of a sweep."""
 
 DENSITY = 0.125
 """Eight times fewer weights in the pruned layers."""
@@ -48,6 +52,12 @@ class Request:
     folder: Path
     """Where ONNX files, compiled code and results are kept."""
     json_file: Path | None
+    cases: int = CASES
+    """Of the sweep."""
+    seed: int = 0
+    """Of its cases."""
+    only: str | None = None
+    """A range of its cases, `20-39`; None for all."""
 
     def __post_init__(self) -> None:
         """Check what depends on more than one option."""
@@ -61,6 +71,10 @@ class Request:
             )
         if self.density is not None and not is_pruned:
             raise InvalidInput("--density needs --prune SCHEME")
+        given = (self.cases, self.seed, self.only)
+        if self.suite != "sweep" and given != (CASES, 0, None):
+            raise InvalidInput("--cases, --seed and --only go with --suite sweep")
+        parse_range(self.only, self.cases)
 
     @property
     def kept(self) -> float | None:
@@ -76,3 +90,17 @@ class Request:
     def results_file(self) -> Path:
         """Where the numbers go."""
         return self.json_file or self.folder / f"{self.suite or 'chosen-models'}.json"
+
+
+def parse_range(text: str | None, cases: int) -> range:
+    """`20-39` as the numbers 20 to 39 of `cases`; all of them for None."""
+    if text is None:
+        return range(cases)
+    found = re.fullmatch(r"(\d+)(?:-(\d+))?", text)
+    numbers = range(int(found[1]), int(found[2] or found[1]) + 1) if found else ()
+    if not numbers or numbers[-1] >= cases:
+        raise InvalidInput(
+            f"--only must be a case or a range of cases within 0-{cases - 1}, "
+            f"such as 0-39; got '{text}'"
+        )
+    return range(numbers[0], numbers[-1] + 1)

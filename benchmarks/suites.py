@@ -9,11 +9,13 @@ from benchmarks import granules
 from benchmarks.engines import Setup, make_engines
 from benchmarks.engines.base import Engine
 from benchmarks.engines.edgec import EdgeC
+from benchmarks.layers import draw_case
 from benchmarks.masks import Layer, is_anything, is_plain, is_pointwise, punch_model
 from benchmarks.models import MODELS, model_spec
 from benchmarks.request import DENSITY, ENGINES
 from benchmarks.results import ALL_BUT, WorkloadResult
 from benchmarks.runner import Workload, run_workload
+from benchmarks.sweep import SweepResult, run_case
 from edgec.compress import prune
 from edgec.driver import host_features
 from edgec.target import Target
@@ -113,6 +115,14 @@ def run_granules(plan: Plan) -> Iterator[WorkloadResult]:
         title = f"{stack.name}, blocks of {block}, density {density:g}"
         engines = make_engines(("edgec",), plan.setup, is_pruned=True)
         yield _run(Workload(title, model, (x,), engines, density), plan)
+
+
+def run_sweep(numbers: Sequence[int], seed: int, plan: Plan) -> Iterator[SweepResult]:
+    """The cases of a sweep with these numbers."""
+    for number in numbers:
+        case = draw_case(number, seed)
+        plan.say(case.title)
+        yield run_case(case, plan.setup, plan.threads)
 
 
 def block_for(setup: Setup) -> int:
