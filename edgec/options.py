@@ -29,6 +29,9 @@ class Options:
     """Run filter-kernel-reorder, and let encode-sparsity put like filters in blocks;
     off to measure what it gains."""
 
+    rewrite_algebra: bool = True
+    """Run rewrite-algebra; off to measure what it gains."""
+
     shrink: bool = True
     """Run shrink-channels; off to measure what it gains."""
 

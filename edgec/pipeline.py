@@ -31,6 +31,7 @@ from edgec.passes.fuse import Fuse
 from edgec.passes.layout_tuning import LayoutTuning
 from edgec.passes.load_redundancy_elimination import LoadRedundancyElimination
 from edgec.passes.plan_memory import PlanMemory
+from edgec.passes.rewrite_algebra import RewriteAlgebra
 from edgec.passes.shrink_channels import ShrinkChannels
 from edgec.passes.sparse_linear import SparseLinear
 from edgec.target import Target
@@ -44,6 +45,7 @@ STAGES: Mapping[str, frozenset[str]] = {
     "canonicalize-nn": TENSOR_DIALECTS,
     "fold-batch-norm": TENSOR_DIALECTS,
     "decompose-conv-transpose": TENSOR_DIALECTS,
+    "rewrite-algebra": TENSOR_DIALECTS,
     "shrink-channels": TENSOR_DIALECTS,
     "encode-sparsity": TENSOR_DIALECTS,
     "filter-kernel-reorder": TENSOR_DIALECTS,
@@ -73,6 +75,8 @@ def tensor_passes(options: Options, target: Target) -> tuple[ModulePass, ...]:
         DecomposeConvTranspose(),
         # What folding and decomposing left: reshapes, dead constants.
         CanonicalizeNn(),
+        # Last to change the values of weights; matches the one form.
+        *((RewriteAlgebra(),) if options.rewrite_algebra else ()),
         # Weights have their last values; smaller ones are encoded, if at all.
         *((ShrinkChannels(),) if sparse and options.shrink else ()),
         # The weights are final now: find the zeros that a scheme explains.

@@ -66,7 +66,8 @@ def make_constant(
     trainings of it two programs for the cache.
     """
     element: Any = nn.tensor_type(like).element_type
-    rounded = array.astype(dtype_of(element), copy=False)
+    # Arithmetic on arrays of rank 0 gives numpy's scalars, which are no arrays.
+    rounded = np.asarray(array, dtype_of(element))
     type_ = TensorType(element, array.shape)
     if not weights and rounded.size <= MAX_INLINE:
         data = BytesAttr(np.ascontiguousarray(rounded).tobytes())
