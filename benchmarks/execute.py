@@ -13,6 +13,7 @@ from rich.console import Console
 from benchmarks import sweep_tables, tables
 from benchmarks.compile_cost import measure_compile
 from benchmarks.engines import Setup, check_names
+from benchmarks.fusion import count_fusion
 from benchmarks.loads import count_all
 from benchmarks.machine import describe_machine, versions
 from benchmarks.models import model_spec
@@ -95,6 +96,10 @@ def _measure(request: Request, console: Console) -> tuple[dict[str, Any], list[s
         sweep = _sweep(request, console)
         failures = [line for result in sweep for line in result.failures()]
         return {"seed": request.seed, "cases": [r.to_json() for r in sweep]}, failures
+    if request.suite == "fusion":
+        launches = list(count_fusion(request.target, _say))
+        tables.print_fusion(console, launches)
+        return {"fusion": [row.to_json() for row in launches]}, []
     results = _measure_workloads(request, console)
     failures = [line for result in results for line in result.failures()]
     return {"workloads": [result.to_json() for result in results]}, failures

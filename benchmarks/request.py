@@ -10,15 +10,16 @@ from edgec.errors import InvalidInput
 
 SUITES = (
     *("spine", "sparse", "recurrent", "granules", "sweep", "loads"),
-    *("ablation", "models", "compile"),
+    *("fusion", "ablation", "models", "compile"),
 )
 """spine: networks that everybody measures, against the peers. sparse: networks pruned
 in blocks of filters, against the peers. recurrent: the same of a GRU. granules: stacks
 of layers, edgec sparse against edgec dense. sweep: random layers pruned in every way,
 edgec as it chooses against edgec dense, and predicted against measured. loads: what
-sharing saves on single layers, counted and not timed. ablation: the pruned one with
-edgec's options switched on one by one. models: outputs of every network against
-torch's. compile: seconds and memory of the compiler."""
+sharing saves on single layers, counted and not timed. fusion: ops and launches of
+networks, counted too. ablation: the pruned one with edgec's options switched on one by
+one. models: outputs of every network against torch's. compile: seconds and memory of
+the compiler."""
 
 ROUNDS = 15
 """Turns of each engine, unless the user wants another number."""

@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks import fusion
 from benchmarks.loads import Row
 from benchmarks.results import ALL_BUT, EngineResult, Ratio, WorkloadResult
 
@@ -107,6 +108,18 @@ def print_loads(console: Console, rows: Sequence[Row]) -> None:
             numbers = (each.loads, each.vectors, each.products)
             cells += [each.kernel, *(_number(n, 2) for n in numbers)]
         table.add_row(*cells)
+    console.print(table)
+
+
+def print_fusion(console: Console, rows: Sequence[fusion.Row]) -> None:
+    """A row per network: ops as imported and before fusion, then launches."""
+    table = Table("network", title="Ops and launches")
+    names = ("ops imported", "ops unfused", "fuse", "+ rewrite-algebra")
+    for name in (*names, "+ eliminate-data-movement"):
+        table.add_column(name, justify="right")
+    for row in rows:
+        numbers = (row.imported, row.unfused, row.fused, row.rewritten, row.full)
+        table.add_row(row.network, *map(str, numbers))
     console.print(table)
 
 
