@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from edgec import compress
     from edgec.compiled import CompiledModel, load
+    from edgec.coupling import channel_groups
     from edgec.driver import compile
     from edgec.errors import EdgecError
     from edgec.forecast import predict
@@ -29,6 +30,7 @@ __all__ = [
     "EdgecError",
     "Options",
     "Target",
+    "channel_groups",
     "compile",
     "compress",
     "load",
@@ -41,6 +43,7 @@ _HOMES = {
     "EdgecError": "edgec.errors",
     "Options": "edgec.options",
     "Target": "edgec.target",
+    "channel_groups": "edgec.coupling",
     "compile": "edgec.driver",
     "load": "edgec.compiled",
     "predict": "edgec.forecast",

@@ -11,12 +11,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from edgec.compress.channels import ChannelGroups
     from edgec.compress.machine import granules_for
     from edgec.compress.masks import MaskedGradients, apply_masks, masks_of
     from edgec.compress.pruning import prune
     from edgec.compress.report import LayerReport, PruneReport
 
 __all__ = [
+    "ChannelGroups",
     "LayerReport",
     "MaskedGradients",
     "PruneReport",
@@ -27,6 +29,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "ChannelGroups": "channels",
     "LayerReport": "report",
     "MaskedGradients": "masks",
     "PruneReport": "report",

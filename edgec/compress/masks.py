@@ -11,6 +11,9 @@
 The gradient of a pruned weight is multiplied by zero, so a fresh optimizer never moves
 it. `apply` puts the zeros back and is needed only for an optimizer that was in use
 before the model was pruned: its momentum would go on moving pruned weights.
+
+Of a channel that `groups` dropped, biases and batch norms are zero too, and would not
+stay so by themselves: `MaskedGradients(model, masks_of(model, groups))`.
 """
 
 from __future__ import annotations
@@ -23,21 +26,46 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from edgec.compress.channels import ChannelGroups, check_groups
+from edgec.compress.coupling import living_channels
 from edgec.compress.layers import layer_weights
 from edgec.errors import InvalidInput
 
 
-def masks_of(model: nn.Module) -> dict[str, Tensor]:
+def masks_of(
+    model: nn.Module, groups: ChannelGroups | None = None
+) -> dict[str, Tensor]:
     """Parameter name to bool tensor: true where a weight is not zero.
 
     Only the weights of convolutions, linear and recurrent layers that hold a zero
-    appear.
+    appear. With the `groups` that a model was pruned by, also biases and scales and
+    shifts of batch norms, false where they are zero and their channel has no filter
+    with weights left.
+
+    Raises `InvalidInput` for groups of another model.
     """
     masks: dict[str, Tensor] = {}
     for weight in layer_weights(model).values():
         mask = weight.tensor.detach() != 0
         if not bool(mask.all()):
             masks[weight.parameter_name] = mask
+    return masks if groups is None else masks | _vector_masks(model, groups)
+
+
+def _vector_masks(model: nn.Module, groups: ChannelGroups) -> dict[str, Tensor]:
+    """Masks of what has one element per channel, where a channel is gone."""
+    check_groups(model, groups)
+    weights = layer_weights(model)
+    empty = {
+        name: (weights[name].tensor.detach().flatten(1) == 0).all(1).cpu().numpy()
+        for name in groups.filters
+    }
+    masks: dict[str, Tensor] = {}
+    for name, lives in living_channels(groups, empty).items():
+        tensor = model.get_parameter(name).detach()
+        mask = torch.as_tensor(lives, device=tensor.device) | (tensor != 0)
+        if not bool(mask.all()):
+            masks[name] = mask
     return masks
 
 

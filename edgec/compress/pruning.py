@@ -3,7 +3,8 @@
     report = prune(model, "pattern", density=0.125)
     print(report)
 
-Every scheme (`schemes`) projects each weight by itself: it keeps the granules of the
+Every scheme (`schemes`) projects each weight by itself, unless filters of several
+layers are to go together (`coupling`): it keeps the granules of the
 layer with the largest L2 norm and sets the others to zero. These are the exact
 Euclidean projections, except those of `bcr` and `bsp`, which are heuristics.
 """
@@ -16,9 +17,11 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from edgec.compress.channels import ChannelGroups, check_groups
 from edgec.compress.costs import layer_costs
+from edgec.compress.coupling import Coupled, couple, coupled_choices
 from edgec.compress.geometry import Bools, Floats
 from edgec.compress.layers import LayerWeight, layer_weights
 from edgec.compress.patterns import Pattern, pattern_set
@@ -47,6 +50,7 @@ def prune(  # noqa: PLR0913 - every argument is a choice of the user, with a def
     skip_first: bool = True,
     balanced: bool = False,
     patterns: str | Sequence[Pattern] = "fixed8",
+    groups: ChannelGroups | None = None,
 ) -> PruneReport:
     """Prune `model` in place, one shot, without data.
 
@@ -68,10 +72,17 @@ def prune(  # noqa: PLR0913 - every argument is a choice of the user, with a def
     `connectivity`). `patterns` is `fixed8`, `minedK` (the K best for this model's
     kernels, K in 1..16) or a sequence of at most 16 sorted 4-tuples of flat positions.
 
+    With `groups`, which `edgec.channel_groups` makes, scheme `filter` drops channels
+    of all tied layers at once, by their common score, depthwise layers included; also
+    their elements of biases and of scales and shifts of batch norms, so that a dropped
+    channel is zero. A set of tied layers stays dense if one of them does. What is in
+    `groups.fixed` stays; the report says so.
+
     Raises `InvalidInput`, with the model unchanged, for an unknown scheme, arguments
-    outside their range, globs without a layer, a model with nothing to prune, layers
-    that share a weight, weights that are computed by a parametrization, or weights that
-    are not finite.
+    outside their range, globs without a layer, a model with nothing to prune, groups
+    of another model or without scheme `filter`, tied layers whose densities are given
+    and differ, layers that share a weight, weights that are computed by a
+    parametrization, or weights that are not finite.
     """
     # pyright takes the annotation at its word, users need not.
     if not isinstance(model, nn.Module):  # pyright: ignore[reportUnnecessaryIsInstance]
@@ -79,6 +90,8 @@ def prune(  # noqa: PLR0913 - every argument is a choice of the user, with a def
     globs = (skip,) if isinstance(skip, str) else tuple(skip)
     weights = layer_weights(model)
     choices = Selection(scheme, density, layers, globs, skip_first).choose(weights)
+    if groups is not None:
+        choices = coupled_choices(choices, check_groups(model, groups))
     found = {name: weights[name] for name, c in choices.items() if not c.why_dense}
     _check_found(model, scheme, found, choices)
     arrays = {name: _array(weight) for name, weight in found.items()}
@@ -96,13 +109,22 @@ def prune(  # noqa: PLR0913 - every argument is a choice of the user, with a def
         densities |= _by_flops(model, wanted, free, schemes, example_inputs)
     else:
         densities |= _by_magnitude(wanted, free, schemes, arrays)
+    coupled = Coupled()
+    if groups is not None:
+        coupled = couple(groups, choices, densities, arrays)
     masks = {
         name: schemes[name].mask(arrays[name], weight.geometry, densities[name])
         for name, weight in found.items()
+        if name not in coupled.masks
     }
-    report = _report(model, weights, choices, schemes, arrays, masks)
+    masks |= coupled.masks
+    report = _report(
+        model, weights, choices, schemes, arrays, masks, notes=coupled.notes
+    )
     for name, mask in masks.items():
-        _apply(found[name], mask)
+        _apply(found[name].tensor, mask)
+    for name, mask in coupled.vectors.items():
+        _apply(model.get_parameter(name), mask)
     return report
 
 
@@ -221,9 +243,8 @@ def _array(weight: LayerWeight) -> Floats:
     return tensor.cpu().numpy().reshape(weight.geometry.shape)
 
 
-def _apply(weight: LayerWeight, mask: Bools) -> None:
+def _apply(tensor: Tensor, mask: Bools) -> None:
     """Set to zero what the mask does not keep."""
-    tensor = weight.tensor
     keep = torch.as_tensor(mask, device=tensor.device).reshape(tensor.shape)
     with torch.no_grad():
         tensor.masked_fill_(~keep, 0)
@@ -236,11 +257,16 @@ def _report(
     schemes: Mapping[str, Scheme],
     arrays: Mapping[str, Floats],
     masks: Mapping[str, Bools],
+    *,
+    notes: Mapping[str, str],
 ) -> PruneReport:
     """The report of a model whose weights are still as they were."""
     sizes = _own_bytes(weights)
     rows = [
-        _pruned_row(weight, sizes[name], schemes[name], arrays[name], masks[name])
+        replace(
+            _pruned_row(weight, sizes[name], schemes[name], arrays[name], masks[name]),
+            note=notes.get(name, ""),
+        )
         if name in masks
         else _dense_row(weight, sizes[name], choices[name].why_dense)
         for name, weight in weights.items()

@@ -33,7 +33,8 @@ class LayerReport:
     retained_energy: float
     """Sum of squares after / before; 1 for a layer that held only zeros."""
     note: str
-    """Why the layer was left dense; empty otherwise."""
+    """Why the layer was left dense, or how many filters of a pruned one are fixed;
+    empty otherwise."""
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -39,6 +39,9 @@ from edgec.compress.patterns import (
     pattern_mask,
 )
 from edgec.compress.storage import FKW_POSITIONS, Stored, column_bytes, fkw_bytes
+
+DEPTHWISE = "depthwise"
+"""Why a depthwise layer stays dense, unless it goes with others."""
 
 CONVOLUTIONS: frozenset[Kind] = frozenset({"convolution"})
 MATRICES: frozenset[Kind] = frozenset({"linear", "recurrent"})
@@ -66,7 +69,7 @@ class Scheme(ABC):
         if layer.kind not in self.kinds:
             return layer.kind
         if layer.is_depthwise:
-            return "depthwise"
+            return DEPTHWISE
         if layer.groups != 1 and not self.in_groups:
             return f"{layer.groups} groups"
         return ""
@@ -201,6 +204,10 @@ class GranuleScheme(ColumnScheme):
 @dataclass(frozen=True)
 class FilterScheme(GranuleScheme):
     """Whole filters; the kept ones are stored first."""
+
+    def stored(self, support: Bools, layer: Geometry, element: int) -> Stored:
+        """As one matrix; depthwise layers have one filter in each group."""
+        return super().stored(support, replace(layer, groups=1), element)
 
     def ordered(self, support: Bools) -> Bools:
         """Kept filters, then the empty ones."""

@@ -22,7 +22,7 @@ concatenations.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -65,12 +65,19 @@ def size_along(value: SSAValue, axis: int) -> int:
     return nn.shape_of(value)[axis]
 
 
-def analyse(module: ModuleOp, weights: WeightKinds = (nn.ConstantOp,)) -> Channels:
-    """The channels of a module; only weights made by an op of `weights` can change."""
-    ties = Ties(weights)
+def analyse(
+    module: ModuleOp,
+    weights: WeightKinds = (nn.ConstantOp,),
+    rules: Rules | None = None,
+) -> Channels:
+    """The channels of a module; only weights made by an op of `weights` can change.
+
+    `rules` are `RULES` unless the module is as the importer made it, see `MODEL_RULES`.
+    """
+    ties, table = Ties(weights), RULES if rules is None else rules
     for op in module.walk():
         if not isinstance(op, nn.ConstantOp | sq.WeightOp):
-            RULES.get(type(op), unknown)(ties, op)
+            table.get(type(op), unknown)(ties, op)
     return ties.solve()
 
 
@@ -333,8 +340,27 @@ def reshaped_axis(old: Shape, axis: int, new: Shape) -> int | None:
     return max(found, key=lambda number: new[number], default=None)
 
 
+def batch_norm(ties: Ties, op: nn.BatchNormOp) -> None:
+    """Every channel of axis 1 by itself, if the statistics are those of training."""
+    if all(map(is_constant, op.operands[1:])):
+        spatial(ties, op)
+    else:
+        unknown(ties, op)
+
+
+def conv_transpose(ties: Ties, op: nn.ConvTransposeOp) -> None:
+    """What it reads may go; what it makes stays, as it has no rows of filters."""
+    is_mixed = op.groups.value.data < size_along(op.input, 1)
+    if is_mixed and all(map(is_constant, op.operands[1:])):
+        ties.fix_unless(op.input, 1)
+    else:
+        unknown(ties, op)
+
+
 # Every rule knows the type of its op, the table does not.
-RULES: dict[type[Operation], Callable[[Ties, Any], None]] = {
+Rules = Mapping[type[Operation], Callable[[Ties, Any], None]]
+
+RULES: Rules = {
     nn.ConvOp: product,
     nn.LinearOp: product,
     nn.UnaryOp: same,
@@ -352,3 +378,10 @@ RULES: dict[type[Operation], Callable[[Ties, Any], None]] = {
     nn.ReshapeOp: reshape,
 }
 """What each op does with channels; others are `unknown`."""
+
+MODEL_RULES: Rules = {
+    **RULES,
+    nn.BatchNormOp: batch_norm,
+    nn.ConvTransposeOp: conv_transpose,
+}
+"""Besides, ops that passes before `shrink-channels` take away."""
