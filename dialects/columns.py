@@ -31,7 +31,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -180,6 +180,57 @@ def unpack(columns: Columns, shape: Sequence[int]) -> Floats:
     inside = rows.reshape(columns.groups, -1, width)[:, :each]
     dense[columns.reorder] = inside.reshape(-1, width)
     return dense.reshape(shape)
+
+
+def permute(columns: Columns, filters: Order, channels: Order, taps: int) -> Columns:
+    """The storage of `weight[filters][:, channels]`; a channel has `taps` columns.
+
+    The same weights in the same blocks: a row holds another number of its filter, and
+    the columns of a block have other numbers, by which they are sorted again.
+    """
+    channel, tap = np.divmod(columns.index.astype(np.int64), taps)
+    index = np.argsort(channels)[channel] * taps + tap
+    blocks = len(columns.offset) - 1
+    of_block = np.repeat(np.arange(blocks), np.diff(columns.offset))
+    order = np.lexsort((index, of_block))
+    return replace(
+        columns,
+        reorder=np.argsort(filters)[columns.reorder].astype(np.int32),
+        index=index[order].astype(np.int32),
+        weight=columns.weight[order],
+    )
+
+
+def straighten(columns: Columns) -> Columns:
+    """The same weight with row i for filter i, if its blocks hold neighbours.
+
+    Other weights stay as they are, those of groups too, each of which may end with a
+    short block. Blocks may stand in any order, and so may filters in a block: they
+    share columns.
+    """
+    if columns.groups > 1:
+        return columns
+    filters, size = len(columns.reorder), columns.block
+    rows = np.argsort(columns.reorder)
+    # Of block i, in order: where it stands, and where its filters stand in it.
+    source = rows[::size] // size
+    is_together = rows // size == np.repeat(source, size)[:filters]
+    if not is_together.all() or (filters % size and source[-1] != len(source) - 1):
+        return columns
+    counts = np.diff(columns.offset)[source]
+    starts = np.append(0, np.cumsum(counts))
+    within = np.arange(columns.num_columns) - np.repeat(starts[:-1], counts)
+    at = np.repeat(columns.offset[:-1][source], counts) + within
+    places = np.tile(np.arange(size), (len(source), 1))
+    places.reshape(-1)[:filters] = rows % size
+    of_block = np.repeat(np.arange(len(source)), counts)
+    return replace(
+        columns,
+        reorder=np.arange(filters, dtype=np.int32),
+        offset=starts.astype(np.int32),
+        index=columns.index[at],
+        weight=np.take_along_axis(columns.weight[at], places[of_block], axis=1),
+    )
 
 
 def scheme_of(

@@ -249,6 +249,25 @@ def reorder(fkw: Fkw) -> Fkw:
     )
 
 
+def permute(fkw: Fkw, filters: Bits, channels: Bits) -> Fkw:
+    """The storage of `weight[filters][:, channels]`, with rows in the order they had.
+
+    Kernels of a row are sorted anew: by pattern if the storage is ordered, then by
+    channel.
+    """
+    index = np.argsort(channels)[fkw.index]
+    row_of = np.repeat(np.arange(len(fkw.reorder)), np.diff(fkw.offset))
+    keys = (index, fkw.pattern, row_of) if fkw.is_ordered else (index, row_of)
+    kernels = np.lexsort(keys)
+    return replace(
+        fkw,
+        reorder=np.argsort(filters)[fkw.reorder].astype(np.int32),
+        index=index[kernels].astype(np.int32),
+        pattern=fkw.pattern[kernels],
+        weight=fkw.weight[kernels],
+    )
+
+
 def shared_pairs(fkw: Fkw) -> int:
     """(channel, pattern) pairs that a row has in common with the row before it, summed.
 

@@ -26,8 +26,8 @@ class Options:
     with a sparse encoding runs sparse even where dense would be faster."""
 
     reorder: bool = True
-    """Run filter-kernel-reorder, and let encode-sparsity put like filters in blocks;
-    off to measure what it gains."""
+    """Run filter-kernel-reorder and propagate-permutation, and let encode-sparsity put
+    like filters in blocks; off to measure what it gains."""
 
     rewrite_algebra: bool = True
     """Run rewrite-algebra; off to measure what it gains."""

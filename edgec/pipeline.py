@@ -31,6 +31,7 @@ from edgec.passes.fuse import Fuse
 from edgec.passes.layout_tuning import LayoutTuning
 from edgec.passes.load_redundancy_elimination import LoadRedundancyElimination
 from edgec.passes.plan_memory import PlanMemory
+from edgec.passes.propagate_permutation import PropagatePermutation
 from edgec.passes.rewrite_algebra import RewriteAlgebra
 from edgec.passes.shrink_channels import ShrinkChannels
 from edgec.passes.sparse_linear import SparseLinear
@@ -49,6 +50,7 @@ STAGES: Mapping[str, frozenset[str]] = {
     "shrink-channels": TENSOR_DIALECTS,
     "encode-sparsity": TENSOR_DIALECTS,
     "filter-kernel-reorder": TENSOR_DIALECTS,
+    "propagate-permutation": TENSOR_DIALECTS,
     "fuse": TENSOR_DIALECTS,
     "choose-kernel": TENSOR_DIALECTS,
     "sparse-linear": TENSOR_DIALECTS,
@@ -83,6 +85,8 @@ def tensor_passes(options: Options, target: Target) -> tuple[ModulePass, ...]:
         *((EncodeSparsity(reorder=options.reorder),) if sparse else ()),
         # Order is a property of the storage, so it comes before any layout.
         *((FilterKernelReorder(),) if sparse and options.reorder else ()),
+        # Rows have their last order, and ops are still single: channels take it over.
+        *((PropagatePermutation(),) if sparse and options.reorder else ()),
         # After weight rewrites, which match plain nn ops.
         Fuse(),
         # Needs fused ops, whose epilogues are part of the cost.

@@ -29,6 +29,7 @@ NAMES = (
     "layout-tuning",
     "load-redundancy-elimination",
     "plan-memory",
+    "propagate-permutation",
     "rewrite-algebra",
     "shrink-channels",
     "sparse-linear",

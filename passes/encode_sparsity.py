@@ -28,7 +28,7 @@ Source: PatDNN (ASPLOS 2020), section 5.3 (FKW); GRIM (TPAMI 2021), section 4, Y
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -40,6 +40,7 @@ from edgec.context import WeightStore, weights_of
 from edgec.dialects import columns, fkw, nn, sq
 from edgec.errors import InvalidInput
 from edgec.interpreter.arrays import AnyArray
+from edgec.passes.analysis.channel_orders import free_linear
 from edgec.passes.analysis.sparse import COLUMN_COST
 from edgec.passes.base import ReportingPass
 from edgec.passes.constants import constant_name, erase_unused, read_constant
@@ -116,16 +117,17 @@ def explain(scheme: Scheme) -> str:
     )
 
 
-def keeps_order(op: Layer) -> bool:
+def keeps_order(op: Layer, free: Container[nn.LinearOp]) -> bool:
     """Whether the layer's kernel needs its filters in their own order.
 
     The rows of a recurrent weight are tied to elements of the state; the lanes of a
-    linear layer on few rows are filters, which are written with one store.
+    linear layer on few rows are filters, which are written with one store. Of those
+    that are `free`, `propagate-permutation` can make any order that of the channels.
     """
     if not isinstance(op, nn.LinearOp):
         return isinstance(op, nn.RecurrentOp)
     shape = nn.shape_of(op.result)
-    return math.prod(shape[:-1]) < FEW_ROWS
+    return math.prod(shape[:-1]) < FEW_ROWS and op not in free
 
 
 def unfit_reason(op: Layer) -> str | None:
@@ -275,6 +277,7 @@ class EncodeSparsity(ReportingPass):
         counts: dict[str, int] = dict.fromkeys(
             (*names, "bytes_before", "bytes_after"), 0
         )
+        free = free_linear(op) if self.reorder else set[nn.LinearOp]()
         encoder = Encoder(weights_of(ctx), self.max_density, counts)
         for layer in list(op.walk()):
             if not isinstance(layer, Layer) or _is_encoded(layer):
@@ -282,7 +285,7 @@ class EncodeSparsity(ReportingPass):
             reason = "sparsity is ignored" if self.ignore else unfit_reason(layer)
             weight, why = None, f"dense: {reason}"
             if reason is None:
-                in_order = keeps_order(layer) or not self.reorder
+                in_order = keeps_order(layer, free) or not self.reorder
                 groups = groups_of(layer)
                 weight, why = encoder.encode(layer.weight, groups, in_order=in_order)
             layer.attributes["sq.why"] = StringAttr(why)

@@ -53,6 +53,8 @@ class Channels:
     """Of every channel the lowest number in its group, which stands for the group."""
     is_fixed: Bools
     """By the group's number."""
+    ties: tuple[Ints, Ints]
+    """Pairs of channels: that of an operand, and the one it becomes in a result."""
 
     def of(self, value: SSAValue) -> Ints:
         """The groups of a tensor's channels; the tensor has an axis."""
@@ -129,11 +131,12 @@ class Ties:
     def solve(self) -> Channels:
         """Groups by the lowest number in each."""
         none = np.zeros(0, np.int64)
-        ends = [np.concatenate([none, *side]) for side in zip(*self.pairs, strict=True)]
-        group = lowest_connected(self.count, *(ends or (none, none)))
+        left = np.concatenate([none, *(pair[0] for pair in self.pairs)])
+        right = np.concatenate([none, *(pair[1] for pair in self.pairs)])
+        group = lowest_connected(self.count, left, right)
         is_fixed = np.zeros(self.count, np.bool_)
         is_fixed[group[np.concatenate([none, *self.fixed])]] = True
-        return Channels(self.axes, self.first, group, is_fixed)
+        return Channels(self.axes, self.first, group, is_fixed, (left, right))
 
 
 def lowest_connected(count: int, left: Ints, right: Ints) -> Ints:

@@ -165,8 +165,12 @@ def column_kernel(
     keep = rng.random((groups, -(-each // block), *w.shape[1:])) < pruning.density
     keep[rng.random(keep.shape[:2]) < pruning.empty_filters] = False
     w = w * np.repeat(keep, block, axis=1)[:, :each].reshape(w.shape)
-    order = [g * each + rng.permutation(each) for g in range(groups)]
-    storage = columns.pack(w, block, np.concatenate(order).tolist(), groups)
+    reordered = bool(rng.integers(4))
+    order = None
+    if reordered:
+        parts_of = [g * each + rng.permutation(each) for g in range(groups)]
+        order = np.concatenate(parts_of).tolist()
+    storage = columns.pack(w, block, order, groups)
     spec = ColumnConv(
         case.source,
         case.result,
@@ -179,10 +183,11 @@ def column_kernel(
         max(1, min(vectors, MOST_PRODUCTS // filters)),
         chunk,
         storage.num_columns * parts,
+        reordered,
     )
     t = pack_columns(storage, spec)
     buffers = flat_buffers(case, x, t.w, bias)
-    buffers[2:2] = [t.where, t.starts, t.rows_of]
+    buffers[2:2] = [t.where, t.starts, *([t.rows_of] if reordered else [])]
     return spec, buffers, (x, w, bias)
 
 

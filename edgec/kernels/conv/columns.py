@@ -54,6 +54,8 @@ class ColumnConv(FlatConv):
 
     columns: int
     """Columns kept, over all blocks of `filters` filters, if none were short."""
+    reordered: bool
+    """Whether rows hold filters in another order than the result's channels."""
 
     @property
     def blocks_of_group(self) -> int:
@@ -61,7 +63,10 @@ class ColumnConv(FlatConv):
         return -(-self.result.shape[1] // self.groups // self.filters)
 
     def build(self, name: str, lanes: int) -> func.FuncOp:
-        """The kernel; buffers: x, tables (see `ColumnTables`), then as `DenseConv`."""
+        """The kernel; buffers: x, tables (see `ColumnTables`), then as `DenseConv`.
+
+        There is no `rows_of` unless rows are reordered.
+        """
         return _Build(self, name, lanes).function()
 
 
@@ -128,13 +133,16 @@ class _Build(FlatBuild):
             "w": buffer_type(spec.columns * spec.filters + CACHE_LINE),
             "where": buffer_type(spec.columns + COLUMNS_AHEAD, i32),
             "starts": buffer_type(blocks + 1, i32),
-            "rows_of": buffer_type(spec.result.shape[1], i32),
         }
+        if spec.reordered:
+            tables["rows_of"] = buffer_type(spec.result.shape[1], i32)
         super().__init__(spec, name, lanes, tables)
         self.spec = spec
 
     def planes(self, first: Index, filters: int) -> Planes:
-        """Rows may hold filters in any order."""
+        """Rows may hold filters in any order; only then there is a table."""
+        if not self.spec.reordered:
+            return super().planes(first, filters)
         first = self.b.value(first)
         rows = [self.b.load_index("rows_of", first, f) for f in range(filters)]
         return Planes.single(rows)

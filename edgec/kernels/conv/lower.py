@@ -173,13 +173,14 @@ def _lower_columns(op: sq.ConvOp, weights: WeightStore) -> Lowered:
         vectors=settings["vectors"],
         chunk=settings["chunk"],
         columns=encoding.num_columns * repeats,
+        reordered=encoding.is_reordered,
     )
     names = source_op.resource_names()
     arrays = {key: weights[value] for key, value in names.items()}
     tables = pack_columns(encoding.storage(arrays), spec)
+    fields = ("w", "where", "starts", *(("rows_of",) if spec.reordered else ()))
     packed = [
-        Packed(f"{names['weight']}.{field}", getattr(tables, field))
-        for field in ("w", "where", "starts", "rows_of")
+        Packed(f"{names['weight']}.{field}", getattr(tables, field)) for field in fields
     ]
     return Lowered(spec, (op.input, *packed, *_rest(op, weights, spec.result)))
 
