@@ -8,8 +8,10 @@ Sequential calls reuse one; as many exist as calls ever ran at the same time.
 from __future__ import annotations
 
 import ctypes
+import mmap
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +20,8 @@ Bytes = npt.NDArray[np.uint8]
 
 ALIGNMENT = 64
 """Bytes of a cache line and of the widest vector register."""
+HUGE_PAGE = 1 << 21
+"""Bytes of a huge page, on x86-64 and usually on Arm; smaller blocks are numpy's."""
 
 
 def address_of(array: npt.NDArray[np.generic]) -> int:
@@ -32,8 +36,27 @@ def aligned_zeros(size: int) -> Bytes:
     Zeros, so that what a kernel reads in padding is the same in every run and never a
     denormal number, which is slow. Untouched pages cost nothing.
     """
+    if size >= HUGE_PAGE:
+        return _huge_zeros(size)
     block = np.zeros(size + ALIGNMENT, np.uint8)
     offset = -address_of(block) % ALIGNMENT
+    return block[offset : offset + size]
+
+
+def _huge_zeros(size: int) -> Bytes:
+    """Fresh zero bytes on huge pages, where the system has them.
+
+    Kernels read lines of hundreds of planes in turn, each on a small page of its own,
+    more than the processor remembers addresses of. Memory that the process used before
+    would stay on the small pages that it was on.
+    """
+    space = mmap.mmap(-1, round_up(size, HUGE_PAGE) + HUGE_PAGE)
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        # A system without huge pages refuses; small ones are right too.
+        with suppress(OSError):
+            space.madvise(mmap.MADV_HUGEPAGE)
+    block = np.frombuffer(space, np.uint8)
+    offset = -address_of(block) % HUGE_PAGE
     return block[offset : offset + size]
 
 
@@ -44,6 +67,8 @@ def aligned_empty(
     size = dtype.itemsize
     for extent in shape:
         size *= extent
+    if size >= HUGE_PAGE:
+        return np.ndarray(shape, dtype, _huge_zeros(size))
     block = np.empty(size + ALIGNMENT, np.uint8)
     offset = -address_of(block) % ALIGNMENT
     return np.ndarray(shape, dtype, block, offset)
@@ -54,8 +79,8 @@ def gathered(
 ) -> list[npt.NDArray[np.generic]]:
     """Read-only copies that stand one after the other in one block, each aligned.
 
-    numpy asks the system for huge pages for blocks of megabytes; weights in arrays of
-    their own lie on small pages, whose addresses the processor cannot all remember.
+    The block lies on huge pages; weights in arrays of their own would lie on small
+    ones, whose addresses the processor cannot all remember.
     """
     places = [0]
     for array in arrays:
