@@ -27,6 +27,7 @@ from xdsl.dialects.builtin import StringAttr
 
 from edgec.driver import Model, import_for_tuning
 from edgec.errors import InvalidInput, PassFailed
+from edgec.importer import ImportedModel
 from edgec.layer_program import (
     Array,
     Candidate,
@@ -108,17 +109,7 @@ def tune(  # noqa: PLR0913  the options of the command, all but three by keyword
     imported, machine = import_for_tuning(model, example_inputs, target)
     threads = threads or machine.cores
     known = _known(log, machine, threads)
-    work: dict[str, tuple[LayerModule, list[str]]] = {}
-    for op in layers_of(imported.module):
-        path = op.attributes.get("nn.path")
-        name = path.data if isinstance(path, StringAttr) else op.name
-        if fnmatchcase(name, layers):
-            key = layer_key(op)
-            if key not in work:
-                work[key] = (isolate(op, imported.ctx), [])
-            work[key][1].append(name)
-    if not work:
-        raise InvalidInput(f"no layer to tune has a path like '{layers}'")
+    work = _distinct_layers(imported, layers)
     end = math.inf if timeout is None else time.monotonic() + timeout
     results: list[Tuned] = []
     for number, (key, (layer, paths)) in enumerate(work.items(), start=1):
@@ -133,6 +124,27 @@ def tune(  # noqa: PLR0913  the options of the command, all but three by keyword
         if progress is not None:
             progress(f"[{number}/{len(work)}] {describe(results[-1])}")
     return results
+
+
+def _distinct_layers(
+    imported: ImportedModel, layers: str
+) -> dict[str, tuple[LayerModule, list[str]]]:
+    """By key: a layer by itself, and the paths of all that are equal to it.
+
+    Raises `InvalidInput` if the glob `layers` matches no path.
+    """
+    work: dict[str, tuple[LayerModule, list[str]]] = {}
+    for op in layers_of(imported.module):
+        path = op.attributes.get("nn.path")
+        name = path.data if isinstance(path, StringAttr) else op.name
+        if fnmatchcase(name, layers):
+            key = layer_key(op)
+            if key not in work:
+                work[key] = (isolate(op, imported.ctx), [])
+            work[key][1].append(name)
+    if not work:
+        raise InvalidInput(f"no layer to tune has a path like '{layers}'")
+    return work
 
 
 def describe(tuned: Tuned) -> str:

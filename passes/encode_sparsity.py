@@ -41,7 +41,7 @@ from edgec.dialects import columns, fkw, nn, sq
 from edgec.errors import InvalidInput
 from edgec.interpreter.arrays import AnyArray
 from edgec.passes.analysis.channel_orders import free_linear
-from edgec.passes.analysis.sparse import COLUMN_COST
+from edgec.passes.analysis.sparse import COLUMN_COST, MAX_DENSITY
 from edgec.passes.base import ReportingPass
 from edgec.passes.constants import constant_name, erase_unused, read_constant
 
@@ -260,7 +260,7 @@ class EncodeSparsity(ReportingPass):
 
     name = "encode-sparsity"
 
-    max_density: float = 0.9
+    max_density: float = MAX_DENSITY
     """Largest share of a weight that is worth storing sparsely."""
 
     reorder: bool = True

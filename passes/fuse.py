@@ -24,7 +24,7 @@ Invariants: needs `nn` and weights of any encoding. Leaves no f32 `nn.conv`,
 `nn.linear`, `nn.matmul`, `nn.unary` or `nn.binary`. Other element types are left alone.
 
 Source: Niu et al., "DNNFusion: Accelerating Deep Neural Networks Execution with
-Advanced Operator Fusion" (PLDI 2021), table 3.
+Advanced Operator Fusion" (PLDI 2021), section 3 (see `analysis.mapping`).
 """
 
 from __future__ import annotations

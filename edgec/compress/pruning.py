@@ -99,10 +99,7 @@ def prune(  # noqa: PLR0913 - every argument is a choice of the user, with a def
     densities = {n: c for n in found if (c := choices[n].density) is not None}
     free = {name: weight for name, weight in found.items() if name not in densities}
     wanted = DEFAULT_DENSITY if density is None else density
-    if rates not in RATES:
-        raise InvalidInput(f"rates must be one of {', '.join(RATES)}, got '{rates}'")
-    if rates != "uniform" and not free:
-        raise InvalidInput(f"rates '{rates}': the density of every layer is given")
+    _check_rates(rates, free)
     if rates == "uniform":
         densities |= dict.fromkeys(free, wanted)
     elif rates == "flops":
@@ -126,6 +123,14 @@ def prune(  # noqa: PLR0913 - every argument is a choice of the user, with a def
     for name, mask in coupled.vectors.items():
         _apply(model.get_parameter(name), mask)
     return report
+
+
+def _check_rates(rates: str, free: Mapping[str, object]) -> None:
+    """Raise `InvalidInput` for unknown rates, or rates without a layer to set."""
+    if rates not in RATES:
+        raise InvalidInput(f"rates must be one of {', '.join(RATES)}, got '{rates}'")
+    if rates != "uniform" and not free:
+        raise InvalidInput(f"rates '{rates}': the density of every layer is given")
 
 
 def _schemes(

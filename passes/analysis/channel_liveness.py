@@ -21,10 +21,7 @@ from edgec.passes.analysis.products import (
     input_channels,
     input_values,
 )
-from edgec.passes.analysis.sparse import COLUMN_COST
-
-SPARSE = 0.9
-"""Share of weights that are not zero above which a weight is taken to stay dense."""
+from edgec.passes.analysis.sparse import COLUMN_COST, MAX_DENSITY
 
 
 @dataclass(frozen=True)
@@ -125,7 +122,7 @@ def hold_blocks(state: Liveness) -> int:
         if len(product.weight) > 1 or filters.all():
             continue
         used = product.weight[0][:, inputs].reshape(len(filters), -1) != 0
-        if np.count_nonzero(used[filters]) <= SPARSE * used[filters].size:
+        if np.count_nonzero(used[filters]) <= MAX_DENSITY * used[filters].size:
             count += hold(state, product.op.result, padding_rows(used, filters))
     return count
 

@@ -9,7 +9,8 @@ movements, always gains; a many-to-many op after one that multiplies or sums ele
 never does, as it would compute them again for each of its results or lose the order in
 which it reads memory; all others depend on shapes and must be looked at.
 
-Source: Niu et al., "DNNFusion" (PLDI 2021), sections 3.1 and 3.2, tables 2 and 3.
+Source: Niu et al., "DNNFusion" (PLDI 2021), sections 3.1 and 3.2, for the types and the
+rules. The cells are derived from the rules, not copied from the paper's table 3.
 """
 
 from __future__ import annotations

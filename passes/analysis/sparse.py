@@ -6,6 +6,8 @@ from edgec.dialects import nn, sq
 from edgec.kernels.cost import SparseLayer
 from edgec.kernels.cost_columns import ColumnLayer
 
+MAX_DENSITY = 0.9
+"""Largest share of a weight that is worth storing sparsely."""
 COLUMN_COST = {8: 1.0, 4: 1.05, 2: 1.4, 1: 1.9}
 """Time of a multiply-add by filters that share a column; 1 is the dense kernel's. Means
 over 3x3 and 1x1 layers, with AVX-512 and AVX2, on one core of an AMD EPYC (family 26).
