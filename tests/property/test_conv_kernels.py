@@ -113,10 +113,10 @@ def strided_spec(case: Case) -> StridedDepthwiseConv:
         case.source,
         case.result,
         window.direct_offsets(case.source),
-        (rows, columns),
         case.has_bias,
         case.end.steps,
         case.end.extras,
+        (rows, columns),
     )
 
 

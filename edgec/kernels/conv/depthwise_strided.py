@@ -12,75 +12,43 @@ from dataclasses import dataclass
 from xdsl.dialects import func
 from xdsl.ir import SSAValue
 
-from edgec.dialects.lane import buffer_type
-from edgec.dialects.sq import Step
-from edgec.kernels.builder import Index, KernelBuilder
-from edgec.kernels.conv.positions import Extra, Planes, PositionStore, declare_extras
-from edgec.kernels.layout import SLACK, Layout
+from edgec.kernels.builder import Index
+from edgec.kernels.conv.plane_by_plane import PlaneBuild, PlaneConv
+from edgec.kernels.conv.positions import Planes
+from edgec.kernels.layout import SLACK
 
 
 @dataclass(frozen=True)
-class StridedDepthwiseConv:
+class StridedDepthwiseConv(PlaneConv):
     """A strided convolution with one input channel per filter; any pitches.
 
-    Filter `f` reads channel `f * C / F`. Weights are `[F, taps]`, as torch stores them.
+    Taps are those of `Window.direct_offsets`.
     """
 
-    source: Layout
-    result: Layout
-    taps: tuple[int, ...]
-    """Offset of each tap, in elements (`Window.direct_offsets`)."""
     stride: tuple[int, int]
-    has_bias: bool
-    steps: tuple[Step, ...]
-    extras: tuple[Extra, ...]
 
     def build(self, name: str, lanes: int) -> func.FuncOp:
         """The kernel; buffers: x, w, bias if any, extras, y."""
-        images, filters = self.result.shape[:2]
-        buffers = {
-            "x": buffer_type(self.source.elements),
-            "w": buffer_type(filters * len(self.taps)),
-        }
-        if self.has_bias:
-            buffers["bias"] = buffer_type(filters)
-        declare_extras(buffers, self.extras)
-        buffers["y"] = buffer_type(self.result.elements)
-        b = KernelBuilder(name, buffers, lanes=lanes)
-        plane = _Plane(self, b)
-
-        def unit(number: SSAValue) -> None:
-            plane.build(b.quotient(number, filters), b.remainder(number, filters))
-
-        b.units(images * filters, unit)
-        return b.finish()
+        return _Build(self, name, lanes).function()
 
 
-class _Plane:
-    """Builds the work on one plane of results."""
+class _Build(PlaneBuild):
+    """Rows of results."""
 
-    def __init__(self, spec: StridedDepthwiseConv, builder: KernelBuilder) -> None:
-        self.spec, self.b = spec, builder
-        self.sink = PositionStore(builder, spec.result, spec.steps, spec.extras)
+    def __init__(self, spec: StridedDepthwiseConv, name: str, lanes: int) -> None:
+        super().__init__(spec, name, lanes, has_row_mask=False)
+        self.spec = spec
 
-    def build(self, image: Index, filter_: Index) -> None:
+    def plane(
+        self,
+        image: Index,
+        filter_: Index,
+        base: Index,
+        weights: list[SSAValue],
+        bias: SSAValue,
+    ) -> None:
         """All rows of a plane, then its gaps."""
         spec, b = self.spec, self.b
-        multiplier = spec.result.shape[1] // spec.source.shape[1]
-        base = b.plus(
-            b.times(image, spec.source.strides[0]),
-            b.times(b.quotient(filter_, multiplier), spec.source.strides[1]),
-        )
-        weights_at = b.times(filter_, len(spec.taps))
-        weights = [
-            b.splat(b.load("w", weights_at, lanes=1, offset=t))
-            for t in range(len(spec.taps))
-        ]
-        bias = (
-            b.splat(b.load("bias", filter_, lanes=1))
-            if spec.has_bias
-            else b.constant(0.0)
-        )
 
         def row(y: SSAValue) -> None:
             start = b.plus(base, b.times(y, spec.stride[0] * spec.source.pitch))

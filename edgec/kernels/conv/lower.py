@@ -106,7 +106,7 @@ def _lower_depthwise(op: sq.ConvOp, weights: WeightStore) -> Lowered:
     if window.is_strided and not source.is_split:
         taps, (rows, columns) = window.direct_offsets(source), window.stride
         strided = StridedDepthwiseConv(
-            source, result, taps, (rows, columns), has_bias, *end
+            source, result, taps, has_bias, *end, (rows, columns)
         )
         return Lowered(strided, (op.input, table, *_rest(op, weights, None)))
     vectors = op.kernel.settings["vectors"]
