@@ -23,6 +23,7 @@ from edgec.compress.channels import ChannelGroups, check_groups
 from edgec.compress.costs import layer_costs
 from edgec.compress.coupling import Coupled, couple, coupled_choices
 from edgec.compress.geometry import Bools, Floats
+from edgec.compress.latency import forecaster
 from edgec.compress.layers import LayerWeight, layer_weights
 from edgec.compress.patterns import Pattern, pattern_set
 from edgec.compress.rates import RATES, flops_densities, magnitude_densities
@@ -36,6 +37,7 @@ from edgec.compress.selection import (
     Setting,
 )
 from edgec.errors import InvalidInput
+from edgec.target import Target
 
 
 def prune(  # noqa: PLR0913 - every argument is a choice of the user, with a default
@@ -51,6 +53,8 @@ def prune(  # noqa: PLR0913 - every argument is a choice of the user, with a def
     balanced: bool = False,
     patterns: str | Sequence[Pattern] = "fixed8",
     groups: ChannelGroups | None = None,
+    target: str | Target | None = None,
+    threads: int | None = None,
 ) -> PruneReport:
     """Prune `model` in place, one shot, without data.
 
@@ -78,11 +82,15 @@ def prune(  # noqa: PLR0913 - every argument is a choice of the user, with a def
     channel is zero. A set of tied layers stays dense if one of them does. What is in
     `groups.fixed` stays; the report says so.
 
+    With `target`, the report has the latency that `edgec.predict` expects there with
+    `threads`, pruned and dense; it needs `example_inputs`.
+
     Raises `InvalidInput`, with the model unchanged, for an unknown scheme, arguments
     outside their range, globs without a layer, a model with nothing to prune, groups
     of another model or without scheme `filter`, tied layers whose densities are given
     and differ, layers that share a weight, weights that are computed by a
-    parametrization, or weights that are not finite.
+    parametrization, or weights that are not finite; with `target` also what
+    `edgec.predict` raises.
     """
     # pyright takes the annotation at its word, users need not.
     if not isinstance(model, nn.Module):  # pyright: ignore[reportUnnecessaryIsInstance]
@@ -95,6 +103,7 @@ def prune(  # noqa: PLR0913 - every argument is a choice of the user, with a def
     found = {name: weights[name] for name, c in choices.items() if not c.why_dense}
     _check_found(model, scheme, found, choices)
     arrays = {name: _array(weight) for name, weight in found.items()}
+    forecast = forecaster(model, example_inputs, target, threads)
     schemes = _schemes(choices, arrays, patterns, balanced=balanced)
     densities = {n: c for n in found if (c := choices[n].density) is not None}
     free = {name: weight for name, weight in found.items() if name not in densities}
@@ -122,7 +131,7 @@ def prune(  # noqa: PLR0913 - every argument is a choice of the user, with a def
         _apply(found[name].tensor, mask)
     for name, mask in coupled.vectors.items():
         _apply(model.get_parameter(name), mask)
-    return report
+    return replace(report, forecast=forecast())
 
 
 def _check_rates(rates: str, free: Mapping[str, object]) -> None:

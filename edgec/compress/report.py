@@ -8,8 +8,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from edgec.compress.patterns import Pattern
+
+if TYPE_CHECKING:
+    from edgec.forecast import Forecast
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,8 @@ class PruneReport:
     other_bytes: int
     """Bytes of all other parameters (biases, norms, embeddings, those of attention that
     are no layer), which stay as they are."""
+    forecast: Forecast | None = None
+    """Predicted latency, layer by layer, dense and pruned; None without a target."""
 
     @property
     def pruned(self) -> tuple[LayerReport, ...]:
@@ -94,4 +100,11 @@ class PruneReport:
             f"{self.dense_bytes:,} -> {self.stored_bytes:,} bytes "
             f"({self.dense_bytes / self.stored_bytes:.2f}x smaller, indices included)"
         )
+        if self.forecast is not None:
+            dense, ms = self.forecast.dense_ms, self.forecast.ms
+            gain = dense / ms if ms else math.inf
+            lines.append(
+                f"predicted {dense:.3f} -> {ms:.3f} ms ({gain:.2f}x faster; "
+                f"{self.forecast.target}, {self.forecast.threads} threads)"
+            )
         return "\n".join(lines)

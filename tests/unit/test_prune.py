@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import nn
 
+import edgec
 from edgec import compress
 from edgec.compress.layers import WeightedLayer, weighted_layers
 from edgec.compress.patterns import CANDIDATES, FIXED
@@ -274,3 +275,35 @@ def test_importing_the_package_does_not_load_torch() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         _ = compress.nonsense
+
+
+def test_report_predicts_latency_for_a_target() -> None:
+    x = torch.zeros(1, 3, 9, 9)
+    model, same = network(), network()
+    report = compress.prune(
+        model, "pattern", 0.125, example_inputs=x, target="x86-64-v4", threads=2
+    )
+    compress.prune(same, "pattern", 0.125)
+    expected = edgec.predict(same, x, target="x86-64-v4", threads=2)
+    assert report.forecast is not None
+    ratio = expected.dense_ms / expected.ms
+    assert report.forecast.dense_ms / report.forecast.ms == pytest.approx(ratio)
+    assert f"({ratio:.2f}x faster; x86-64-v4, 2 threads)" in str(report)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"target": "native"}, "target needs example_inputs"),
+        ({"threads": 2}, "threads go with target"),
+        ({"target": "pdp11", "example_inputs": torch.zeros(1, 3, 9, 9)}, "pdp11"),
+        ({"target": "native", "example_inputs": torch.zeros(1, 4, 9, 9)}, "channels"),
+    ],
+)
+def test_refuses_a_latency_that_cannot_be_predicted(
+    arguments: dict[str, Any], message: str
+) -> None:
+    model, before = network(), network()
+    with pytest.raises(edgec.EdgecError, match=message):
+        compress.prune(model, "pattern", 0.125, **arguments)
+    assert np.array_equal(conv(model, 1), conv(before, 1))
