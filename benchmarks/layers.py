@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from benchmarks.masks import Flat, punch
+from benchmarks.masks import Layer, punch
 from edgec.compress import prune
 
 MIN_WORK, MAX_WORK = 1e6, 1.5e8
@@ -30,18 +30,34 @@ DEPTHS = (4, 7, 8, 14, 16)
 """Slices of a volume."""
 ROWS = (1, 1, 2, 3, 4, 7, 8, 16, 24, 32, 49, 64, 100, 128, 197, 200)
 """Of a linear layer; a single one is what most classifiers see."""
+STEPS = (1, 1, 5, 20, 50)
+"""Of a recurrent layer; one is a call of a stream."""
+SEQUENCES = (1, 1, 2, 3, 4, 6, 8, 16)
+"""In a batch of them."""
+RECURRENT: dict[str, type[nn.RNN | nn.LSTM | nn.GRU]] = {
+    "rnn": nn.RNN,
+    "lstm": nn.LSTM,
+    "gru": nn.GRU,
+}
+KINDS = (
+    *("conv2d",) * 6,
+    *("conv1d", "conv3d", "linear", "linear", "linear"),
+    *("rnn", "lstm", "gru"),
+)
+"""As often as they are drawn."""
 
 MASKS = ("mask:1", "mask:4", "mask:8", "mask:16")
 """Granules of so many filters drawn by `benchmarks.masks`, not by edgec's pruner."""
 SCHEMES = {
     "all": (
         *("unstructured", "2:4", "1:4", "column:2", "column:4", "column:8"),
-        *("column:16", "bcr:8x64", "bcr:4x16", "filter", "channel", *MASKS),
+        *("column:16", "bcr:8x64", "bcr:4x16", *MASKS),
     ),
+    "layer": ("filter", "channel"),
     "convolution": ("connectivity", "block-punched:8x4", "block-punched:4"),
     "conv2d 3x3": ("pattern", "pattern", "pattern", "pattern", "pattern"),
     "conv3d": ("kgs:8x4", "kgs:4x4"),
-    "linear": ("bsp:8x64", "column:32"),
+    "matrix": ("bsp:8x64", "bsp:16x64", "column:32"),
 }
 """What may prune a layer, by its kind; patterns often, as they have a kernel alone."""
 
@@ -52,11 +68,12 @@ class LayerCase:
 
     number: int
     kind: str
-    """`conv1d`, `conv2d`, `conv3d` or `linear`."""
+    """One of `KINDS`."""
     filters: int
+    """Of a recurrent layer the elements of its state."""
     channels: int
     input_size: tuple[int, ...]
-    """Positions of the input, or the rows of a linear layer."""
+    """Positions of the input, the rows of a linear layer, the steps of a recurrent."""
     batch: int
     window: int
     stride: int
@@ -72,6 +89,9 @@ class LayerCase:
         text = f"{self.number}: {self.kind} {self.channels} to {self.filters}"
         if self.kind == "linear":
             return f"{text}, {size} rows, {self.scheme} {self.density:.2f}"
+        if self.kind in RECURRENT:
+            steps = f"{size} steps of {self.batch}"
+            return f"{text}, {steps}, {self.scheme} {self.density:.2f}"
         parts = [f"{text}, window {self.window}, {self.batch} x {size}"]
         named = (("stride", self.stride, 1), ("dilation", self.dilation, 1))
         parts += [f"{name} {value}" for name, value, usual in named if value != usual]
@@ -90,8 +110,9 @@ class LayerCase:
     def work(self) -> int:
         """Multiply-adds of a call, zeros and all."""
         weights = self.filters * self.channels * self.window ** len(self.input_size)
-        if self.kind == "linear":
-            weights = self.filters * self.channels
+        if self.kind in RECURRENT:
+            gates = {"rnn": 1, "lstm": 4, "gru": 3}[self.kind]
+            weights = gates * self.filters * (self.filters + self.channels)
         return weights * self.batch * math.prod(self.output_size)
 
     def build(self) -> tuple[nn.Module, Tensor]:
@@ -101,20 +122,27 @@ class LayerCase:
         model = nn.Sequential(layer).eval().requires_grad_(requires_grad=False)
         if self.scheme.startswith("mask:"):
             block = int(self.scheme.partition(":")[2])
-            punch(layer.weight, block, self.density, seed=self.number)
+            weights = [p for p in layer.parameters() if p.dim() > 1]
+            for number, weight in enumerate(weights):
+                punch(weight, block, self.density, seed=self.number + number)
         else:
             # The last linear layer of a model keeps its filters, which are classes.
             whole = nn.Sequential(layer, nn.Linear(1, 1))
-            setting = {"0": (self.scheme, self.density)}
+            path = "0.*" if self.kind in RECURRENT else "0"
+            setting = {path: (self.scheme, self.density)}
             prune(whole, self.scheme, layers=setting, skip_first=False)
         shape = (self.batch, self.channels, *self.input_size)
         if self.kind == "linear":
             shape = (*self.input_size, self.channels)
+        elif self.kind in RECURRENT:
+            shape = (*self.input_size, self.batch, self.channels)
         return model, torch.randn(shape)
 
-    def _layer(self) -> Flat:
+    def _layer(self) -> Layer:
         if self.kind == "linear":
             return nn.Linear(self.channels, self.filters)
+        if self.kind in RECURRENT:
+            return RECURRENT[self.kind](self.channels, self.filters)
         types = {"conv1d": nn.Conv1d, "conv2d": nn.Conv2d, "conv3d": nn.Conv3d}
         return types[self.kind](
             self.channels,
@@ -137,34 +165,46 @@ def draw_case(number: int, seed: int) -> LayerCase:
 
 def _draw(number: int, generator: random.Random) -> LayerCase:
     one = generator.choice
-    kind = one(("conv2d",) * 6 + ("conv1d", "conv3d", "linear", "linear", "linear"))
-    rank = {"conv1d": 1, "conv2d": 2, "conv3d": 3, "linear": 1}[kind]
-    sizes = {"conv1d": LENGTHS, "conv2d": SIZES, "conv3d": DEPTHS, "linear": ROWS}[kind]
-    is_linear = kind == "linear"
-    window = 1 if is_linear else one((1, 1, 3, 3, 3, 5) if rank < 3 else (1, 3, 3))
+    kind = one(KINDS)
+    is_window = kind.startswith("conv")
+    rank = int(kind[4]) if is_window else 1
+    window = (one((1, 1, 3, 3, 3, 5) if rank < 3 else (1, 3, 3))) if is_window else 1
     dilation = one((1, 1, 1, 2)) if window > 1 else 1
-    size = one(sizes)
-    schemes = [*SCHEMES["all"], *SCHEMES.get(kind, ())]
-    if not is_linear and window > 1:
-        schemes += SCHEMES["convolution"]
-    if kind == "conv2d" and window == 3:
-        schemes += SCHEMES["conv2d 3x3"]
-    low, high = math.log(MIN_DENSITY), math.log(MAX_DENSITY)
-    scheme, density = one(schemes), math.exp(generator.uniform(low, high))
-    if scheme[0].isdigit():
-        kept, _, group = scheme.partition(":")
-        density = int(kept) / int(group)
+    sizes = {"conv1d": LENGTHS, "conv2d": SIZES, "conv3d": DEPTHS, "linear": ROWS}
+    size = one(sizes.get(kind, STEPS))
+    scheme, density = _draw_scheme(kind, window, generator)
+    batches = {"linear": (1,), **dict.fromkeys(RECURRENT, SEQUENCES)}
     return LayerCase(
         number=number,
         kind=kind,
         filters=one(CHANNELS),
         channels=one(CHANNELS),
         input_size=(size,) * rank,
-        batch=1 if is_linear else one((1, 1, 1, 2, 4)),
+        batch=one(batches.get(kind, (1, 1, 1, 2, 4))),
         window=window,
-        stride=1 if is_linear else one((1, 1, 1, 2)),
+        stride=one((1, 1, 1, 2)) if is_window else 1,
         dilation=dilation,
         padding=one((0, 1, 1, 1)) * dilation * (window // 2),
         scheme=scheme,
-        density=density if scheme != "pattern" else min(density, 4 / 9),
+        density=density,
     )
+
+
+def _draw_scheme(kind: str, window: int, generator: random.Random) -> tuple[str, float]:
+    """A scheme that prunes such a layer, and a density that it can have."""
+    schemes = [*SCHEMES["all"], *SCHEMES.get(kind, ())]
+    if kind not in RECURRENT:
+        schemes += SCHEMES["layer"]
+    if kind == "linear" or kind in RECURRENT:
+        schemes += SCHEMES["matrix"]
+    elif window > 1:
+        schemes += SCHEMES["convolution"]
+    if kind == "conv2d" and window == 3:
+        schemes += SCHEMES["conv2d 3x3"]
+    low, high = math.log(MIN_DENSITY), math.log(MAX_DENSITY)
+    scheme = generator.choice(schemes)
+    density = math.exp(generator.uniform(low, high))
+    if scheme[0].isdigit():
+        kept, _, group = scheme.partition(":")
+        return scheme, int(kept) / int(group)
+    return scheme, min(density, 4 / 9) if scheme == "pattern" else density

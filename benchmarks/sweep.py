@@ -149,9 +149,14 @@ def _compile(
 ) -> _Program:
     machine = machine_of(target)
     compiled = edgec.compile(model, x, target=machine, threads=threads, options=options)
-    (layer,) = compiled.report().layers
+    layers = compiled.report().layers
+    # A recurrent layer is its own op, and a linear one for what the input gives.
+    kernels, schemes = (
+        ", ".join(dict.fromkeys(texts))
+        for texts in ([x.kernel for x in layers[::-1]], [x.scheme for x in layers])
+    )
     cycles = module_cycles(lowered(model, x, machine, options).module, machine)
-    return _Program(Sample(layer.kernel, layer.scheme, cycles, 0.0), compiled)
+    return _Program(Sample(kernels, schemes, cycles, 0.0), compiled)
 
 
 def _measured(

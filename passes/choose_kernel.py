@@ -46,6 +46,7 @@ from edgec.passes.analysis.predict import (
     predict_conv,
     predict_linear,
     predict_recurrent,
+    with_margin,
 )
 from edgec.passes.analysis.settings import why_not
 from edgec.passes.base import ReportingPass
@@ -187,7 +188,7 @@ class ChooseKernel(ReportingPass):
             return
         prediction = predict_recurrent(layer, registers)
         families = self._left(tuple(prediction))
-        family = min(families, key=lambda name: prediction[name])
+        family = min(families, key=lambda name: with_margin(name, prediction[name]))
         if len(prediction) > 1:
             explain(layer, family, prediction)
         if family == "dense":

@@ -25,6 +25,11 @@ from edgec.kernels.cost_columns import (
     few_rows_cycles,
     many_rows_cycles,
 )
+from edgec.kernels.cost_recurrent import (
+    RecurrentLayer,
+    columns_step_cycles,
+    dense_step_cycles,
+)
 from edgec.kernels.layout import layout
 from edgec.kernels.linear.columns import MIN_BLOCK
 from edgec.passes.analysis.sparse import column_layer, sparse_layer
@@ -113,13 +118,13 @@ def predict_conv(op: sq.ConvOp, registers: Registers, l1_bytes: int) -> Predicti
 def predict_recurrent(op: nn.RecurrentOp, registers: Registers) -> Prediction:
     """Families `dense` and `columns` of one step; lanes are elements of the state."""
     wide, hidden = nn.shape_of(op.weight)
-    layer = LinearLayer(nn.shape_of(op.initial)[0], wide, hidden)
+    layer = RecurrentLayer(nn.shape_of(op.initial)[0], wide // hidden, hidden)
     lanes = registers.lanes
-    cycles = {"dense": dense_linear_cycles(layer, lanes=lanes)}
+    cycles = {"dense": dense_step_cycles(layer, lanes=lanes)}
     encoding = nn.tensor_type(op.weight).encoding
     if isinstance(encoding, sq.ColumnsAttr) and encoding.block_size >= MIN_BLOCK:
         block, columns = encoding.block_size, encoding.num_columns
-        cycles["columns"] = few_rows_cycles(layer, block, columns, lanes=lanes)
+        cycles["columns"] = columns_step_cycles(layer, block, columns, lanes=lanes)
     return cycles
 
 

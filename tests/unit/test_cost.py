@@ -29,6 +29,12 @@ from edgec.kernels.cost_columns import (
     most_rows,
     stream_cycles,
 )
+from edgec.kernels.cost_recurrent import (
+    RecurrentLayer,
+    columns_step_cycles,
+    dense_step_cycles,
+)
+from edgec.kernels.recurrent.gates import DenseGates
 
 L1_BYTES = 32768
 
@@ -163,6 +169,39 @@ def test_linear_work_takes_time(
     moved = layer.rows * (layer.filters + layer.channels)
     assert many > moved, "turning the rows is paid for"
     assert many < many_rows_cycles(more, block, columns, machine)
+
+
+recurrents = st.builds(
+    RecurrentLayer,
+    rows=st.integers(1, 40),
+    gates=st.sampled_from([1, 3, 4]),
+    hidden=st.integers(1, 600),
+)
+
+
+@given(recurrents, st.sampled_from([4, 8, 16, 32]), st.integers(0, 3000), machines)
+def test_recurrent_work_takes_time(
+    layer: RecurrentLayer, block: int, columns: int, machine: Registers
+) -> None:
+    lanes = machine.lanes
+    weights = layer.gates * layer.hidden**2
+    dense = dense_step_cycles(layer, lanes=lanes)
+    assert dense >= layer.rows * weights / lanes / 2
+    here = columns_step_cycles(layer, block, columns, lanes=lanes)
+    assert here >= layer.rows * columns * block / min(lanes, 16) / 2
+    assert here <= columns_step_cycles(layer, block, columns + 4, lanes=lanes)
+    more = replace(layer, rows=layer.rows + 12)
+    assert dense < dense_step_cycles(more, lanes=lanes)
+    assert here < columns_step_cycles(more, block, columns, lanes=lanes)
+
+
+@given(recurrents, st.sampled_from([8, 16]))
+def test_dense_gates_fit_the_registers(layer: RecurrentLayer, lanes: int) -> None:
+    block = DenseGates.of(lanes, layer.gates, layer.hidden, layer.rows)
+    wide = layer.gates * block.vectors
+    # A single row needs no register for its weights: each is used once.
+    weights = wide if block.rows > 1 else 0
+    assert block.rows * wide + weights + 1 <= (32 if lanes == 16 else 16)
 
 
 @given(st.integers(1, 2**27), st.integers(1, 2**20))

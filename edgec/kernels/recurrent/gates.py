@@ -92,9 +92,10 @@ class DenseGates:
         if gates == 1:
             block = best_block(lanes, rows, hidden)
             return DenseGates(gates, hidden, block.rows, block.vectors)
-        accumulators, vectors = (24, 2) if lanes == 16 else (12, 1)
+        # The weights of a step of k take registers too, and one element of a row.
+        registers, vectors = (32, 6 // gates) if lanes == 16 else (16, 1)
         vectors = min(most, vectors)
-        fitting = accumulators // (gates * vectors)
+        fitting = (registers - 1) // (gates * vectors) - 1
         return DenseGates(gates, hidden, -(-rows // -(-rows // fitting)), vectors)
 
     @property
