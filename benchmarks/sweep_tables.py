@@ -82,7 +82,7 @@ def print_cases(
 def print_correlations(console: Console, results: Sequence[SweepResult]) -> None:
     """Rank correlation of predicted cycles and measured time, over all programs."""
     samples = [
-        (sample.kernel.split()[0], sample.cycles, sample.seconds)
+        (sample.kernel.split()[0].rstrip(","), sample.cycles, sample.seconds)
         for result in results
         for name, sample in result.samples.items()
         if name != "chosen" or sample.kernel != result.samples["dense"].kernel

@@ -104,6 +104,13 @@ MOST_ROWS = 4
 """Rows that share a load of a weight in it."""
 
 
+LOOP_CYCLES = 24.0
+"""Cycles around the columns of a block in it: two loops whose trips nothing foretells,
+and the sum of their parts."""
+FINISH_CYCLES = 2.0
+"""Cycles of the epilogue of one of its vectors, and the store."""
+
+
 def most_rows(vectors: int) -> int:
     """Rows whose sums, of `vectors` each, fit next to a column and an input."""
     return min(MOST_ROWS, max(1, (FEW_REGISTERS - 1) // vectors - 1))
@@ -143,8 +150,9 @@ def few_rows_cycles(
         # A number, the weights, and an input of each row.
         loads = 1 + vectors + rows
         trip = max(rows * vectors / FMA_PER_CYCLE, loads / LOADS_PER_CYCLE)
+        around = LOOP_CYCLES + rows * vectors * FINISH_CYCLES
         tiles = math.ceil(layer.filters / block)
-        cycles += times * (columns * trip / DENSE_EFFICIENCY + tiles * TILE_OVERHEAD)
+        cycles += times * (columns * trip / DENSE_EFFICIENCY + tiles * around)
     return max(cycles, stream_cycles(4 * (block + 1) * columns))
 
 

@@ -15,7 +15,7 @@ from edgec.kernels.cost import (
     LOADS_PER_CYCLE,
     TILE_OVERHEAD,
 )
-from edgec.kernels.cost_columns import STREAM_RATE, most_rows
+from edgec.kernels.cost_columns import LOOP_CYCLES, STREAM_RATE, most_rows
 from edgec.kernels.linear.column_loop import MOST_PARTS, MOST_SUMS
 from edgec.kernels.recurrent.column_gates import BLOCKS
 from edgec.kernels.recurrent.gates import DenseGates
@@ -76,7 +76,7 @@ def columns_step_cycles(
             (1 + rows + vectors) / LOADS_PER_CYCLE,
             FMA_LATENCY / parts,
         )
-        cycles += times * (columns * trip / DENSE_EFFICIENCY + loops * TILE_OVERHEAD)
+        cycles += times * (columns * trip / DENSE_EFFICIENCY + loops * LOOP_CYCLES)
     return max(cycles, _read_cycles(4 * (own + 1) * columns)) + _ends(layer, lanes)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -82,6 +82,22 @@ layers = st.builds(
 @settings(max_examples=12)
 @given(layer=layers, threads=st.sampled_from([1, 2]))
 def test_sparse_linear_layers(target: Target, layer: Layer, threads: int) -> None:
+    check(target, layer, threads)
+
+
+@targets
+@settings(max_examples=6)
+@given(layer=layers, rows=st.integers(60, 230), block=st.sampled_from([8, 16, 64]))
+def test_few_columns_for_many_rows(
+    target: Target, layer: Layer, rows: int, block: int
+) -> None:
+    """Where so little is kept that lanes stay on the filters, rows are outside."""
+    layer = replace(layer, lead=(rows,), block=block, is_permuted=False, density=0.05)
+    check(target, layer, threads=2)
+
+
+def check(target: Target, layer: Layer, threads: int) -> None:
+    """The compiled layer agrees with torch's in float64."""
     model, x = layer.build()
     options = edgec.Options(sparsity="always", use_cache=False)
     compiled = edgec.compile(model, x, target=target, threads=threads, options=options)
