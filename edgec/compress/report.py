@@ -98,7 +98,7 @@ class PruneReport:
             f"{len(self.pruned)} of {len(self.layers)} layers pruned to density "
             f"{self.density:.3f}{patterns}; model "
             f"{self.dense_bytes:,} -> {self.stored_bytes:,} bytes "
-            f"({self.dense_bytes / self.stored_bytes:.2f}x smaller, indices included)"
+            f"({_times(self.dense_bytes, self.stored_bytes)}, indices included)"
         )
         if self.forecast is not None:
             dense, ms = self.forecast.dense_ms, self.forecast.ms
@@ -108,3 +108,10 @@ class PruneReport:
                 f"{self.forecast.target}, {self.forecast.threads} threads)"
             )
         return "\n".join(lines)
+
+
+def _times(before: int, after: int) -> str:
+    """`2.00x smaller`, or `1.10x larger` where indices outweigh the zeros."""
+    if after > before:
+        return f"{after / before:.2f}x larger"
+    return f"{before / after:.2f}x smaller"

@@ -184,7 +184,8 @@ class GranuleScheme(ColumnScheme):
     def why_not(self, layer: Geometry) -> str:
         """As any scheme, and only convolutions of its rank."""
         if layer.kind == "convolution" and self.rank not in (0, len(layer.window)):
-            return f"not {self.rank}-D"
+            hint = "; block-punched prunes it" if self.rank == 3 else ""
+            return f"not {self.rank}-D{hint}"
         return super().why_not(layer)
 
     def mask(self, weight: Floats, layer: Geometry, density: float) -> Bools:

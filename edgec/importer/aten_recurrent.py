@@ -22,6 +22,8 @@ from edgec.importer.problems import Unsupported
 class Weights(NamedTuple):
     """Of one layer in one direction."""
 
+    suffix: str
+    """Of torch's names for them: `_l0_reverse`; none in a cell."""
     input: SSAValue
     hidden: SSAValue
     input_bias: SSAValue | None
@@ -38,7 +40,8 @@ def _layer(
     reverse: bool = False,
 ) -> list[SSAValue]:
     """`[T, N, H]` of all steps, and `[N, H]` of each state after the last."""
-    gates = b.emit(nn.LinearOp(x, weights.input, weights.input_bias))
+    linear = nn.LinearOp(x, weights.input, weights.input_bias)
+    gates = b.emit(linear, f"weight_ih{weights.suffix}")
     initial, cell = (*states, None)[:2]
     assert initial is not None
     op = nn.RecurrentOp(
@@ -50,7 +53,7 @@ def _layer(
         cell,
         reverse=reverse,
     )
-    b.emit(op)
+    b.emit(op, f"weight_hh{weights.suffix}")
     return list(op.results)
 
 
@@ -71,19 +74,24 @@ def _part(b: Builder, states: SSAValue, index: int) -> SSAValue:
     return b.reshape(b.slice(states, 0, index, 1), shape)
 
 
-def _weights(params: Sequence[SSAValue], has_biases: bool, count: int) -> list[Weights]:
-    """The weights of each of `count` layers and directions."""
+def _weights(
+    params: Sequence[SSAValue], has_biases: bool, layers: int, directions: int
+) -> list[Weights]:
+    """The weights of each layer and direction."""
     size = 4 if has_biases else 2
-    if len(params) != size * count:
+    if len(params) != size * layers * directions:
         raise Unsupported(
             "it projects its state (proj_size)",
             "use proj_size=0 and a linear layer after it",
         )
-    parts = [params[start : start + size] for start in range(0, len(params), size)]
-    return [
-        Weights(part[0], part[1], *(part[2:] if has_biases else (None, None)))
-        for part in parts
-    ]
+    found: list[Weights] = []
+    for number, start in enumerate(range(0, len(params), size)):
+        layer, is_reverse = divmod(number, directions)
+        part = params[start : start + size]
+        biases = part[2:] if has_biases else (None, None)
+        suffix = f"_l{layer}{'_reverse' if is_reverse else ''}"
+        found.append(Weights(suffix, part[0], part[1], *biases))
+    return found
 
 
 def _stack(
@@ -129,7 +137,7 @@ def _recurrent(kind: str) -> Callable[..., tuple[SSAValue, ...]]:
                 "call model.eval() before exporting",
             )
         directions = 2 if bidirectional else 1
-        weights = _weights(params, has_biases, num_layers * directions)
+        weights = _weights(params, has_biases, num_layers, directions)
         states = [hx] if isinstance(hx, SSAValue) else hx
         x = _swap(b, input) if batch_first else input
         x, after = _stack(b, kind, x, states, weights, directions)
@@ -150,7 +158,7 @@ def _cell(kind: str) -> Callable[..., Any]:
     ) -> SSAValue | tuple[SSAValue, ...]:
         states = [hx] if isinstance(hx, SSAValue) else hx
         x = b.reshape(input, (1, *nn.shape_of(input)))
-        weights = Weights(w_ih, w_hh, b_ih, b_hh)
+        weights = Weights("", w_ih, w_hh, b_ih, b_hh)
         _, *last = _layer(b, kind, x, weights, states)
         return tuple(last) if kind == "lstm" else last[0]
 

@@ -57,10 +57,14 @@ class Builder:
         self._by_value: dict[SSAValue, torch.Tensor] = {}
         self._scalars: dict[str, SSAValue] = {}
 
-    def emit(self, op: Operation) -> SSAValue:
-        """Append `op`, labelled with where it comes from; its result."""
-        if self.path:
-            op.attributes["nn.path"] = StringAttr(self.path)
+    def emit(self, op: Operation, part: str = "") -> SSAValue:
+        """Append `op`, labelled with where it comes from; its result.
+
+        `part` names the parameter if the module has several weights.
+        """
+        path = ".".join(filter(None, (self.path, part)))
+        if path:
+            op.attributes["nn.path"] = StringAttr(path)
         if self.source:
             op.attributes["nn.source"] = StringAttr(self.source)
         self.block.add_op(op)

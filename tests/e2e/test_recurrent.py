@@ -170,7 +170,11 @@ def test_between_other_layers() -> None:
     torch.manual_seed(0)
     compiled = agree(Tagger().eval(), sample(2, 8, 21), threads=2)
     row = next(r for r in compiled.report().layers if r.kind == "nn.recurrent")
-    assert (row.layer, row.shape, row.kernel) == ("rnn", (40, 10), "lstm")
+    assert (row.layer, row.shape, row.kernel) == (
+        "rnn.weight_hh_l0",
+        (40, 10),
+        "lstm",
+    )
 
 
 def test_a_computed_weight_is_refused() -> None:
@@ -182,3 +186,15 @@ def test_a_computed_weight_is_refused() -> None:
     args = (sample(2, 4), sample(2, 4), sample(12, 4))
     with pytest.raises(edgec.errors.EdgecError, match=r"recurrent.*must be a constant"):
         edgec.compile(Call(step), args, options=NO_CACHE)
+
+
+def test_the_report_names_every_weight() -> None:
+    model = nn.ModuleDict({"a": nn.GRU(3, 4, 2, bidirectional=True)})["a"].eval()
+    rows = edgec.compile(model, torch.zeros(2, 1, 3)).report().layers
+    names = [
+        f"weight_{of}_l{n}{r}"
+        for n in (0, 1)
+        for r in ("", "_reverse")
+        for of in ("ih", "hh")
+    ]
+    assert [row.layer for row in rows] == names

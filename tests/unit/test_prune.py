@@ -307,3 +307,9 @@ def test_refuses_a_latency_that_cannot_be_predicted(
     with pytest.raises(edgec.EdgecError, match=message):
         compress.prune(model, "pattern", 0.125, **arguments)
     assert np.array_equal(conv(model, 1), conv(before, 1))
+
+
+def test_indices_may_outweigh_the_zeros() -> None:
+    model = nn.Sequential(nn.Linear(40, 40))
+    assert "x larger, indices" in str(compress.prune(model, "unstructured", 0.9))
+    assert "x smaller, indices" in str(compress.prune(model, "unstructured", 0.1))

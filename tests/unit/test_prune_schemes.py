@@ -125,7 +125,9 @@ def test_the_report_says_why_layers_stay() -> None:
         "last": "last linear: its filters are outputs",
         **recurrent,
     }
-    assert compress.prune(EveryKind(), "kgs").layers[1].note == "not 3-D"
+    assert compress.prune(EveryKind(), "kgs").layers[1].note == (
+        "not 3-D; block-punched prunes it"
+    )
 
 
 @pytest.mark.parametrize("scheme", EXAMPLES)
