@@ -155,7 +155,11 @@ class HoistBinaryOnePosition(RewritePattern):
     def match_and_rewrite(self, op: nn.BinaryOp, rewriter: PatternRewriter) -> None:
         """Move the op before the reshape; the other operand loses the ones too."""
         shape = nn.shape_of(op.result)
-        found = [on_one_position(value) for value in op.operands]
+        # One of fewer dimensions is aligned at its last, not at images and channels.
+        found = [
+            on_one_position(value) if len(nn.shape_of(value)) == len(shape) else None
+            for value in op.operands
+        ]
         if not any(
             flat is not None and nn.shape_of(value) == shape
             for flat, value in zip(found, op.operands, strict=True)

@@ -66,6 +66,17 @@ def test_sums_and_products_between_one_dimensional_layers() -> None:
     assert names[-1] == "reshape"
 
 
+def test_an_operand_of_fewer_dimensions_keeps_its_place() -> None:
+    # [4, 1, 1] stands for channels here, not for images.
+    chain = Chain((4, 4))
+    images = chain.value
+    column = chain.then(nn.SliceOp(images, (0, 0), (4, 1), (1, 1)))
+    channels = chain.then(nn.ReshapeOp(column, (4, 1, 1)))
+    wide = chain.then(nn.ReshapeOp(images, (4, 4, 1, 1)))
+    chain.then(nn.BinaryOp("add", wide, channels))
+    run(chain)
+
+
 class Chain:
     """A function that applies ops in a row, with constants in the IR or the store."""
 
