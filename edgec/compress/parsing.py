@@ -120,6 +120,9 @@ def parse_scheme(text: str) -> Scheme:
 
     Raises `InvalidInput` for an unknown name or a parameter that does not fit.
     """
+    # pyright takes the annotation at its word, users need not.
+    if not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InvalidInput(f"scheme must be a text, got {text!r}")
     ratio = re.fullmatch(r"(\d+):(\d+)", text)
     if ratio:
         return _ratio(text, int(ratio[1]), int(ratio[2]))

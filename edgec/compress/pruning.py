@@ -35,6 +35,7 @@ from edgec.compress.selection import (
     Choice,
     Selection,
     Setting,
+    as_globs,
 )
 from edgec.errors import InvalidInput
 from edgec.target import Target
@@ -95,7 +96,7 @@ def prune(  # noqa: PLR0913 - every argument is a choice of the user, with a def
     # pyright takes the annotation at its word, users need not.
     if not isinstance(model, nn.Module):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise InvalidInput(f"model must be an nn.Module, got {type(model).__name__}")
-    globs = (skip,) if isinstance(skip, str) else tuple(skip)
+    globs = as_globs(skip)
     weights = layer_weights(model)
     choices = Selection(scheme, density, layers, globs, skip_first).choose(weights)
     if groups is not None:

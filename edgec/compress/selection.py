@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from numbers import Real
+from typing import TypeGuard
 
 from edgec.compress.layers import LayerWeight
 from edgec.compress.parsing import parse_scheme
@@ -45,10 +47,10 @@ class Selection:
 
     def choose(self, weights: Mapping[str, LayerWeight]) -> dict[str, Choice]:
         """The choice for every weight, after a check of all arguments."""
-        default = self._setting(None)
+        default = self._default()
         settings = {
-            glob: self._setting(setting)
-            for glob, setting in (self.layers or {}).items()
+            glob: self._setting(glob, setting)
+            for glob, setting in _entries(self.layers)
         }
         _check_globs("layers", settings, weights.values())
         _check_globs("skip", self.skip, weights.values())
@@ -70,23 +72,56 @@ class Selection:
             choices[name] = Choice(scheme, density, why)
         return choices
 
-    def _setting(self, setting: Setting | None) -> tuple[Scheme, float | None]:
-        """The scheme and density of an entry of `layers`; None for the call's own."""
-        if isinstance(setting, str):
-            return _fixed(parse_scheme(setting), None)
-        if isinstance(setting, tuple):
-            return _fixed(parse_scheme(setting[0]), setting[1])
-        scheme = parse_scheme(self.scheme)
-        if setting is not None:
-            return _fixed(scheme, setting)
-        _, density = _fixed(scheme, self.density)
+    def _default(self) -> tuple[Scheme, float | None]:
+        """The scheme and density of the call."""
+        scheme, density = _fixed(parse_scheme(self.scheme), self.density)
         return scheme, density if scheme.density is not None else None
+
+    def _setting(self, glob: str, setting: Setting) -> tuple[Scheme, float | None]:
+        """The scheme and density of an entry of `layers`."""
+        match setting:
+            case str():
+                return _fixed(parse_scheme(setting), None)
+            case (str() as scheme, density) if _is_number(density):
+                return _fixed(parse_scheme(scheme), density)
+            case _ if _is_number(setting):
+                return _fixed(parse_scheme(self.scheme), setting)
+            case _:
+                raise InvalidInput(
+                    f"layers: '{glob}' must have a density, a scheme or "
+                    f"(scheme, density), got {setting!r}"
+                )
+
+
+def as_globs(skip: str | Iterable[str]) -> tuple[str, ...]:
+    """One glob or several, as `prune` takes them."""
+    if isinstance(skip, str):
+        return (skip,)
+    # pyright takes the annotation at its word, users need not.
+    if not isinstance(skip, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InvalidInput(f"skip takes globs as text, got {skip!r}")
+    return tuple(skip)
+
+
+def _entries(layers: Mapping[str, Setting] | None) -> list[tuple[str, Setting]]:
+    """The globs and what goes with them, after a check of their types."""
+    # pyright takes the annotation at its word, users need not.
+    if layers is not None and not isinstance(layers, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InvalidInput(
+            f"layers must map globs to densities or schemes, got {layers!r}"
+        )
+    return list((layers or {}).items())
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    """Whether it can be a density; numpy's numbers can."""
+    return not isinstance(value, bool) and isinstance(value, Real)
 
 
 def _fixed(scheme: Scheme, density: float | None) -> tuple[Scheme, float | None]:
     """Both, after a check that they agree; the scheme's density where it fixes it."""
-    if density is not None and not 0 < density <= 1:
-        raise InvalidInput(f"density must be in (0, 1], got {density}")
+    if density is not None and not (_is_number(density) and 0 < density <= 1):
+        raise InvalidInput(f"density must be in (0, 1], got {density!r}")
     if scheme.density is None or density is None:
         return scheme, density if scheme.density is None else scheme.density
     if abs(density - scheme.density) > 1e-9:
@@ -107,6 +142,9 @@ def _check_globs(
 ) -> None:
     known = list(weights)
     for glob in globs:
+        # pyright takes the annotation at its word, users need not.
+        if not isinstance(glob, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise InvalidInput(f"{option} takes globs as text, got {glob!r}")
         if not any(_matches(glob, weight) for weight in known):
             raise InvalidInput(
                 f"{option}: '{glob}' must match a layer; known are "
