@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from typing import Literal, get_args
 
 from edgec.errors import InvalidInput
@@ -12,10 +11,7 @@ Layers = Literal["convolution", "recurrent"]
 
 
 def granules_for(
-    target: str | Target,
-    host_features: Callable[[], Iterable[str]] | None = None,
-    *,
-    layers: Layers = "convolution",
+    target: str | Target = "native", *, layers: Layers = "convolution"
 ) -> tuple[int, ...]:
     """Filters of a block that suit a target, the best first: `OB` of `column:OB`.
 
@@ -32,8 +28,7 @@ def granules_for(
     and the lanes of a register are filters: 16, a cache line of each column, on every
     target.
 
-    `target` is a `Target` or what `Target.parse` takes, `host_features` as there.
-    Raises `InvalidInput` for other `layers`, `InvalidTarget` for an unknown target.
+    `target` is a `Target` or its name, `native` this machine. Raises `InvalidInput` for other `layers`, `InvalidTarget` for an unknown target.
 
     >>> granules_for("x86-64-v4"), granules_for("x86-64-v3")
     ((8,), (4,))
@@ -45,6 +40,9 @@ def granules_for(
             f"layers must be one of {list(get_args(Layers))}, got {layers!r}"
         )
     if isinstance(target, str):
+        # LLVM, which knows this machine, is not loaded for those who only prune.
+        from edgec.codegen.host import host_features
+
         target = Target.parse(target, host_features)
     if layers == "recurrent":
         return (16,)

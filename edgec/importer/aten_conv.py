@@ -17,14 +17,27 @@ Ints = int | Sequence[int]
 
 
 def _batched(
-    b: Builder, x: SSAValue, rank: int, build: Callable[[SSAValue], SSAValue]
+    b: Builder,
+    x: SSAValue,
+    weight: SSAValue,
+    bias: SSAValue | None,
+    build: Callable[[SSAValue, SSAValue | None], SSAValue],
 ) -> SSAValue:
-    """`build(x)`, with a batch dimension of 1 around it where `x` has none."""
+    """`build(x, bias)`, with a batch dimension of 1 around it where `x` has none.
+
+    A bias that the model computes is added to the result.
+    """
+    b.require_constant(weight)
+    window = [1] * (len(nn.shape_of(weight)) - 2)
     shape = nn.shape_of(x)
-    if len(shape) == rank + 2:
-        return build(x)
-    y = build(b.reshape(x, (1, *shape)))
-    return b.reshape(y, nn.shape_of(y)[1:])
+    has_batch = len(shape) == len(window) + 2
+    x = x if has_batch else b.reshape(x, (1, *shape))
+    if bias is None or b.constant_of(bias) is not None:
+        y = build(x, bias)
+    else:
+        addend = b.reshape(bias, (*nn.shape_of(bias), *window))
+        y = b.binary("add", build(x, None), addend)
+    return y if has_batch else b.reshape(y, nn.shape_of(y)[1:])
 
 
 def _conv(
@@ -76,7 +89,7 @@ def _padded_conv(
 ) -> SSAValue:
     rank = len(nn.shape_of(weight)) - 2
 
-    def build(x: SSAValue) -> SSAValue:
+    def build(x: SSAValue, bias: SSAValue | None) -> SSAValue:
         return b.emit(
             nn.ConvOp(
                 x,
@@ -90,7 +103,7 @@ def _padded_conv(
             )
         )
 
-    return _batched(b, input, rank, build)
+    return _batched(b, input, weight, bias, build)
 
 
 def _conv_transpose(
@@ -106,7 +119,7 @@ def _conv_transpose(
 ) -> SSAValue:
     rank = len(nn.shape_of(weight)) - 2
 
-    def build(x: SSAValue) -> SSAValue:
+    def build(x: SSAValue, bias: SSAValue | None) -> SSAValue:
         return b.emit(
             nn.ConvTransposeOp(
                 x,
@@ -120,7 +133,7 @@ def _conv_transpose(
             )
         )
 
-    return _batched(b, input, rank, build)
+    return _batched(b, input, weight, bias, build)
 
 
 def _convolution(

@@ -23,7 +23,7 @@ def _linear(
     if len(nn.shape_of(weight)) == 1:
         y = _matmul(b, input, weight)
         return y if bias is None else b.binary("add", y, bias)
-    return b.emit(nn.LinearOp(input, weight, bias))
+    return b.linear(input, weight, bias)
 
 
 def _matmul(b: Builder, self: SSAValue, other: SSAValue) -> SSAValue:

@@ -40,8 +40,9 @@ def _layer(
     reverse: bool = False,
 ) -> list[SSAValue]:
     """`[T, N, H]` of all steps, and `[N, H]` of each state after the last."""
-    linear = nn.LinearOp(x, weights.input, weights.input_bias)
-    gates = b.emit(linear, f"weight_ih{weights.suffix}")
+    b.require_constant(weights.hidden)
+    part = f"weight_ih{weights.suffix}"
+    gates = b.linear(x, weights.input, weights.input_bias, part)
     initial, cell = (*states, None)[:2]
     assert initial is not None
     op = nn.RecurrentOp(

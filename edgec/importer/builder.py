@@ -32,6 +32,9 @@ ELEMENT_TYPES: dict[torch.dtype, FixedBitwidthType] = {
 """The dtypes of tensors in `nn`; int64 only for positions and their shapes."""
 
 
+LARGEST = torch.finfo(torch.float32).max
+
+
 @dataclass(frozen=True)
 class _Constant:
     op: nn.ConstantOp
@@ -98,8 +101,11 @@ class Builder:
     def scalar(self, value: Scalar) -> SSAValue:
         """A float32 constant of rank 0; one op per value."""
         value = float(value)
-        if not math.isfinite(value):
-            raise Unsupported(f"the number {value}", "use a finite number")
+        # Written so that it holds for NaN, too.
+        if not abs(value) <= LARGEST:
+            raise Unsupported(
+                f"the number {value:g}", "use a number that is finite in float32"
+            )
         # As text, since 0.0 == -0.0.
         key = repr(value)
         if key not in self._scalars:
@@ -172,6 +178,33 @@ class Builder:
         if factor == 1:
             return x
         return self.binary("mul", x, factor)
+
+    def linear(
+        self,
+        x: SSAValue,
+        weight: SSAValue,
+        bias: SSAValue | None = None,
+        part: str = "",
+    ) -> SSAValue:
+        """`x weight^T + bias`; a product of two tensors if the weight is computed.
+
+        `part` as for `emit`.
+        """
+        if self.constant_of(weight) is not None:
+            return self.emit(nn.LinearOp(x, weight, bias), part)
+        shape = nn.shape_of(x)
+        rows = self.reshape(x, (1, *shape)) if len(shape) == 1 else x
+        y = self.emit(nn.MatmulOp(rows, self.transpose(weight, (1, 0))))
+        y = self.reshape(y, (*shape[:-1], nn.shape_of(weight)[0]))
+        return y if bias is None else self.binary("add", y, bias)
+
+    def require_constant(self, weight: SSAValue) -> None:
+        """Refuse a weight that the model computes, for ops whose kernels pack it."""
+        if self.constant_of(weight) is None:
+            raise Unsupported(
+                "its weight is computed by the model",
+                "compute the weight before the model is exported",
+            )
 
     def reshape(self, x: SSAValue, shape: Sequence[int]) -> SSAValue:
         """`x` in another shape; a reshaped constant stays a constant."""

@@ -268,6 +268,24 @@ def test_density_is_reported_whatever_runs(sparsity: str) -> None:
     assert [row[start:].split()[0] for row in rows] == [f"{s:.3f}" for s in shares]
 
 
+class Computed(nn.Module):
+    """A linear layer and a convolution whose parameters are made of inputs."""
+
+    def forward(
+        self, x: torch.Tensor, w: torch.Tensor, b: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Both layers."""
+        kernel = torch.ones(3, 2, 3, 3)
+        convolved = nn.functional.conv2d(x, kernel, b.tanh(), padding=1)
+        return nn.functional.linear(x, w * 2, b), convolved
+
+
+def test_parameters_that_the_model_computes() -> None:
+    args = sample(2, 2, 5, 7), sample(3, 7, seed=1), sample(3, seed=2)
+    found = edgec.compile(Computed(), args, threads=1, options=NO_CACHE)(*args)
+    assert_near(found, eager(Computed(), *args))
+
+
 def test_example_inputs_of_numpy() -> None:
     image = sample(2, 2, 5, 6)
     more = {"pair": [sample(2, 4), sample(2, 1, 1, 1, seed=1)]}

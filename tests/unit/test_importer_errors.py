@@ -100,6 +100,30 @@ def test_int64_is_fine_for_moves_but_not_for_arithmetic() -> None:
     assert "int64" in message
 
 
+@pytest.mark.parametrize(
+    ("function", "weight"),
+    [
+        (nn.functional.conv2d, torch.ones(3, 2, 1, 1)),
+        (nn.functional.conv_transpose2d, torch.ones(2, 3, 1, 1)),
+        (lambda x, w: torch.rnn_tanh_cell(x[0, 0], x[0, 0], w, w), torch.ones(4, 4)),
+    ],
+    ids=["convolution", "transposed", "recurrent"],
+)
+def test_weights_that_are_packed_must_be_known(
+    function: Any, weight: torch.Tensor
+) -> None:
+    message = message_of(Call(function).eval(), torch.ones(1, 2, 4, 4), weight)
+    assert "1 problem\n" in message
+    assert "its weight is computed by the model" in message
+
+
+@pytest.mark.parametrize("number", [1e39, -1e39, float("inf"), float("nan")])
+def test_numbers_must_be_finite_in_float32(number: float) -> None:
+    message = message_of(Call(lambda x: x + number).eval(), X)
+    assert f"the number {number:g}" in message
+    assert "finite in float32" in message
+
+
 def test_not_finite_weights_are_named() -> None:
     model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3)).eval()
     with torch.no_grad():

@@ -136,6 +136,17 @@ LINEARS: dict[str, tuple[nn.Module, tuple[tuple[int, ...], ...]]] = {
     "linear": (nn.Linear(5, 3), ((2, 5),)),
     "linear-no-bias-3d": (nn.Linear(5, 3, bias=False), ((2, 4, 5),)),
     "linear-vector": (nn.Linear(5, 3), ((5,),)),
+    "linear-computed": (Call(F.linear), ((2, 4, 5), (3, 5), (3,))),
+    "linear-computed-vector": (Call(F.linear), ((5,), (3, 5), (3,))),
+    "linear-computed-no-bias": (Call(F.linear), ((4, 5), (3, 5))),
+    "conv-computed-bias": (
+        Call(lambda x, b: F.conv2d(x, torch.ones(2, 3, 2, 2), b)),
+        ((2, 3, 4, 3), (2,)),
+    ),
+    "conv-computed-bias-no-batch": (
+        Call(lambda x, b: F.conv_transpose1d(x, torch.ones(3, 2, 2), b)),
+        ((3, 4), (2,)),
+    ),
     "matmul": (Call(torch.matmul), ((2, 1, 3, 4), (5, 4, 2))),
     "matmul-vectors": (Call(torch.matmul), ((4,), (4,))),
     "matmul-vector-right": (Call(torch.matmul), ((2, 3, 4), (4,))),
