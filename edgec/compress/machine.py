@@ -28,7 +28,8 @@ def granules_for(
     and the lanes of a register are filters: 16, a cache line of each column, on every
     target.
 
-    `target` is a `Target` or its name, `native` this machine. Raises `InvalidInput` for other `layers`, `InvalidTarget` for an unknown target.
+    `target` is a `Target` or its name, `native` this machine. Raises `InvalidInput` for
+    other `layers`, `InvalidTarget` for an unknown target.
 
     >>> granules_for("x86-64-v4"), granules_for("x86-64-v3")
     ((8,), (4,))
