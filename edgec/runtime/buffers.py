@@ -49,8 +49,12 @@ def _huge_zeros(size: int) -> Bytes:
     Kernels read lines of hundreds of planes in turn, each on a small page of its own,
     more than the processor remembers addresses of. Memory that the process used before
     would stay on the small pages that it was on.
+
+    Private: Python's maps are shared by default, so that a forked process would write
+    into its parent's tensors, and systems rarely give such memory huge pages.
     """
-    space = mmap.mmap(-1, round_up(size, HUGE_PAGE) + HUGE_PAGE)
+    length = round_up(size, HUGE_PAGE) + HUGE_PAGE
+    space = mmap.mmap(-1, length, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     if hasattr(mmap, "MADV_HUGEPAGE"):
         # A system without huge pages refuses; small ones are right too.
         with suppress(OSError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 
@@ -14,7 +15,15 @@ from edgec.codegen.host import host_features
 from edgec.codegen.jit import compile_object, load_object
 from edgec.errors import InvalidInput
 from edgec.runtime import executable as executable_module
-from edgec.runtime.buffers import CallFrame, Workspace, address_of
+from edgec.runtime.buffers import (
+    HUGE_PAGE,
+    CallFrame,
+    Workspace,
+    address_of,
+    aligned_empty,
+    aligned_zeros,
+    gathered,
+)
 from edgec.runtime.executable import Executable, ProgramSpec, TensorSpec
 from edgec.runtime.threads import find_openmp
 from edgec.target import MAX_THREADS, Target
@@ -292,6 +301,22 @@ def test_memory_is_aligned_and_apart() -> None:
     assert frame.scratch_stride == 128
     assert workspace.scratch.size == 3 * 128
     assert not workspace.arena.any()
+
+
+@pytest.mark.parametrize("size", [100, HUGE_PAGE + 1], ids=["small", "huge"])
+def test_a_forked_process_has_memory_of_its_own(size: int) -> None:
+    blocks = [aligned_zeros(size), aligned_empty((size,), np.dtype(np.uint8))]
+    blocks += gathered([np.zeros(size, np.uint8)])
+    for block in blocks:
+        block.flags.writeable = True
+        block[:] = 1
+    child = os.fork()
+    if child == 0:
+        for block in blocks:
+            block[:] = 2
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert [np.unique(block).tolist() for block in blocks] == [[1]] * 3
 
 
 def test_sequential_calls_reuse_one_workspace() -> None:
