@@ -89,11 +89,8 @@ class Executable:
 
         An input with any strides is taken; one that is not C-contiguous is copied
         first. Types are never converted. The outputs are new arrays, aligned to 64
-        bytes. Raises `InvalidInput` naming the input that does not fit, and with
-        several threads in a process forked after such a call (`OpenMP.check_process`).
+        bytes. Raises `InvalidInput` naming the input that does not fit.
         """
-        if self._openmp is not None:
-            self._openmp.check_process()
         if len(inputs) != len(self.spec.inputs):
             names = ", ".join(f"'{spec.name}'" for spec in self.spec.inputs)
             raise InvalidInput(
@@ -108,9 +105,17 @@ class Executable:
         args = workspace.args
         for index, array in enumerate((*arrays, *results)):
             args[index] = address_of(array)
-        self._entry(workspace.frame_address)
+        if self._openmp is None:
+            self._entry(workspace.frame_address)
+        else:
+            held = (workspace, arrays, results)
+            self._openmp.run(lambda: self._start_team(*held))
         self._workspaces.give_back(workspace)
         return results
+
+    def _start_team(self, workspace: Workspace, *_held: Sequence[Array]) -> None:
+        """Run native code, holding the arrays until it is done."""
+        self._entry(workspace.frame_address)
 
     @property
     def weights(self) -> tuple[Array, ...]:

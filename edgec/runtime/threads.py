@@ -12,7 +12,11 @@ from __future__ import annotations
 
 import ctypes
 import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from edgec.errors import InvalidInput
@@ -40,27 +44,47 @@ class OpenMP:
     num_threads: int
     """`omp_get_num_threads(void)`."""
 
-    def check_process(self) -> None:
-        """Raise `InvalidInput` where starting a team would never end.
+    def run(self, call: Callable[[], None]) -> None:
+        """Call what starts a team.
 
-        libgomp keeps threads for the next team. A forked process has a copy of the
-        list but not the threads, and waits for them. Other runtimes clean up in it.
+        libgomp keeps threads for the next team of the same thread. The one thread of a
+        forked process has a copy of that list, of which edgec, torch or others made use
+        before, but not the threads, and would wait for them: the call is made from a
+        thread that is new. Other runtimes clean up in a forked process.
         """
         process = os.getpid()
-        if process in _PROCESSES_WITH_TEAMS:
-            return
-        if _PROCESSES_WITH_TEAMS and Path(self.path).name.startswith("libgomp"):
-            raise InvalidInput(
-                "this process was forked after a call with several threads, and "
-                "OpenMP's threads are not forked with it; load the model with "
-                "`threads=1` here, or start processes with 'spawn' or 'forkserver'"
-            )
-        _PROCESSES_WITH_TEAMS.add(process)
+        is_first = threading.get_native_id() == process
+        is_libgomp = Path(self.path).name.startswith("libgomp")
+        if is_first and is_libgomp and _is_forked(process):
+            # `call` holds its memory, also if an interruption ends the waiting.
+            _new_thread(process).submit(call).result()
+        else:
+            call()
 
 
-_PROCESSES_WITH_TEAMS: set[int] = set()
-"""Ids of this process and those it was forked from, once they have started a team.
-What they are is a fact about processes, so it is one for all executables."""
+_IMPORTED_IN = os.getpid()
+_PF_FORKNOEXEC = 0x40
+"""Flag of a Linux process that was forked and runs no program of its own."""
+
+
+@cache
+def _is_forked(process: int) -> bool:
+    """Whether this process is a copy of another one, since the import or before."""
+    if process != _IMPORTED_IN:
+        return True
+    try:
+        stat = Path("/proc/self/stat").read_text()
+    except OSError:
+        return False  # no such file on this system
+    # After the name in parentheses: state, four ids, group, flags.
+    flags = int(stat.rpartition(")")[2].split()[6])
+    return bool(flags & _PF_FORKNOEXEC)
+
+
+@cache
+def _new_thread(_process: int) -> ThreadPoolExecutor:
+    """The thread that starts teams in a forked process."""
+    return ThreadPoolExecutor(1, "edgec")
 
 
 def check_threads(threads: object) -> None:
