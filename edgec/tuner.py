@@ -3,8 +3,9 @@
 Each distinct layer is compiled by itself with one schedule after the other, the best by
 prediction first, and timed in turns with the schedule that is taken without a log: what
 counts is the ratio, which a drifting clock does not change. The studies of optuna
-remember what was measured: with a storage, tuning continues where it ended, and several
-processes share the work.
+remember what was measured: with a storage, tuning continues where it ended, and
+several processes share the work. Each reads the log and the study, and writes to them,
+while the log is locked: neither optuna nor SQLite keeps two from taking one trial.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 from importlib import import_module
@@ -41,7 +42,7 @@ from edgec.layer_program import (
 from edgec.passes.analysis.layer_key import layer_key
 from edgec.runtime.executable import Executable
 from edgec.target import Target
-from edgec.tuning_log import Entry, append, best_entries, fingerprint, read_log
+from edgec.tuning_log import Entry, append, best_entries, fingerprint, locked, read_log
 
 ROUNDS = 9
 """Turns of the default and a candidate in one trial."""
@@ -108,22 +109,21 @@ def tune(  # noqa: PLR0913  the options of the command, all but three by keyword
         raise InvalidInput(f"`trials` must be at least 1, got {trials}")
     imported, machine = import_for_tuning(model, example_inputs, target)
     threads = threads or machine.cores
-    known = _known(log, machine, threads)
     work = _distinct_layers(imported, layers)
     end = math.inf if timeout is None else time.monotonic() + timeout
+    known = _Known(Path(log), machine, threads)
     results: list[Tuned] = []
     for number, (key, (layer, paths)) in enumerate(work.items(), start=1):
-        tuner = _LayerTuner(optuna, layer, machine, threads, trials, storage, end)
-        entry, is_new = known.get(key), False
-        if entry is None or entry.count < tuner.wanted:
-            found = tuner.run()
-            if found is not None:
-                append(log, found)
-                entry, is_new = found, True
-        results.append(Tuned(tuple(paths), entry, is_new))
+        tuner = _LayerTuner(optuna, layer, known, trials, storage, end)
+        is_new = known.count(key) < tuner.wanted and tuner.run()
+        results.append(Tuned(tuple(paths), known.best(key), is_new))
         if progress is not None:
             progress(f"[{number}/{len(work)}] {describe(results[-1])}")
-    return results
+    # Others may have ended meanwhile what they had begun before.
+    return [
+        replace(result, entry=known.best(key))
+        for key, result in zip(work, results, strict=True)
+    ]
 
 
 def _distinct_layers(
@@ -153,7 +153,7 @@ def describe(tuned: Tuned) -> str:
     name = tuned.paths[0] + (f" and {others} more" if others else "")
     entry = tuned.entry
     if entry is None:
-        return f"{name}: not measured"
+        return f"{name}: not measured yet, or by another process that is not done"
     label = Candidate(entry.family, dict(entry.settings), 0.0).label
     how = f"fastest of {entry.count}" if tuned.is_new else "known"
     return f"{name}: {entry.ms:.3f} ms, {tuned.gain:.3f} times as fast ({label}; {how})"
@@ -170,11 +170,26 @@ def _optuna() -> Any:
     return optuna
 
 
-def _known(log: str | Path, machine: Target, threads: int) -> dict[str, Entry]:
-    """What the log says already; there may be none yet."""
-    if not Path(log).exists():
-        return {}
-    return best_entries(read_log(log), machine, threads)
+@dataclass(frozen=True)
+class _Known:
+    """What the log says for a machine; other processes may write to it too."""
+
+    log: Path
+    target: Target
+    threads: int
+
+    def best(self, key: str) -> Entry | None:
+        """The line that counts for a layer."""
+        return best_entries(self._entries(), self.target, self.threads).get(key)
+
+    def count(self, key: str) -> int:
+        """How many schedules of a layer were measured at most, for any line."""
+        machine = fingerprint(self.target), self.threads, key
+        mine = (e for e in self._entries() if (e.target, e.threads, e.layer) == machine)
+        return max((each.count for each in mine), default=0)
+
+    def _entries(self) -> list[Entry]:
+        return read_log(self.log) if self.log.exists() else []
 
 
 class _LayerTuner:
@@ -184,70 +199,100 @@ class _LayerTuner:
         self,
         optuna: Any,
         layer: LayerModule,
-        target: Target,
-        threads: int,
+        known: _Known,
         trials: int,
         storage: str | None,
         end: float,
     ) -> None:
         self.optuna, self.layer, self.end = optuna, layer, end
-        self.target, self.threads = target, threads
-        several = candidates(layer, target)
+        self.known, self.target, self.threads = known, known.target, known.threads
+        several = candidates(layer, self.target)
         self.labels = [each.label for each in several]
-        self.candidates = {each.label: each for each in several[:trials]}
-        self.wanted = len(self.candidates)
+        self.candidates = {each.label: each for each in several}
+        self.chosen = self.labels[:trials]
+        self.wanted = len(self.chosen)
         self.storage = storage
 
-    def run(self) -> Entry | None:
-        """Measure what is left; the best, unless others still measure."""
+    def run(self) -> bool:
+        """Measure what is left; whether that gave a line of the log.
+
+        It does not while others still measure: the last one writes the line.
+        """
         if time.monotonic() >= self.end:
-            return None
+            return False
         study = self._study()
         self.default = self._compile(self.candidates[self.labels[0]])
         self.inputs = random_inputs(self.default.spec.inputs)
         self.expected = self.default(self.inputs)
         while time.monotonic() < self.end:
-            label = next(
-                (each for each in self.candidates if each not in _taken(study)), None
-            )
-            if label is None:
+            trial = self._next_trial(study)
+            if trial is None:
                 break
-            study.enqueue_trial({"schedule": label})
-            self._trial(study)
+            self._run_trial(study, trial)
         measured = {
             trial.params["schedule"]: float(trial.value)
             for trial in study.get_trials(deepcopy=False)
             if trial.state.name == "COMPLETE"
-            and trial.params["schedule"] in self.candidates
+            and trial.params["schedule"] in self.chosen
         }
         is_over = time.monotonic() >= self.end
         if not measured or (len(measured) < self.wanted and not is_over):
-            return None
-        return self._entry(
-            min(measured, key=lambda each: measured[each]), len(measured)
-        )
+            return False
+        best = min(measured, key=lambda each: measured[each])
+        with locked(self.known.log):
+            if self.known.count(self.layer.key) >= len(measured):
+                return False  # others were first
+            append(self.known.log, self._entry(best, len(measured)))
+        return True
 
     def _study(self) -> Any:
         """Its name says all that measurements depend on."""
         what = (fingerprint(self.target), self.threads, self.layer.key, self.labels)
         name = hashlib.blake2b(repr(what).encode(), digest_size=16).hexdigest()
-        return self.optuna.create_study(
-            study_name=f"edgec {name}",
-            storage=self.storage,
-            direction="minimize",
-            load_if_exists=True,
-        )
+        try:
+            with locked(self.known.log):
+                return self.optuna.create_study(
+                    study_name=f"edgec {name}",
+                    storage=self.storage,
+                    direction="minimize",
+                    load_if_exists=True,
+                )
+        except OSError:  # of the log
+            raise
+        # What a database raises is its own affair.
+        except Exception as error:
+            raise InvalidInput(
+                f"storage '{self.storage}' cannot be used; it must be the URL of a "
+                f"database of optuna, such as sqlite:///tune.db: {error}"
+            ) from error
 
-    def _trial(self, study: Any) -> None:
+    def _next_trial(self, study: Any) -> Any:
+        """A trial with a schedule that nobody measured yet; None if all are taken.
+
+        After a process that ended at the wrong time, it is a trial that this one left,
+        whose schedule may be any.
+        """
+        with locked(self.known.log):
+            taken = _taken(study)
+            label = next((each for each in self.chosen if each not in taken), None)
+            if label is None:
+                return None
+            study.enqueue_trial({"schedule": label})
+            trial = study.ask()
+            trial.suggest_categorical("schedule", self.labels)
+            return trial
+
+    def _run_trial(self, study: Any, trial: Any) -> None:
         """Measure one schedule; an interrupted trial does not count."""
-        trial = study.ask()
-        label: str = trial.suggest_categorical("schedule", self.labels)
+        label: str = trial.params["schedule"]
         try:
             seconds = self._measure(self.candidates[label], ROUNDS)
         except BaseException:
-            study.tell(trial, state=self.optuna.trial.TrialState.FAIL)
+            with locked(self.known.log):
+                study.tell(trial, state=self.optuna.trial.TrialState.FAIL)
             raise
-        study.tell(trial, seconds[1] / seconds[0])
+        with locked(self.known.log):
+            study.tell(trial, seconds[1] / seconds[0])
 
     def _entry(self, label: str, count: int) -> Entry:
         """The best, if it is faster than the default in longer measurements too."""

@@ -6,17 +6,19 @@ One line of JSON for each layer that was measured on a machine with a number of 
      "family": "dense", "settings": {"chunk": 3, "filters": 12, "vectors": 2},
      "ms": 0.31, "default_ms": 0.33, "count": 32}
 
-Lines are appended by single writes, so several processes may share a file. Of several
-lines for one layer the one with the fewest milliseconds counts, of equal ones the
-first.
+Lines are appended by single writes, so several processes may share a file; `locked`
+lets one of them at a time decide what to do next. Of several lines for one layer the
+one with the fewest milliseconds counts, of equal ones the first.
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -91,7 +93,7 @@ def read_log(path: str | os.PathLike[str]) -> list[Entry]:
 def _entry(where: str, line: str) -> Entry:
     try:
         fields: Any = json.loads(line)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:  # also for numbers of many digits
         raise InvalidInput(f"{where}: not a line of JSON: {error}") from error
     if not isinstance(fields, dict) or "version" not in fields:
         raise InvalidInput(f"{where}: must be an object with a `version`")
@@ -132,11 +134,28 @@ def best_entries(
     return best
 
 
+@contextmanager
+def locked(path: str | os.PathLike[str]) -> Generator[None]:
+    """Keep other processes out that lock the same file; makes the file.
+
+    The system takes the lock back from a process that ends, however it does.
+    """
+    file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(file)
+
+
 def append(path: str | os.PathLike[str], entry: Entry) -> None:
     """Add a line, in one write, at the end of the file; makes the file."""
     line = (entry.to_json() + "\n").encode()
-    file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+    file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
     try:
+        size = os.fstat(file).st_size
+        if size and os.pread(file, 1, size - 1) != b"\n":
+            line = b"\n" + line  # the last line was cut, or written by hand
         written = os.write(file, line)
         if written != len(line):
             raise OSError(f"only {written} of {len(line)} bytes fit into '{path}'")

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +21,7 @@ from edgec.layer_program import candidates, compile_layer, isolate, layers_of
 from edgec.options import Options
 from edgec.runtime.executable import Executable
 from edgec.tools import cli
-from edgec.tuning_log import Entry, fingerprint, read_log
+from edgec.tuning_log import Entry, append, fingerprint, read_log
 from tests.networks import seeded
 
 
@@ -116,6 +120,94 @@ def test_an_interruption_leaves_a_valid_log(monkeypatch: pytest.MonkeyPatch) -> 
     tune()
     assert len(read_log(log)) == 2
     assert calls[0] - before == 2, "one trial that was interrupted, and the last word"
+
+
+SHARING = """
+import sys
+import time
+from pathlib import Path
+from edgec import tuner
+from tests.networks import seeded
+from tests.unit.test_tuner import X, network
+tuner.ROUNDS = tuner.FINAL_ROUNDS = 1
+tuner.TURN_SECONDS = 1e-6
+model = seeded(network)
+Path(f"ready{sys.argv[1]}").touch()
+while len(list(Path().glob("ready*"))) < 2:  # all make the database at once
+    time.sleep(0.001)
+measured = 0
+measure = tuner._LayerTuner._run_trial
+def counted(self, study, trial):
+    global measured
+    measured += 1
+    measure(self, study, trial)
+tuner._LayerTuner._run_trial = counted
+found = tuner.tune(
+    model, X, log="log.jsonl", trials=4, threads=1, storage="sqlite:///tune.db"
+)
+Path(f"measured{sys.argv[1]}").write_text(str(measured))
+"""
+
+
+def test_processes_share_the_work() -> None:
+    environment = dict(os.environ, PYTHONPATH=str(Path(__file__).parents[2]))
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", SHARING, str(number)],
+            env=environment,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for number in range(2)
+    ]
+    errors = [process.communicate()[1] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], errors
+    one = edgec.tune(seeded(network), X, log="one.jsonl", trials=4, threads=1)
+    together, alone = read_log("log.jsonl"), read_log("one.jsonl")
+    sides = [sorted((e.layer, e.count) for e in side) for side in (together, alone)]
+    assert sides[0] == sides[1]
+    measured = [int(Path(f"measured{number}").read_text()) for number in range(2)]
+    assert sum(measured) == sum(each.entry.count for each in one if each.entry)
+    again = edgec.tune(seeded(network), X, log="log.jsonl", trials=4, threads=1)
+    assert not any(each.is_new for each in again)
+
+
+def test_a_log_with_more_trials_is_known_though_fewer_were_faster() -> None:
+    log, model = Path("log.jsonl"), seeded(network)
+    edgec.tune(model, X, log=log, trials=1, threads=1, layers="0")
+    first = read_log(log)[0]
+    append(log, replace(first, ms=first.ms * 1e-3))
+    edgec.tune(model, X, log=log, trials=2, threads=1, layers="0")
+    assert [entry.count for entry in read_log(log)] == [1, 1, 2]
+    found = edgec.tune(model, X, log=log, trials=2, threads=1, layers="0")
+    assert [each.is_new for each in found] == [False]
+    assert found[0].entry == replace(first, ms=first.ms * 1e-3)
+    assert len(read_log(log)) == 3
+
+
+def test_a_trial_that_was_left_waiting_may_have_any_schedule() -> None:
+    storage, log = "sqlite:///tune.db", Path("log.jsonl")
+    optuna = pytest.importorskip("optuna")
+    edgec.tune(
+        seeded(network), X, log=log, trials=1, threads=1, layers="0", storage=storage
+    )
+    name = optuna.get_all_study_names(storage)[0]
+    study = optuna.load_study(study_name=name, storage=storage)
+    labels = study.get_trials()[0].distributions["schedule"].choices
+    study.enqueue_trial({"schedule": labels[-1]})
+    edgec.tune(
+        seeded(network), X, log=log, trials=2, threads=1, layers="0", storage=storage
+    )
+    assert [entry.count for entry in read_log(log)] == [1, 2]
+
+
+@pytest.mark.parametrize("storage", ["junk", "sqlite:///none/x.db", "sqlite:///bad.db"])
+def test_storages_that_cannot_be_used(storage: str) -> None:
+    Path("bad.db").write_text("no database")
+    with pytest.raises(InvalidInput, match=f"storage '{storage}' cannot be used"):
+        edgec.tune(
+            seeded(network), X, log="log.jsonl", trials=1, layers="0", storage=storage
+        )
 
 
 def test_no_time_means_no_measurement() -> None:

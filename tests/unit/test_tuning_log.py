@@ -89,13 +89,26 @@ def test_a_wrong_line_is_named(
 
 @pytest.mark.parametrize(
     ("line", "message"),
-    [('{"version": 1, "tar', "not a line of JSON"), ("[1]", "must be an object")],
+    [
+        ('{"version": 1, "tar', "not a line of JSON"),
+        ("[" * 100_000, "not a line of JSON"),
+        ("1" * 5000, "not a line of JSON"),
+        ("[1]", "must be an object"),
+    ],
+    ids=["cut", "deep", "long", "list"],
 )
 def test_a_line_that_is_no_entry(tmp_path: Path, line: str, message: str) -> None:
     log = tmp_path / "log.jsonl"
     log.write_text(line)
     with pytest.raises(InvalidInput, match=message):
         read_log(log)
+
+
+def test_a_last_line_without_an_end_stays_a_line(tmp_path: Path) -> None:
+    log = tmp_path / "log.jsonl"
+    log.write_text(ENTRY.to_json())
+    append(log, ENTRY)
+    assert read_log(log) == [ENTRY, ENTRY]
 
 
 def _append_many(log: Path, threads: int) -> None:
