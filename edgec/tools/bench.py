@@ -29,7 +29,7 @@ import numpy.typing as npt
 import edgec
 from edgec.compiled import CompiledModel, load
 from edgec.errors import InvalidInput
-from edgec.options import Options, Sparsity
+from edgec.options import Options
 from edgec.runtime.executable import TensorSpec
 
 Array = npt.NDArray[Any]
@@ -85,19 +85,18 @@ def bench(
     *,
     target: str = "native",
     threads: int | None = None,
-    sparsity: Sparsity = "auto",
+    options: Options | None = None,
     rounds: int = 20,
 ) -> Result:
     """Time `model`, a `.pt2` or an `.edgec` file, and the engines in `against`.
 
-    Floats of the inputs are random, other numbers are zero. Raises `InvalidInput` if an
-    engine is not installed or cannot run the model, and what `edgec.compile` and
-    `edgec.load` raise.
+    `options` are for a `.pt2` file. Floats of the inputs are random, other numbers are
+    zero. Raises `InvalidInput` if an engine is not installed or cannot run the model,
+    and what `edgec.compile` and `edgec.load` raise.
     """
     for name in against:
         _check_installed(name)
     if model.suffix == ".pt2":
-        options = Options(sparsity=sparsity)
         compiled = edgec.compile(model, target=target, threads=threads, options=options)
     else:
         compiled = load(model, threads)

@@ -90,6 +90,9 @@ _sparsity_option = click.option(
     help="Run pruned layers sparse where it is faster, never, or always.",
 )
 _path = click.Path(path_type=Path)
+_tuning_log_option = click.option(
+    "--tuning-log", type=_path, help="Take the schedules that edgec tune measured."
+)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -108,9 +111,7 @@ def cli() -> None:
 @_target_option
 @_threads_option
 @_sparsity_option
-@click.option(
-    "--tuning-log", type=_path, help="Take the schedules that edgec tune measured."
-)
+@_tuning_log_option
 @click.option(
     "--emit",
     type=click.Choice(["mlir", "lane", "llvm", "asm", "obj"]),
@@ -205,6 +206,7 @@ def run_command(
 @_target_option
 @_threads_option
 @_sparsity_option
+@_tuning_log_option
 @click.option(
     "--rounds",
     type=click.IntRange(min=1),
@@ -222,10 +224,12 @@ def bench_command(
     target: str,
     threads: int | None,
     sparsity: Sparsity,
+    tuning_log: Path | None,
     rounds: int,
     json_file: Path | None,
 ) -> None:
     """Time MODEL, a .pt2 or an .edgec file, on random inputs."""
+    from edgec.options import Options
     from edgec.tools import bench
 
     if model.suffix == ".pt2":
@@ -244,7 +248,7 @@ def bench_command(
         others,
         target=target,
         threads=threads,
-        sparsity=sparsity,
+        options=Options(sparsity=sparsity, tuning_log=tuning_log),
         rounds=rounds,
     )
     if json_file is not None:
@@ -308,8 +312,8 @@ def _check_compiled(others: Sequence[str]) -> None:
         raise click.UsageError("--against needs the .pt2 file, which others can read")
     ctx = click.get_current_context()
     given = [
-        f"--{name}"
-        for name in ("target", "sparsity")
+        f"--{name.replace('_', '-')}"
+        for name in ("target", "sparsity", "tuning_log")
         if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT
     ]
     if given:
