@@ -14,7 +14,7 @@ import json
 import mmap
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -91,15 +91,27 @@ def write_tensors(path: Path, content: TensorFile) -> None:
     header["__metadata__"][_DIGEST] = digest.hex()
     head = _canonical(header)
     size = round_up(_LENGTH_BYTES + len(head), ALIGNMENT) - _LENGTH_BYTES
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    parts = [size.to_bytes(_LENGTH_BYTES, "little") + head.ljust(size)]
+    parts += [array.reshape(-1).view(np.uint8).data for _, array in arrays]
     try:
-        with temporary.open("xb") as file:
-            file.write(size.to_bytes(_LENGTH_BYTES, "little") + head.ljust(size))
-            for _, array in arrays:
-                file.write(array.reshape(-1).view(np.uint8).data)
-        temporary.replace(path)
+        _write(path, parts)
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def _write(path: Path, parts: Sequence[bytes | memoryview]) -> None:
+    """Write beside the place and rename; a link stays one, to another file."""
+    path = path.resolve()
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        # A device or a pipe, such as /dev/null, is written to and not replaced.
+        with path.open("wb") as file:
+            file.writelines(parts)
+        return
+    temporary = path.with_name(f".{secrets.token_hex(4)}.part")
+    try:
+        with temporary.open("xb") as file:
+            file.writelines(parts)
+        temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -14,6 +14,8 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import logging
+import os
 import re
 import shlex
 import sys
@@ -171,6 +173,8 @@ class EdgecOpt(xDSLOptMain):
             raise InvalidInput("a .pt2 model is read whole, from a file given by name")
         from edgec.importer import import_model
 
+        # torch logs a traceback before it raises what our message says.
+        logging.getLogger("torch").setLevel(logging.CRITICAL)
         # The importer loads what it makes, but must not meet a lazy registration.
         for name in ("builtin", "func", "nn"):
             self.ctx.load_registered_dialect(name)
@@ -266,13 +270,22 @@ def main(args: Sequence[str] | None = None) -> int:
     try:
         EdgecOpt(args).run()
     except (EdgecError, DiagnosticException, ParseError) as error:
-        if not _is_ours(error.__cause__):
+        if isinstance(error, PassFailed) and not _is_ours(error.__cause__):
             traceback.print_exception(error.__cause__)
         sys.stderr.write(_explain(error) + "\n")
         return 1
-    except FileNotFoundError as error:
+    except UnicodeDecodeError as error:
+        sys.stderr.write(f"edgec-opt: error: the input is not UTF-8 text: {error}\n")
+        return 1
+    except BrokenPipeError:
+        # The reader of a pipe left; Python must not complain when it flushes.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
         sys.stderr.write(f"edgec-opt: error: {error}\n")
         return 1
+    except KeyboardInterrupt:
+        return 128 + 2  # what shells report for SIGINT
     return 0
 
 

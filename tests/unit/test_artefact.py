@@ -178,6 +178,28 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
     assert [each.name for each in tmp_path.iterdir()] == [path.name]
 
 
+def test_a_link_stays_one(tmp_path: Path) -> None:
+    link, file = tmp_path / "link", tmp_path / "file"
+    link.symlink_to(file)
+    content = TensorFile({"a": "b"}, {})
+    for _ in range(2):
+        write_tensors(link, content)
+        assert link.is_symlink()
+        assert_equal(read_tensors(file), content)
+
+
+def test_what_is_no_file_is_not_replaced(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"  # as /dev/null would be replaced, for everybody
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    write_tensors(pipe, TensorFile({}, {}))
+    assert pipe.is_fifo()
+    found = tmp_path / "found"
+    found.write_bytes(os.read(reader, 10_000))
+    os.close(reader)
+    assert_equal(read_tensors(found), TensorFile({}, {}))
+
+
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     path = tmp_path / "none" / "x.safetensors"
     with pytest.raises(FileNotFoundError, match=r"there is no folder '.*/none': '.*x"):

@@ -177,6 +177,37 @@ def test_missing_file(capsys: pytest.CaptureFixture[str]) -> None:
     assert "missing.mlir" in capsys.readouterr().err
 
 
+# xDSL leaves its input open where it cannot open its output.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_files_that_cannot_be_used_are_told_without_a_traceback(
+    source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other, model, folder = tmp_path / "x.mlir", tmp_path / "x.pt2", tmp_path / "folder"
+    other.write_bytes(b"\xff\xfe")
+    model.write_text("no model")
+    folder.mkdir()
+    commands = {
+        "not UTF-8": [other],
+        "Is a directory": [source, "-o", folder],
+        "cannot be read": [model],
+        "--weights": [source, "--weights", folder],
+    }
+    for message, command in commands.items():
+        assert main([str(part) for part in command]) == 1
+        found = capsys.readouterr().err
+        assert found.startswith("edgec-opt: error: ")
+        assert message in found
+        assert "Traceback" not in found
+
+
+def test_interruption(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(EdgecOpt, "run", interrupt)
+    assert main([str(source)]) == 130
+
+
 def test_a_model_is_read_whole(tmp_path: Path) -> None:
     path = tmp_path / "model.pt2"
     path.write_bytes(b"")
