@@ -235,8 +235,7 @@ def bench_command(
     if model.suffix == ".pt2":
         _quiet_torch()
     others = [name for name in against.split(",") if name]
-    unknown = [name for name in others if name not in bench.ENGINES]
-    if unknown:
+    if unknown := [name for name in others if name not in bench.ENGINES]:
         raise click.BadParameter(
             f"no engine {', '.join(unknown)}; choose from {', '.join(bench.ENGINES)}",
             param_hint="--against",
@@ -312,9 +311,9 @@ def _check_compiled(others: Sequence[str]) -> None:
         raise click.UsageError("--against needs the .pt2 file, which others can read")
     ctx = click.get_current_context()
     given = [
-        f"--{name.replace('_', '-')}"
-        for name in ("target", "sparsity", "tuning_log")
-        if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT
+        f"--{name}"
+        for name in ("target", "sparsity", "tuning-log")
+        if ctx.get_parameter_source(name.replace("-", "_")) != ParameterSource.DEFAULT
     ]
     if given:
         raise click.UsageError(

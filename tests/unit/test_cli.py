@@ -377,19 +377,6 @@ def test_bench_of_a_compiled_model(
     assert "edgec" in capsys.readouterr().out
 
 
-def test_bench_takes_a_tuning_log(
-    models: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    Path("log.jsonl").write_text("{}\n")
-    command = ["bench", str(models / "plain.pt2"), "--tuning-log", "log.jsonl"]
-    assert cli.main(command) == 1
-    assert "log.jsonl:1: must be an object with a" in capsys.readouterr().err
-    Path("log.jsonl").write_text("")
-    assert cli.main([*command, "--rounds", "1"]) == 0
-    assert cli.main(["bench", str(models / "plain"), *command[2:]]) == 2
-    assert "--tuning-log: only for .pt2 files" in capsys.readouterr().err
-
-
 @pytest.mark.slow
 def test_bench_against_other_engines(models: Path) -> None:
     engines = ["onnxruntime", "openvino"]

@@ -159,6 +159,7 @@ def test_team_may_be_smaller_than_asked_for() -> None:
 NESTED = """
 import ctypes
 import threading
+from edgec.runtime.threads import find_openmp
 from tests.unit.test_runtime_executable import make, ramp
 run, wrong, lock = make(2), [], threading.Lock()
 

@@ -257,6 +257,13 @@ def test_the_command(capsys: pytest.CaptureFixture[str]) -> None:
     Path("log.jsonl").write_text("{}\n")
     assert cli.main(built) == 1
     assert "log.jsonl:1: must be an object with a `version`" in capsys.readouterr().err
+    bench = ["bench", "m.pt2", "--rounds", "1", "--tuning-log", "log.jsonl"]
+    assert cli.main(bench) == 1
+    assert "log.jsonl:1: must be an object with a `version`" in capsys.readouterr().err
+    Path("log.jsonl").write_text("")
+    assert cli.main(bench) == 0
+    assert cli.main(["bench", "m.edgec", *bench[2:]]) == 2
+    assert "--tuning-log: only for .pt2 files" in capsys.readouterr().err
     assert cli.main(["tune", "m.pt2", "--log", "none/log.jsonl"]) == 2
     assert "'none' is not a folder" in capsys.readouterr().err
     assert cli.main(["compile", "m.pt2", "-o", "m", "--tuning-log", "no"]) == 1
