@@ -13,6 +13,7 @@ from torch.nn.utils.rnn import PackedSequence
 from torch.utils.hooks import RemovableHandle
 
 from edgec.compress.layers import LayerWeight
+from edgec.errors import InvalidInput
 
 Hook = Callable[[nn.Module, tuple[Any, ...], dict[str, Any], Any], None]
 """Called with the module, its arguments and its output, whatever they are."""
@@ -24,7 +25,8 @@ def layer_costs(
     """Multiply-adds of each weight, by name; 0 for one that was not called.
 
     The model runs once in evaluation mode without gradients, and is left as it was.
-    `example_inputs` is a tensor, a tuple of arguments, or a mapping of keywords.
+    `example_inputs` is a tensor, a tuple of arguments, or a mapping of keywords. Raises
+    `InvalidInput` if the model does not run on them.
     """
     costs: dict[str, float] = {}
     by_module: defaultdict[nn.Module, list[LayerWeight]] = defaultdict(list)
@@ -42,7 +44,12 @@ def layer_costs(
             costs[weight.name] += calls * weight.geometry.size
 
     with _evaluation(model), _hooked(by_module, count), torch.no_grad():
-        _call(model, example_inputs)
+        try:
+            _call(model, example_inputs)
+        except (RuntimeError, TypeError, ValueError) as error:
+            raise InvalidInput(
+                f"the model does not run on example_inputs: {error}"
+            ) from error
     return costs
 
 

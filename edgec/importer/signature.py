@@ -98,9 +98,10 @@ def _read_input(
     signature.problems.append(Problem(f"input '{arg.name}'", reason, advice))
 
 
-def is_dynamic(value: torch.Tensor) -> bool:
-    """Whether a size is a symbol and not a number."""
-    return any(isinstance(size, torch.SymInt) for size in value.shape)
+def is_dynamic(value: object) -> bool:
+    """Whether a size of a tensor, or a number, is a symbol."""
+    sizes = value.shape if isinstance(value, torch.Tensor) else (value,)
+    return any(isinstance(size, torch.SymInt) for size in sizes)
 
 
 def _read_leaf(

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+import torch.utils._pytree as pytree
 from torch import fx
 from torch import nn as torch_nn
 from torch.export import ExportedProgram
@@ -161,6 +162,7 @@ class _Walk:
         is_dead = not node.users and self._base(node) is node
         if name in IGNORED or is_dead:
             return
+        self._require_shapes(node, name)
         try:
             if node.target is operator.getitem:
                 value = self._item(node)
@@ -178,6 +180,17 @@ class _Walk:
             self._note(node, name, str(error), "give it operands that fit")
             value = self._stand_in(node)
         self.env[self._base(node)] = value
+
+    def _require_shapes(self, node: fx.Node, name: str) -> None:
+        """Nothing after a shape that depends on data can be checked."""
+        if any(map(signature.is_dynamic, pytree.tree_leaves(node.meta.get("val")))):
+            self._note(
+                node,
+                name,
+                "the shape of its result depends on data",
+                "make its shape fixed, or run this part outside of the model",
+            )
+            raise fail(self.problems)
 
     def _build(self, node: fx.Node, name: str) -> Any:
         rule = TABLE.get(functional_name(name))

@@ -223,6 +223,23 @@ def test_quantized_ops() -> None:
     assert "quantized_decomposed.dequantize_per_tensor.default" in message
 
 
+@pytest.mark.parametrize(
+    ("call", "op"),
+    [
+        (lambda x: torch.exp(x[x > 0]), "aten.index.Tensor"),
+        (torch.nonzero, "aten.nonzero.default"),
+        (
+            lambda x: x.reshape(-1)[: x.sum().long().item()],
+            "aten._local_scalar_dense.default",
+        ),
+    ],
+)
+def test_shapes_that_depend_on_data(call: Any, op: str) -> None:
+    message = message_of(Call(call).eval(), X)
+    assert f"{op}: the shape of its result depends on data" in message
+    assert "tests/importing.py:" in message
+
+
 def test_results_that_have_no_op() -> None:
     model = nn.MaxPool2d(2, return_indices=True).eval()
     assert "result 1 of" in message_of(model, torch.ones(1, 1, 4, 4))
