@@ -30,6 +30,8 @@ from click.core import ParameterSource
 import edgec
 from edgec.errors import EdgecError, InvalidTarget
 from edgec.target import MAX_THREADS
+from edgec.tools.outputs import check_output
+from edgec.tools.tables import print_statistics, print_times
 
 if TYPE_CHECKING:
     from xdsl.dialects.builtin import ModuleOp
@@ -37,8 +39,6 @@ if TYPE_CHECKING:
 
     from edgec.driver import Form
     from edgec.options import Sparsity
-    from edgec.report import Report
-    from edgec.tools.bench import Result
 
 
 _DEBUG = "edgec.debug"
@@ -135,8 +135,11 @@ def compile_command(
     print_ir_after_all: bool,
     **prints: bool,
 ) -> None:
-    """Compile MODEL, a .pt2 file, to a file for `edgec run` and edgec.load."""
-    _check_outputs(output, emit, threads, prints)
+    """Compile MODEL, a .pt2 file, to a file.
+
+    `edgec run` runs that file, and edgec.load loads it in Python.
+    """
+    _check_outputs(model, output, emit, threads, prints)
     from edgec import driver
     from edgec.options import Options
 
@@ -156,7 +159,7 @@ def compile_command(
     seconds = time.perf_counter() - start
     report = driver.Report.from_json(artefact.report)
     if prints["statistics"]:
-        _print_statistics(report)
+        print_statistics(report)
     if prints["report"]:
         click.echo(str(report))
     size = output.stat().st_size / 1e6
@@ -242,6 +245,8 @@ def bench_command(
         )
     if model.suffix != ".pt2":
         _check_compiled(others)
+    if json_file is not None:
+        check_output(json_file, "--json", model)
     result = bench.bench(
         model,
         others,
@@ -252,7 +257,7 @@ def bench_command(
     )
     if json_file is not None:
         json_file.write_text(json.dumps(result.to_json(), indent=1) + "\n")
-    _print_times(result)
+    print_times(result)
 
 
 @cli.command("tune")
@@ -289,9 +294,11 @@ def bench_command(
 @_target_option
 @_debug_option
 def tune_command(model: Path, log: Path, **choices: Any) -> None:
-    """Measure the layers of MODEL, a .pt2 file, for `edgec compile --tuning-log`."""
-    if not log.absolute().parent.is_dir():
-        raise click.BadParameter(f"'{log.parent}' is not a folder", param_hint="--log")
+    """Measure the layers of MODEL, a .pt2 file.
+
+    `edgec compile --tuning-log` compiles with what was measured.
+    """
+    check_output(log, "--log", model)
     from edgec.tuner import tune
 
     _quiet_torch()
@@ -329,11 +336,15 @@ def _quiet_torch() -> None:
 
 
 def _check_outputs(
-    output: Path | None, emit: str | None, threads: int | None, prints: dict[str, bool]
+    model: Path,
+    output: Path | None,
+    emit: str | None,
+    threads: int | None,
+    prints: dict[str, bool],
 ) -> None:
     """Raise `UsageError` for options that do not go together or cannot be met."""
-    if output is not None and not output.parent.is_dir():
-        raise click.BadParameter(f"'{output.parent}' is not a folder", param_hint="-o")
+    if output is not None:
+        check_output(output, "-o", model, is_replaced=emit is None)
     if emit is None and output is None:
         raise click.UsageError("-o FILE says where the compiled model goes")
     if emit == "obj" and output is None:
@@ -355,52 +366,6 @@ def _print_ir(pass_: ModulePass, module: ModuleOp) -> None:
     from edgec.driver import ir_text
 
     click.echo(f"// *** IR after {pass_} ***\n{ir_text(module)}", err=True)
-
-
-def _print_statistics(report: Report) -> None:
-    """A table of times and counts: stages first, then passes in their order."""
-    from rich import box
-
-    rows: list[tuple[str, ...]] = []
-    for name in dict.fromkeys([*report.seconds, *report.statistics]):
-        seconds = report.seconds.get(name)
-        counts = report.statistics.get(name, {})
-        cells = [f"{count} = {value}" for count, value in counts.items() if value]
-        took = "cached" if seconds is None else f"{seconds * 1e3:.1f}"
-        rows.append((name, took, "\n".join(cells)))
-    _print_table(("stage or pass", "ms", "statistics"), rows, box.SIMPLE)
-
-
-def _print_times(result: Result) -> None:
-    from rich import box
-
-    rows = [
-        (
-            timing.engine,
-            *(f"{value * 1e3:.3f}" for value in timing.quartiles()),
-            f"{timing.median() / result.timings[0].median():.2f}",
-            f"{timing.difference:.1e}",
-        )
-        for timing in result.timings
-    ]
-    header = ("engine", "25 % ms", "median ms", "75 % ms", "times edgec", "difference")
-    _print_table(header, rows, box.SIMPLE)
-    click.echo(
-        f"{result.threads} threads, {len(result.timings[0].seconds)} rounds in turns; "
-        "difference: the largest from edgec's outputs, relative to their largest value"
-    )
-
-
-def _print_table(
-    header: Sequence[str], rows: Sequence[Sequence[str]], box: Any
-) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(*header, box=box)
-    for row in rows:
-        table.add_row(*row)
-    Console(width=None if sys.stdout.isatty() else 120).print(table)
 
 
 def _explain(error: Exception) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -87,6 +88,12 @@ def test_help_imports_nothing_heavy() -> None:
     result = subprocess.run(command, capture_output=True, text=True, check=True)
     loaded = set(result.stdout.splitlines()[-1].split())
     assert not loaded & {"torch", "numpy", "xdsl", "llvmlite", "rich"}
+
+
+def test_summaries_are_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--help"]) == 0
+    summaries = capsys.readouterr().out.partition("Commands:")[2].splitlines()
+    assert [line for line in summaries if line.endswith("...")] == []
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
@@ -235,6 +242,54 @@ def test_models_that_cannot_be_read(
     error = fails(capsys, "compile", "pickled.pt2", "-o", "m.edgec")
     assert "'pickled.pt2' was written by torch.save" in error
     assert not Path("m.edgec").exists()
+
+
+@pytest.mark.parametrize(
+    ("command", "option"),
+    [("compile", "-o"), ("bench", "--json"), ("tune", "--log")],
+)
+def test_outputs_are_tried_before_the_work(
+    models: Path, capsys: pytest.CaptureFixture[str], command: str, option: str
+) -> None:
+    model = Path("m.pt2")
+    content = (models / "plain.pt2").read_bytes()
+    model.write_bytes(content)
+    Path("link").symlink_to(model)
+    Path("hard").hardlink_to(model)
+    Path("lost").symlink_to("none/m.edgec")
+    for same in ("m.pt2", "./m.pt2", "link", "hard"):
+        error = usage(capsys, command, model, option, same)
+        assert f"'{Path(same)}' is the input 'm.pt2' itself; give another" in error
+    assert "'.' is a folder" in usage(capsys, command, model, option, ".")
+    for place in ("/proc/m.edgec", "lost"):  # even root may not make files there
+        error = usage(capsys, command, model, option, place)
+        assert f"Invalid value for {option}: '{place}' cannot be written: No" in error
+    assert model.read_bytes() == content
+
+
+def test_the_input_is_not_written_over_by_text(
+    models: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = models / "plain.pt2"
+    command = ["compile", model, "--emit", "mlir", "-o", model]
+    assert "itself; give another file" in usage(capsys, *command)
+
+
+def test_outputs_without_the_right_to_write(
+    models: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("m.mlir").write_text("")
+    # Root may do anything.
+    monkeypatch.setattr("os.access", lambda _, mode: mode != os.W_OK)
+    command = ["compile", models / "plain.pt2", "--emit", "mlir", "-o", "m.mlir"]
+    assert "'m.mlir' cannot be written: Permission" in usage(capsys, *command)
+
+
+def test_trying_leaves_nothing_behind(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    assert cli.main(["compile", "none.pt2", "-o", str(folder / "m.edgec")]) == 1
+    assert not list(folder.iterdir())
 
 
 # edgec run
