@@ -101,12 +101,13 @@ def write_tensors(path: Path, content: TensorFile) -> None:
 
 def _write(path: Path, parts: Sequence[bytes | memoryview]) -> None:
     """Write beside the place and rename; a link stays one, to another file."""
-    path = path.resolve()
+    # Asked of the link: what /dev/stdout points at may have no name of its own.
     if path.exists() and not (path.is_file() or path.is_dir()):
         # A device or a pipe, such as /dev/null, is written to and not replaced.
         with path.open("wb") as file:
             file.writelines(parts)
         return
+    path = path.resolve()
     temporary = path.with_name(f".{secrets.token_hex(4)}.part")
     try:
         with temporary.open("xb") as file:

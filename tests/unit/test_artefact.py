@@ -200,6 +200,14 @@ def test_what_is_no_file_is_not_replaced(tmp_path: Path) -> None:
     assert_equal(read_tensors(found), TensorFile({}, {}))
 
 
+def test_a_pipe_without_a_name_is_written_to() -> None:
+    reader, writer = os.pipe()
+    write_tensors(Path(f"/dev/fd/{writer}"), TensorFile({"a": "b"}, {}))
+    os.close(writer)
+    with os.fdopen(reader, "rb") as file:
+        assert b'"a":"b"' in file.read()
+
+
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     path = tmp_path / "none" / "x.safetensors"
     with pytest.raises(FileNotFoundError, match=r"there is no folder '.*/none': '.*x"):
