@@ -84,6 +84,7 @@ def tune(  # noqa: PLR0913  the options of the command, all but three by keyword
     layers: str = "*",
     threads: int | None = None,
     target: str | Target = "native",
+    again: bool = False,
     progress: Callable[[str], None] | None = None,
 ) -> list[Tuned]:
     """Measure the layers of a model and append the best schedules to `log`.
@@ -100,6 +101,8 @@ def tune(  # noqa: PLR0913  the options of the command, all but three by keyword
         layers: glob of the module paths of layers to measure.
         threads: threads per call; by default as many as the process may use.
         target: as for `edgec.compile`; it must run here.
+        again: measure layers that the log has too; the new lines count. Not with
+            `storage`, which remembers the trials as well.
         progress: called with a line for each layer.
 
     Raises `InvalidInput` if optuna is not installed or an argument does not fit.
@@ -107,11 +110,16 @@ def tune(  # noqa: PLR0913  the options of the command, all but three by keyword
     optuna = _optuna()
     if trials < 1:
         raise InvalidInput(f"`trials` must be at least 1, got {trials}")
+    if again and storage is not None:
+        raise InvalidInput(
+            f"`again` measures anew, but storage '{storage}' remembers what was "
+            "measured; give `again` alone, or another storage and another log"
+        )
     imported, machine = import_for_tuning(model, example_inputs, target)
     threads = threads or machine.cores
     work = _distinct_layers(imported, layers)
     end = math.inf if timeout is None else time.monotonic() + timeout
-    known = _Known(Path(log), machine, threads)
+    known = _Known(Path(log), machine, threads, is_believed=not again)
     results: list[Tuned] = []
     for number, (key, (layer, paths)) in enumerate(work.items(), start=1):
         tuner = _LayerTuner(optuna, layer, known, trials, storage, end)
@@ -177,13 +185,17 @@ class _Known:
     log: Path
     target: Target
     threads: int
+    is_believed: bool
+    """Whether a layer that it has need not be measured."""
 
     def best(self, key: str) -> Entry | None:
         """The line that counts for a layer."""
         return best_entries(self._entries(), self.target, self.threads).get(key)
 
     def count(self, key: str) -> int:
-        """How many schedules of a layer were measured at most, for any line."""
+        """How many schedules of a layer need not be measured: the most of any line."""
+        if not self.is_believed:
+            return 0
         machine = fingerprint(self.target), self.threads, key
         mine = (e for e in self._entries() if (e.target, e.threads, e.layer) == machine)
         return max((each.count for each in mine), default=0)

@@ -8,7 +8,8 @@ One line of JSON for each layer that was measured on a machine with a number of 
 
 Lines are appended by single writes, so several processes may share a file; `locked`
 lets one of them at a time decide what to do next. Of several lines for one layer the
-one with the fewest milliseconds counts, of equal ones the first.
+last one counts: it was measured of more schedules, or because the one before was not
+believed. Milliseconds of lines are no reason to choose: the clock drifts between them.
 """
 
 from __future__ import annotations
@@ -83,9 +84,16 @@ def fingerprint(target: Target) -> str:
 def read_log(path: str | os.PathLike[str]) -> list[Entry]:
     """All entries, in order; empty lines do not count.
 
-    Raises `InvalidInput` naming the file and the line that is wrong.
+    Raises `InvalidInput` naming the file, and the line that is wrong.
     """
-    text = Path(path).read_bytes().decode(errors="replace")
+    try:
+        text = Path(path).read_bytes().decode(errors="replace")
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise InvalidInput(
+            f"tuning log '{path}' cannot be read: {reason}; give a file that edgec "
+            "tune wrote"
+        ) from error
     lines = enumerate(text.split("\n"), start=1)
     return [_entry(f"{path}:{k}", line) for k, line in lines if line.strip()]
 
@@ -94,7 +102,10 @@ def _entry(where: str, line: str) -> Entry:
     try:
         fields: Any = json.loads(line)
     except (ValueError, RecursionError) as error:  # also for numbers of many digits
-        raise InvalidInput(f"{where}: not a line of JSON: {error}") from error
+        raise InvalidInput(
+            f"{where}: not a line of JSON: {error}; remove that line, which is what a "
+            "stopped or foreign program leaves; edgec tune measures its layer again"
+        ) from error
     if not isinstance(fields, dict) or "version" not in fields:
         raise InvalidInput(f"{where}: must be an object with a `version`")
     stored: dict[str, Any] = fields  # pyright: ignore[reportUnknownVariableType] JSON
@@ -123,15 +134,9 @@ def _entry(where: str, line: str) -> Entry:
 def best_entries(
     entries: Iterable[Entry], target: Target, threads: int
 ) -> dict[str, Entry]:
-    """Layer → its fastest entry for a machine and a number of threads."""
-    mine = fingerprint(target)
-    best: dict[str, Entry] = {}
-    for entry in entries:
-        if (entry.target, entry.threads) != (mine, threads):
-            continue
-        if entry.layer not in best or entry.ms < best[entry.layer].ms:
-            best[entry.layer] = entry
-    return best
+    """Layer → the last entry of it for a machine and a number of threads."""
+    mine = fingerprint(target), threads
+    return {each.layer: each for each in entries if (each.target, each.threads) == mine}
 
 
 @contextmanager
@@ -149,7 +154,10 @@ def locked(path: str | os.PathLike[str]) -> Generator[None]:
 
 
 def append(path: str | os.PathLike[str], entry: Entry) -> None:
-    """Add a line, in one write, at the end of the file; makes the file."""
+    """Add a line, in one write, at the end of the file; makes the file.
+
+    All of it, or nothing: if the disk is full, `OSError`, and what fitted is cut off.
+    """
     line = (entry.to_json() + "\n").encode()
     file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
     try:
@@ -158,6 +166,8 @@ def append(path: str | os.PathLike[str], entry: Entry) -> None:
             line = b"\n" + line  # the last line was cut, or written by hand
         written = os.write(file, line)
         if written != len(line):
+            if os.fstat(file).st_size == size + written:  # nobody wrote meanwhile
+                os.ftruncate(file, size)
             raise OSError(f"only {written} of {len(line)} bytes fit into '{path}'")
     finally:
         os.close(file)

@@ -290,6 +290,9 @@ def bench_command(
     metavar="GLOB",
     help="Module paths of the layers to measure.",
 )
+@click.option(
+    "--again", is_flag=True, help="Measure layers that the log has too; not --storage."
+)
 @_threads_option
 @_target_option
 @_debug_option

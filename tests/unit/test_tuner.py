@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -69,6 +70,25 @@ def test_tuning_continues_and_compiles() -> None:
         torch.testing.assert_close(compiled(X), model(X), rtol=1e-4, atol=1e-5)
 
 
+def test_known_layers_are_measured_again_when_asked_to() -> None:
+    log, model = Path("log.jsonl"), seeded(network)
+
+    def tune(**options: Any) -> list[tuner.Tuned]:
+        return edgec.tune(model, X, log=log, trials=2, layers="0", threads=1, **options)
+
+    tune()
+    (entry,) = read_log(log)
+    lucky = replace(entry, ms=1e-6)  # no measurement can be as fast
+    log.write_text(lucky.to_json() + "\n")
+    assert [(each.entry, each.is_new) for each in tune()] == [(lucky, False)]
+    (found,) = tune(again=True)
+    assert found.is_new
+    assert found.entry == read_log(log)[1]
+    assert [(each.entry, each.is_new) for each in tune()] == [(found.entry, False)]
+    with pytest.raises(InvalidInput, match="`again` measures anew, but storage 'sql"):
+        tune(again=True, storage="sqlite:///tune.db")
+
+
 def test_every_candidate_gives_the_same_results() -> None:
     imported, target = import_for_tuning(seeded(network), X, "native")
     for op in layers_of(imported.module):
@@ -126,6 +146,7 @@ SHARING = """
 import sys
 import time
 from pathlib import Path
+from typing import Any
 from edgec import tuner
 from tests.networks import seeded
 from tests.unit.test_tuner import X, network
@@ -181,7 +202,7 @@ def test_a_log_with_more_trials_is_known_though_fewer_were_faster() -> None:
     assert [entry.count for entry in read_log(log)] == [1, 1, 2]
     found = edgec.tune(model, X, log=log, trials=2, threads=1, layers="0")
     assert [each.is_new for each in found] == [False]
-    assert found[0].entry == replace(first, ms=first.ms * 1e-3)
+    assert found[0].entry == read_log(log)[2]
     assert len(read_log(log)) == 3
 
 
@@ -251,6 +272,9 @@ def test_the_command(capsys: pytest.CaptureFixture[str]) -> None:
     output = capsys.readouterr().out
     assert "[1/1] 0: " in output
     assert "log.jsonl: 1 of 1 layers" in output
+    assert cli.main(["tune", "m.pt2", "--log", "log.jsonl", *options, "--again"]) == 0
+    assert "fastest of 1" in capsys.readouterr().out
+    assert len(read_log("log.jsonl")) == 2
     built = ["compile", "m.pt2", "-o", "m.edgec", "--tuning-log", "log.jsonl"]
     assert cli.main([*built, "--threads", "1", "--statistics"]) == 0
     assert "measured = 2" in capsys.readouterr().out
@@ -267,4 +291,4 @@ def test_the_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["tune", "m.pt2", "--log", "none/log.jsonl"]) == 2
     assert "'none' is not a folder" in capsys.readouterr().err
     assert cli.main(["compile", "m.pt2", "-o", "m", "--tuning-log", "no"]) == 1
-    assert "'no': No such file" in capsys.readouterr().err
+    assert "tuning log 'no' cannot be read: No such file" in capsys.readouterr().err

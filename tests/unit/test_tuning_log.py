@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import resource
 from dataclasses import replace
 from pathlib import Path
 
@@ -54,13 +55,11 @@ def test_lines_are_read_as_they_were_written(tmp_path: Path) -> None:
     assert len(log.read_text().splitlines()) == 2
 
 
-def test_the_fastest_counts_and_of_equal_ones_the_first() -> None:
-    slow, fast, same = (
-        replace(ENTRY, ms=ms, settings={"chunk": k})
-        for k, ms in enumerate((0.4, 0.2, 0.2))
-    )
-    others = [replace(fast, ms=0.1, threads=2), replace(fast, ms=0.1, target="else")]
-    assert best_entries([slow, fast, same, *others], TARGET, 1) == {LAYER: fast}
+def test_the_last_line_counts() -> None:
+    fast, slow = (replace(ENTRY, ms=ms) for ms in (0.2, 0.4))
+    others = [replace(fast, threads=2), replace(fast, target="else")]
+    assert best_entries([fast, slow, *others], TARGET, 1) == {LAYER: slow}
+    assert best_entries([slow, fast], TARGET, 1) == {LAYER: fast}
 
 
 @pytest.mark.parametrize(
@@ -109,6 +108,29 @@ def test_a_last_line_without_an_end_stays_a_line(tmp_path: Path) -> None:
     log.write_text(ENTRY.to_json())
     append(log, ENTRY)
     assert read_log(log) == [ENTRY, ENTRY]
+
+
+def test_a_log_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    for log, reason in (
+        (tmp_path / "no.jsonl", "No such file"),
+        (tmp_path, "Is a dir"),
+    ):
+        with pytest.raises(InvalidInput, match=f"log '{log}' cannot be read: {reason}"):
+            emitted(log)
+
+
+def test_what_does_not_fit_is_not_half_there(tmp_path: Path) -> None:
+    log = tmp_path / "log.jsonl"
+    append(log, ENTRY)
+    whole = log.read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (len(whole) + 9, limits[1]))
+        with pytest.raises(OSError, match=r"only 9 of .* bytes fit into"):
+            append(log, ENTRY)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert log.read_bytes() == whole
 
 
 def _append_many(log: Path, threads: int) -> None:
