@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeGuard, cast
+from typing import TYPE_CHECKING, Any, NoReturn, TypeGuard, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -101,6 +101,17 @@ class CompiledModel:
         structure around them. Raises `InvalidInput` naming the one that does not fit.
         """
         return self._executable(arrays)
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse to be pickled or copied: addresses of native code go nowhere.
+
+        Raises `TypeError` that says what to do instead.
+        """
+        raise TypeError(
+            "a CompiledModel cannot be pickled or copied, as it holds native code and "
+            "memory of this process: save() it, and edgec.load() the file where it is "
+            "needed; threads of one process can share it"
+        )
 
     @property
     def convention(self) -> Convention:

@@ -27,6 +27,9 @@ from edgec.target import Target
 
 Layer = sq.ConvOp | sq.LinearOp | nn.RecurrentOp
 
+SLOWEST_HERTZ = 1e6
+"""A clock below that was meant in another unit, such as GHz."""
+
 REMOVED = "removed"
 """Stands for the kernel of a layer of which nothing is left."""
 
@@ -115,7 +118,7 @@ def predict(
         target: a target or its name.
         threads: threads per call; by default as many as the process may use.
         options: those to compile with; `sparsity="ignore"` is the dense column.
-        hertz: clock of a core; by default that of this computer, measured.
+        hertz: clock of a core in Hz; by default that of this computer, measured.
 
     Raises what `edgec.compile` raises, and `InvalidInput` for a clock that stands.
     """
@@ -125,6 +128,11 @@ def predict(
     clock = measured_hertz() if hertz is None else hertz
     if not (math.isfinite(clock) and clock > 0):
         raise InvalidInput(f"`hertz` must be a frequency above 0, got {hertz}")
+    if clock < SLOWEST_HERTZ:
+        raise InvalidInput(
+            f"`hertz` must be at least {SLOWEST_HERTZ:g}, got {hertz}: it is in Hz, "
+            "3 GHz are 3e9"
+        )
     options = Options() if options is None else options
     dense = Options(sparsity="ignore", verify=options.verify)
     before, after = (

@@ -80,7 +80,7 @@ class ObjectCache:
         body = content[header:]
         if content[:header] == _MAGIC + _digest(body):
             return body
-        _log.warning("cache entry %s is damaged and will be made again", path)
+        _log.warning("edgec: cache entry %s is damaged and will be made again", path)
         return None
 
     def write(self, key: str, object_bytes: bytes) -> None:
@@ -95,7 +95,12 @@ class ObjectCache:
             _write_atomically(self._path(key), content)
             self._evict()
         except OSError as error:
-            _log.warning("cannot write the cache folder %s: %s", self.folder, error)
+            _log.warning(
+                "edgec: cannot write the cache folder %s: %s; code will be made again "
+                "each time: set XDG_CACHE_HOME to a folder that can be written",
+                self.folder,
+                error,
+            )
 
     def _path(self, key: str) -> Path:
         return self.folder / (key + _SUFFIX)

@@ -216,9 +216,11 @@ def _check_found(
             choices.items(), key=lambda item: item[1].why_dense == NOT_CHOSEN
         )
         reasons = [f"'{name}' ({choice.why_dense})" for name, choice in ranked]
+        others = len(reasons) - 8
+        reasons[8:] = [f"and {others} more"] if others > 0 else []
         raise InvalidInput(
             f"nothing to prune by scheme '{scheme}': "
-            f"{', '.join(reasons[:8]) or 'the model has no layer with a weight'}"
+            f"{', '.join(reasons) or 'the model has no layer with a weight'}"
         )
     owners: defaultdict[int, list[str]] = defaultdict(list)
     for name, parameter in model.named_parameters(remove_duplicate=False):

@@ -60,7 +60,8 @@ def _load(path: Path) -> ExportedProgram:
     # Registers the quantized_decomposed ops, without which such files cannot be read.
     importlib.import_module("torch.ao.quantization.fx._decomposed")
     if not path.is_file():
-        raise ImportFailed(f"'{path}' is not a file; give the path of a .pt2 file")
+        found = "is not a file" if path.exists() else "does not exist"
+        raise ImportFailed(f"'{path}' {found}; give the path of a .pt2 file")
     try:
         return torch.export.load(path)
     # A damaged archive can fail in the zip, JSON or tensor reader, each in its own way.

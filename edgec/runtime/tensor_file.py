@@ -54,6 +54,7 @@ _MAX_HEADER_BYTES = 100_000_000  # the limit of the format
 _METADATA = "__metadata__"
 _DIGEST = "digest"
 _ZIP = b"PK\x03\x04"
+_NUMPY = b"\x93NUMPY"
 
 
 @dataclass(frozen=True)
@@ -159,6 +160,11 @@ def _header(path: Path, memory: mmap.mmap) -> tuple[dict[str, Any], int]:
         raise InvalidArtefact(
             f"'{path}' is no compiled model but a zip archive, as .pt2 files are; "
             "compile it first"
+        )
+    if memory[: len(_NUMPY)] == _NUMPY:
+        raise InvalidArtefact(
+            f"'{path}' is no compiled model but an array of numpy, as .npy files are; "
+            "give the file that edgec compile wrote"
         )
     size = int.from_bytes(memory[:_LENGTH_BYTES], "little")
     start = _LENGTH_BYTES + size

@@ -236,7 +236,7 @@ def test_saving_to_a_folder_that_is_missing(
 
 
 def test_missing_files(tmp_path: Path) -> None:
-    with pytest.raises(ImportFailed, match="is not a file"):
+    with pytest.raises(ImportFailed, match="does not exist"):
         edgec.compile(tmp_path / "none.pt2")
     with pytest.raises(InvalidArtefact, match="No such file"):
         edgec.load(tmp_path / "none.edgec")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
+import pickle
 import subprocess
 import sys
 from collections.abc import Callable
@@ -237,6 +239,15 @@ def test_a_saved_model_computes_the_same(artefact: Artefact, tmp_path: Path) -> 
     assert "target native, loaded; arena" in str(mine)
     assert replace(mine, seconds={}, is_loaded=False) == replace(theirs, seconds={})
     assert mine.seconds.keys() == theirs.seconds.keys()
+
+
+@pytest.mark.parametrize("take", [pickle.dumps, copy.deepcopy, copy.copy])
+def test_a_model_is_saved_and_not_pickled(
+    artefact: Artefact, take: Callable[[object], object]
+) -> None:
+    model = edgec.CompiledModel(artefact, threads=1)
+    with pytest.raises(TypeError, match=r"save\(\) it, and edgec.load\(\) the file"):
+        take(model)
 
 
 def test_the_same_model_gives_the_same_bytes(

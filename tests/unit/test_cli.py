@@ -232,7 +232,9 @@ def test_models_that_cannot_be_read(
     models: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     error = fails(capsys, "compile", "none.pt2", "-o", "m.edgec")
-    assert error.startswith("edgec: error: 'none.pt2' is not a file")
+    assert error.startswith("edgec: error: 'none.pt2' does not exist; give the path of")
+    error = fails(capsys, "compile", ".", "-o", "m.edgec")
+    assert error.startswith("edgec: error: '.' is not a file; give the path of")
     Path("damaged.pt2").write_bytes((models / "plain.pt2").read_bytes()[:999])
     error = fails(capsys, "compile", "damaged.pt2", "-o", "m.edgec")
     assert "'damaged.pt2' cannot be read as a torch.export file" in error
@@ -385,6 +387,9 @@ def test_models_that_cannot_be_loaded(
     message = fails(capsys, *command)
     assert "is no compiled model but a zip archive" in message
     assert message.endswith("; compile it first\n")
+    for command in (["run", models / "x.npy", "--output", "y.npy"], ["bench"]):
+        message = fails(capsys, command[0], models / "x.npy", *command[2:])
+        assert "x.npy' is no compiled model but an array of numpy" in message
     command = ["run", "none.edgec", "--output", "y.npy"]
     error = fails(capsys, *command)
     assert error == (

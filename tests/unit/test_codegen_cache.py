@@ -175,7 +175,9 @@ def test_unwritable_folder_is_a_warning_only(
     cache = ObjectCache(tmp_path / "file" / "objects")
     with caplog.at_level(logging.WARNING):
         assert cache.compile(TEXT, TARGET) == compile_object(TEXT, TARGET)
-    assert "cannot write the cache folder" in caplog.text
+    (message,) = caplog.messages
+    assert message.startswith(f"edgec: cannot write the cache folder {cache.folder}: ")
+    assert message.endswith(": set XDG_CACHE_HOME to a folder that can be written")
 
 
 def test_folder_is_private(cache: ObjectCache) -> None:

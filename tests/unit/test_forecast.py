@@ -109,6 +109,13 @@ def test_clocks_that_stand(hertz: float) -> None:
         forecast(network(), hertz=hertz)
 
 
+@pytest.mark.parametrize("hertz", [3.0, 3000.0, 999_999.0])
+def test_clocks_in_another_unit(hertz: float) -> None:
+    with pytest.raises(InvalidInput, match=rf"1e\+06, got {hertz}: it is in Hz, 3 GHz"):
+        forecast(network(), hertz=hertz)
+    assert forecast(network(), hertz=1e6).hertz == 1e6
+
+
 def test_threads_are_checked() -> None:
     with pytest.raises(InvalidInput, match="threads"):
         forecast(network(), threads=0)

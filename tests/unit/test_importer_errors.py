@@ -141,7 +141,7 @@ def test_weights_that_nothing_uses_may_be_anything() -> None:
 
 
 def test_missing_file(tmp_path: Path) -> None:
-    with pytest.raises(ImportFailed, match=r"absent\.pt2' is not a file"):
+    with pytest.raises(ImportFailed, match=r"absent\.pt2' does not exist"):
         import_model(tmp_path / "absent.pt2")
 
 

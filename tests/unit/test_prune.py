@@ -224,6 +224,17 @@ def test_errors_leave_the_model_unchanged(
         assert torch.equal(parameter.nan_to_num(), before[name].nan_to_num())
 
 
+def test_long_lists_say_how_much_they_leave_out() -> None:
+    for count, end in (
+        (8, "'7' (linear)"),
+        (10, "'7' (linear), and 2 more"),
+    ):
+        model = nn.Sequential(*(nn.Linear(3, 3) for _ in range(count)))
+        with pytest.raises(InvalidInput) as caught:
+            compress.prune(model, "pattern")
+        assert str(caught.value).endswith(end)
+
+
 def test_only_modules_are_pruned() -> None:
     with pytest.raises(InvalidInput, match=r"must be an nn.Module, got Tensor"):
         compress.prune(torch.zeros(3))  # type: ignore[arg-type]
