@@ -1,12 +1,13 @@
-"""Sphinx extension: fills in what the docstrings of passes and dialects say.
+"""Sphinx extension: fills in what the docstrings of passes, dialects and functions say.
 
 A page writes
 
     ```{edgec-pass} filter-kernel-reorder
     ```
 
-(or `edgec-dialect`), and Markdown made by `render` takes the place of the two lines
-before the page is parsed. So its headings are headings of the page.
+(or `edgec-dialect`, or `edgec-api` with a function or class), and Markdown made by
+`render` and `render_api` takes the place of the two lines before the page is parsed. So
+its headings are headings of the page.
 """
 
 from __future__ import annotations
@@ -14,15 +15,20 @@ from __future__ import annotations
 import re
 
 import render
+import render_api
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 
-_BLOCK = re.compile(r"(?m)^```\{edgec-(pass|dialect)\} ([\w-]+)\n```$")
+_BLOCK = re.compile(r"(?m)^```\{edgec-(pass|dialect|api)\} ([\w.-]+)\n```$")
+_PAGES = {
+    "pass": render.pass_page,
+    "dialect": render.dialect_page,
+    "api": render_api.api_entry,
+}
 
 
 def _expand(match: re.Match[str]) -> str:
-    page = render.pass_page if match[1] == "pass" else render.dialect_page
-    return page(match[2])
+    return _PAGES[match[1]](match[2])
 
 
 def _fill_in(_app: Sphinx, _page: str, source: list[str]) -> None:
