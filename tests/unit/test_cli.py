@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import time
@@ -17,7 +16,6 @@ import pytest
 import torch
 
 import edgec
-from edgec.runtime.executable import TensorSpec
 from edgec.tools import bench, cli
 from tests.importing import sample
 from tests.networks import Several, network, seeded
@@ -246,54 +244,6 @@ def test_models_that_cannot_be_read(
     assert not Path("m.edgec").exists()
 
 
-@pytest.mark.parametrize(
-    ("command", "option"),
-    [("compile", "-o"), ("bench", "--json"), ("tune", "--log")],
-)
-def test_outputs_are_tried_before_the_work(
-    models: Path, capsys: pytest.CaptureFixture[str], command: str, option: str
-) -> None:
-    model = Path("m.pt2")
-    content = (models / "plain.pt2").read_bytes()
-    model.write_bytes(content)
-    Path("link").symlink_to(model)
-    Path("hard").hardlink_to(model)
-    Path("lost").symlink_to("none/m.edgec")
-    for same in ("m.pt2", "./m.pt2", "link", "hard"):
-        error = usage(capsys, command, model, option, same)
-        assert f"'{Path(same)}' is the input 'm.pt2' itself; give another" in error
-    assert "'.' is a folder" in usage(capsys, command, model, option, ".")
-    for place in ("/proc/m.edgec", "lost"):  # even root may not make files there
-        error = usage(capsys, command, model, option, place)
-        assert f"Invalid value for {option}: '{place}' cannot be written: No" in error
-    assert model.read_bytes() == content
-
-
-def test_the_input_is_not_written_over_by_text(
-    models: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    model = models / "plain.pt2"
-    command = ["compile", model, "--emit", "mlir", "-o", model]
-    assert "itself; give another file" in usage(capsys, *command)
-
-
-def test_outputs_without_the_right_to_write(
-    models: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    Path("m.mlir").write_text("")
-    # Root may do anything.
-    monkeypatch.setattr("os.access", lambda _, mode: mode != os.W_OK)
-    command = ["compile", models / "plain.pt2", "--emit", "mlir", "-o", "m.mlir"]
-    assert "'m.mlir' cannot be written: Permission" in usage(capsys, *command)
-
-
-def test_trying_leaves_nothing_behind(tmp_path: Path) -> None:
-    folder = tmp_path / "folder"
-    folder.mkdir()
-    assert cli.main(["compile", "none.pt2", "-o", str(folder / "m.edgec")]) == 1
-    assert not list(folder.iterdir())
-
-
 # edgec run
 
 
@@ -476,32 +426,3 @@ def test_an_engine_that_fails(
     error = fails(capsys, "bench", models / "plain.pt2", "--against", "torch")
     assert "torch cannot run" in error
     assert "no such operator" in error
-
-
-def test_engines_take_turns() -> None:
-    seen: list[str] = []
-
-    def call(name: str) -> bench.Call:
-        def run() -> list[Any]:
-            seen.append(name)
-            time.sleep(bench.BATCH_SECONDS)
-            return []
-
-        return run
-
-    seconds = bench.interleave({name: call(name) for name in "ab"}, rounds=3)
-    assert "".join(seen[4:]) == "aabb" * 3  # after the sizes of the batches were found
-    assert all(each >= bench.BATCH_SECONDS for each in seconds["a"] + seconds["b"])
-
-
-def test_random_inputs_are_valid_anywhere() -> None:
-    kinds = (np.float32, np.int64, np.bool_)
-    specs = [TensorSpec("x", (2, 3), np.dtype(kind)) for kind in kinds]
-    floats, integers, bools = bench.random_inputs(specs)
-    assert floats.std() > 0
-    assert not integers.any()
-    assert bools.dtype == np.bool_
-    for first, second in zip(
-        bench.random_inputs(specs), (floats, integers), strict=False
-    ):
-        np.testing.assert_array_equal(first, second)
