@@ -46,6 +46,9 @@ COLUMNS_AHEAD = 20
 FETCHING_FILTERS = 4
 """Filters from which on inputs are fetched ahead: fewer are bound by loads, and take up
 to a quarter longer with more of them (measured)."""
+SPREADING_FILTERS = 8
+"""Filters from which on the loop over columns has room to fetch the next chunk too:
+R(2+1)D-18 takes 6 % less with 8, and VGG-16 with AVX2 and 4 takes 8 % more."""
 
 
 @dataclass(frozen=True)
@@ -138,6 +141,8 @@ class _Build(FlatBuild):
             tables["rows_of"] = buffer_type(spec.result.shape[1], i32)
         super().__init__(spec, name, lanes, tables)
         self.spec = spec
+        self.ahead: SSAValue | None = None
+        """Positions to the next chunk, which the loop over columns fetches."""
 
     def planes(self, first: Index, filters: int) -> Planes:
         """Rows may hold filters in any order; only then there is a table."""
@@ -155,6 +160,24 @@ class _Build(FlatBuild):
         group = b.quotient(first, self.per_group)
         inside = b.quotient(b.remainder(first, self.per_group), spec.filters)
         return b.plus(b.times(group, spec.blocks_of_group), inside)
+
+    def fetch_next(
+        self, source: Index, block: Index, chunk: Index, filters: int
+    ) -> None:
+        """Each column's place in the next chunk, while the column is used.
+
+        At once, lines from memory would hold up those of this chunk from L2. Blocks of
+        filters keep different columns, all together nearly every channel.
+        """
+        self.ahead = None
+        if filters < SPREADING_FILTERS:
+            super().fetch_next(source, block, chunk, filters)
+            return
+        b = self.b
+        (here, _), (there, _) = (
+            self.chunks.bounds(b, number) for number in (chunk, b.plus(chunk, 1))
+        )
+        self.ahead = b.value(b.times(b.minus(there, here), self.tile))
 
     def accumulate(
         self,
@@ -177,9 +200,12 @@ class _Build(FlatBuild):
         def body(k: SSAValue, w_at: SSAValue, *acc: SSAValue) -> Sequence[SSAValue]:
             x_at = b.plus(start, b.load_index("where", k))
             if filters >= FETCHING_FILTERS:
-                later = b.plus(start, b.load_index("where", k, COLUMNS_AHEAD))
-                for v in range(0, vectors, vectors_of_line):
-                    b.prefetch("x", later, offset=origin + v * b.lanes)
+                places = [b.plus(start, b.load_index("where", k, COLUMNS_AHEAD))]
+                if self.ahead is not None:
+                    places.append(b.plus(x_at, self.ahead))
+                for place in places:
+                    for v in range(0, vectors, vectors_of_line):
+                        b.prefetch("x", place, offset=origin + v * b.lanes)
             b.prefetch("w", w_at, offset=WEIGHTS_AHEAD)
             values = list(acc)
             for f in range(filters):

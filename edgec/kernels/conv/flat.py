@@ -160,7 +160,8 @@ class FlatBuild(ABC):
             b.times(group, self.channels * spec.source.strides[1]),
         )
         begin, end = self.chunks.bounds(b, chunk)
-        self._fetch_next(source, block, chunk)
+        if self.chunks.count > 1:
+            self.fetch_next(source, block, chunk, filters)
         planes = self.planes(first, filters)
         initial = [self._bias(n, f) for n, count in planes.runs for f in range(count)]
 
@@ -185,15 +186,16 @@ class FlatBuild(ABC):
         else:
             b.when(b.equal(chunk, self.chunks.count - 1), finish)
 
-    def _fetch_next(self, source: Index, block: Index, chunk: Index) -> None:
+    def fetch_next(
+        self, source: Index, block: Index, chunk: Index, filters: int
+    ) -> None:
         """Fetch a part of what the next chunk reads that this one does not.
 
         Each block of filters fetches some channels, of the slice or the rows that the
         window meets first: lines of many planes in turn are no stream that a processor
         sees coming, and memory is hundreds of cycles away.
         """
-        if self.chunks.count == 1:
-            return
+        del filters
         spec, b = self.shape, self.b
         blocks = -(-self.per_group // spec.filters)
         share = -(-self.channels // blocks)
