@@ -54,6 +54,13 @@ from edgec.dialects.lane.base import (
 )
 from edgec.dialects.lane.memory import LoadMaskOp, LoadOp, PrefetchOp, StoreOp
 from edgec.dialects.lane.program import BufferOp, LaunchOp, ScratchOp, WeightsOp
+from edgec.dialects.lane.quads import (
+    QUAD,
+    DotQuadsOp,
+    MaxQuadsOp,
+    PackQuadsOp,
+    UnpackQuadsOp,
+)
 from edgec.dialects.lane.shuffles import ConcatOp, SliceOp
 from edgec.dialects.lane.values import (
     BinaryOp,
@@ -94,6 +101,10 @@ LANE = Dialect(
         IndexOp,
         CompareOp,
         CastOp,
+        DotQuadsOp,
+        PackQuadsOp,
+        UnpackQuadsOp,
+        MaxQuadsOp,
         BufferOp,
         ScratchOp,
         WeightsOp,
@@ -106,6 +117,7 @@ LANE = Dialect(
 
 __all__ = [
     "LANE",
+    "QUAD",
     "AccessOp",
     "BarrierOp",
     "BinaryOp",
@@ -118,6 +130,7 @@ __all__ = [
     "ConcatOp",
     "ConstantOp",
     "DotOp",
+    "DotQuadsOp",
     "FoldKind",
     "FoldKindAttr",
     "FoldOp",
@@ -126,6 +139,8 @@ __all__ = [
     "LaunchOp",
     "LoadMaskOp",
     "LoadOp",
+    "MaxQuadsOp",
+    "PackQuadsOp",
     "PrefetchOp",
     "ScratchOp",
     "SelectOp",
@@ -134,6 +149,7 @@ __all__ = [
     "StoreOp",
     "TailMaskOp",
     "UnaryOp",
+    "UnpackQuadsOp",
     "WeightsOp",
     "buffer_type",
     "element_of",

@@ -22,6 +22,7 @@ from edgec.codegen.emit_function import (
     llvm_type,
 )
 from edgec.codegen.emit_memory import MEMORY, buffer_bytes
+from edgec.codegen.emit_quads import QUADS
 from edgec.codegen.emit_values import VALUES
 from edgec.codegen.entry import MAIN_SYMBOL, entry_text
 from edgec.dialects import lane
@@ -133,6 +134,7 @@ def emit_return(emitter: FunctionEmitter, op: func.ReturnOp) -> None:
 KERNEL_OPS: Mapping[type[Operation], Emitter] = {
     **CONTROL_FLOW,
     **VALUES,
+    **QUADS,
     **MEMORY,
     lane.BarrierOp: emit_barrier,
     func.ReturnOp: emit_return,

@@ -28,6 +28,7 @@ from edgec.interpreter.index import IndexFunctions
 from edgec.interpreter.lane import LaneFunctions
 from edgec.interpreter.lowered import INPUTS, call_lowered, tensor_types
 from edgec.interpreter.nn import NnFunctions
+from edgec.interpreter.quads import QuadFunctions
 from edgec.interpreter.sq import SqFunctions
 
 UPSTREAM: tuple[Callable[[], InterpreterFunctions], ...] = (
@@ -59,6 +60,7 @@ def make_interpreter(
     for make in FUNCTIONS:
         interpreter.register_implementations(make(weights_of(ctx)))
     interpreter.register_implementations(LaneFunctions(weights_of(ctx), threads))
+    interpreter.register_implementations(QuadFunctions())
     return interpreter
 
 

@@ -165,3 +165,19 @@ func.func @barrier_as_often_as_the_number_of_the_thread(%thread: index, %threads
   }
   func.return
 }
+
+// -----
+
+// CHECK: 'lane.dot_quads' op takes lanes of i32, got vector<16xi8>
+func.func @quads_of_bytes(%x: vector<16xi8>) {
+  %r = lane.dot_quads %x, %x, %x : vector<16xi8>
+  func.return
+}
+
+// -----
+
+// CHECK: 'lane.pack_quads' op offset must be in 0..255, got 256
+func.func @quad_offset(%x: vector<16xi32>) {
+  %r = lane.pack_quads %x, %x, %x, %x {offset = 256 : i64} : vector<16xi32>
+  func.return
+}

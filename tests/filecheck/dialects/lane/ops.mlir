@@ -86,3 +86,18 @@ func.func @barrier(%thread: index, %threads: index) {
   }
   func.return
 }
+
+// CHECK-LABEL: func.func @quads
+func.func @quads(%acc: vector<16xi32>, %x: vector<16xi32>, %w: vector<16xi32>) {
+  // CHECK-NEXT: lane.dot_quads %acc, %x, %w : vector<16xi32>
+  %r = lane.dot_quads %acc, %x, %w : vector<16xi32>
+  // CHECK-NEXT: %a, %b, %c, %d = lane.unpack_quads %x : vector<16xi32>
+  %a, %b, %c, %d = lane.unpack_quads %x : vector<16xi32>
+  // CHECK-NEXT: lane.pack_quads %a, %b, %c, %d {offset = 128 : i64} : vector<16xi32>
+  %q = lane.pack_quads %a, %b, %c, %d {offset = 128 : i64} : vector<16xi32>
+  // CHECK-NEXT: lane.pack_quads %a, %b, %c, %d : vector<16xi32>
+  %p = lane.pack_quads %a, %b, %c, %d : vector<16xi32>
+  // CHECK-NEXT: lane.max_quads %q, %p : vector<16xi32>
+  %m = lane.max_quads %q, %p : vector<16xi32>
+  func.return
+}

@@ -1,0 +1,163 @@
+"""`lane` ops on quads: four bytes of neighbouring channels in one 32-bit lane.
+
+Byte `b` of a lane, counted from its low end, is channel `4 g + b` of group `g`.
+Activations are unsigned bytes, weights signed ones: that is what the dot products of
+x86 (`vpdpbusd`) and Arm (`usdot`) take.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from xdsl.dialects.builtin import IntegerAttr, IntegerType, VectorType, i32
+from xdsl.ir import SSAValue
+from xdsl.irdl import (
+    IRDLOperation,
+    ParsePropInAttrDict,
+    VarConstraint,
+    base,
+    irdl_op_definition,
+    operand_def,
+    opt_prop_def,
+    result_def,
+    traits_def,
+)
+from xdsl.traits import Pure
+from xdsl.utils.exceptions import VerifyException
+
+from edgec.dialects.lane.base import element_of
+from edgec.dialects.nn import int_attr
+
+QUAD = 4
+"""Bytes of a lane."""
+
+quads = base(VectorType) | base(IntegerType)
+
+
+def _check(op: IRDLOperation, value: SSAValue) -> None:
+    if element_of(value.type) != i32:
+        raise VerifyException(f"'{op.name}' op takes lanes of i32, got {value.type}")
+
+
+@irdl_op_definition
+class DotQuadsOp(IRDLOperation):
+    """`%r = lane.dot_quads %acc, %x, %w : vector<16xi32>`.
+
+    `acc + sum(b) u8(byte b of x) * s8(byte b of w)` in each lane, modulo 2^32. Exact on
+    every target, whatever the bytes: no partial sum saturates.
+    """
+
+    name = "lane.dot_quads"
+
+    T: ClassVar = VarConstraint("T", quads)
+    acc = operand_def(T)
+    lhs = operand_def(T)
+    rhs = operand_def(T)
+    result = result_def(T)
+
+    traits = traits_def(Pure())
+    assembly_format = "$acc `,` $lhs `,` $rhs attr-dict `:` type($result)"
+
+    def __init__(self, acc: SSAValue, lhs: SSAValue, rhs: SSAValue) -> None:
+        super().__init__(operands=[acc, lhs, rhs], result_types=[acc.type])
+
+    def verify_(self) -> None:
+        """Lanes of 32 bits."""
+        _check(self, self.acc)
+
+
+@irdl_op_definition
+class PackQuadsOp(IRDLOperation):
+    """`%q = lane.pack_quads %a, %b, %c, %d {offset = 3 : i64} : vector<16xi32>`.
+
+    Byte `b` of a lane is the low byte of input `b` plus the offset.
+    """
+
+    name = "lane.pack_quads"
+
+    T: ClassVar = VarConstraint("T", quads)
+    first = operand_def(T)
+    second = operand_def(T)
+    third = operand_def(T)
+    fourth = operand_def(T)
+    result = result_def(T)
+    offset = opt_prop_def(IntegerAttr)
+
+    traits = traits_def(Pure())
+    irdl_options = (ParsePropInAttrDict(),)
+    assembly_format = (
+        "$first `,` $second `,` $third `,` $fourth attr-dict `:` type($result)"
+    )
+
+    def __init__(self, values: Sequence[SSAValue], offset: int = 0) -> None:
+        super().__init__(
+            operands=list(values),
+            properties={"offset": int_attr(offset)} if offset else {},
+            result_types=[values[0].type],
+        )
+
+    @property
+    def added(self) -> int:
+        """The offset; 0 if none is given."""
+        return 0 if self.offset is None else self.offset.value.data
+
+    def verify_(self) -> None:
+        """Lanes of 32 bits, and an offset that is a byte."""
+        _check(self, self.first)
+        if not 0 <= self.added <= 255:
+            raise VerifyException(
+                f"'lane.pack_quads' op offset must be in 0..255, got {self.added}"
+            )
+
+
+@irdl_op_definition
+class UnpackQuadsOp(IRDLOperation):
+    """`%a, %b, %c, %d = lane.unpack_quads %q : vector<16xi32>`.
+
+    The four bytes of each lane, as unsigned numbers.
+    """
+
+    name = "lane.unpack_quads"
+
+    T: ClassVar = VarConstraint("T", quads)
+    input = operand_def(T)
+    first = result_def(T)
+    second = result_def(T)
+    third = result_def(T)
+    fourth = result_def(T)
+
+    traits = traits_def(Pure())
+    assembly_format = "$input attr-dict `:` type($input)"
+
+    def __init__(self, input: SSAValue) -> None:
+        super().__init__(operands=[input], result_types=[input.type] * QUAD)
+
+    def verify_(self) -> None:
+        """Lanes of 32 bits."""
+        _check(self, self.input)
+
+
+@irdl_op_definition
+class MaxQuadsOp(IRDLOperation):
+    """`%m = lane.max_quads %a, %b : vector<16xi32>`: the larger of each two bytes.
+
+    Bytes are unsigned.
+    """
+
+    name = "lane.max_quads"
+
+    T: ClassVar = VarConstraint("T", quads)
+    lhs = operand_def(T)
+    rhs = operand_def(T)
+    result = result_def(T)
+
+    traits = traits_def(Pure())
+    assembly_format = "$lhs `,` $rhs attr-dict `:` type($result)"
+
+    def __init__(self, lhs: SSAValue, rhs: SSAValue) -> None:
+        super().__init__(operands=[lhs, rhs], result_types=[lhs.type])
+
+    def verify_(self) -> None:
+        """Lanes of 32 bits."""
+        _check(self, self.lhs)

@@ -1,0 +1,57 @@
+"""Instructions that LLVM's plain operations do not name, one file per instruction set.
+
+Each file has a class with the features it needs, the numbers of lanes it is for, and
+the same functions; `intrinsics_for` picks the best one that a target has.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from edgec.codegen.emit_function import FunctionEmitter
+from edgec.codegen.intrinsics.avx2 import Avx2
+from edgec.codegen.intrinsics.avx512_vnni import Avx512Vnni
+from edgec.codegen.intrinsics.avx_vnni import AvxVnni
+from edgec.codegen.intrinsics.generic import Generic
+from edgec.codegen.intrinsics.neon_i8mm import NeonI8mm
+from edgec.target import Target
+
+
+class Intrinsics(Protocol):
+    """What an instruction set offers."""
+
+    @property
+    def features(self) -> frozenset[str]:
+        """LLVM features that a target must have."""
+        ...
+
+    @property
+    def lanes(self) -> tuple[int, ...]:
+        """32-bit lanes of the vectors that it works on; empty for any number."""
+        ...
+
+    def dot_quads(
+        self, emitter: FunctionEmitter, lanes: int, acc: str, x: str, w: str
+    ) -> str:
+        """`acc + sum(b) u8(x.b) * s8(w.b)` on `<lanes x i32>`, modulo 2^32."""
+        ...
+
+
+PREFERRED: tuple[Intrinsics, ...] = (
+    Avx512Vnni(),
+    AvxVnni(),
+    Avx2(),
+    NeonI8mm(),
+    Generic(),
+)
+"""The best first; the last one is for every target."""
+
+
+def intrinsics_for(target: Target, lanes: int) -> Intrinsics:
+    """The first of `PREFERRED` that the target has for so many lanes."""
+    return next(
+        found
+        for found in PREFERRED
+        if found.features <= target.features
+        and (not found.lanes or lanes in found.lanes)
+    )

@@ -1,0 +1,35 @@
+"""Plain LLVM operations, for targets without an instruction of their own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edgec.codegen.emit_function import FunctionEmitter, splat_text
+
+BYTES = 4
+"""Of a lane."""
+
+
+@dataclass(frozen=True)
+class Generic:
+    """Bytes are taken apart with shifts and multiplied as 32-bit numbers."""
+
+    features: frozenset[str] = frozenset()
+    lanes: tuple[int, ...] = ()
+
+    def dot_quads(
+        self, emitter: FunctionEmitter, lanes: int, acc: str, x: str, w: str
+    ) -> str:
+        """Four products of 32-bit lanes."""
+        type_ = "i32" if lanes == 1 else f"<{lanes} x i32>"
+
+        def op(name: str, left: str, right: str | int) -> str:
+            if isinstance(right, int):
+                right = splat_text("i32", str(right), lanes)
+            return emitter.emit(f"{name} {type_} {left}, {right}")
+
+        for byte in range(BYTES):
+            low = op("and", op("lshr", x, 8 * byte), 255)
+            signed = op("ashr", op("shl", w, 8 * (BYTES - 1 - byte)), 24)
+            acc = op("add", acc, op("mul", low, signed))
+        return acc

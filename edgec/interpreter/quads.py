@@ -1,0 +1,67 @@
+"""What the `lane` ops on quads mean, in numpy."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from xdsl.interpreter import (
+    Interpreter,
+    InterpreterFunctions,
+    PythonValues,
+    impl,
+    register_impls,
+)
+
+from edgec.dialects import lane
+from edgec.interpreter.arrays import AnyArray
+
+Bytes = npt.NDArray[np.uint8]
+
+
+def bytes_of(quads: AnyArray) -> Bytes:
+    """`[..., 4]` unsigned bytes of 32-bit lanes, the low one first."""
+    lanes = np.asarray(quads, "<i4")
+    return lanes.reshape((*lanes.shape, 1)).view(np.uint8)
+
+
+def quads_of(parts: Bytes) -> AnyArray:
+    """The inverse of `bytes_of`."""
+    return np.ascontiguousarray(parts, np.uint8).view("<i4")[..., 0].astype(np.int32)
+
+
+@register_impls
+class QuadFunctions(InterpreterFunctions):
+    """Implementations for xDSL's interpreter."""
+
+    @impl(lane.DotQuadsOp)
+    def run_dot(
+        self, interpreter: Interpreter, op: lane.DotQuadsOp, args: PythonValues
+    ) -> PythonValues:
+        """Exact, then modulo 2^32."""
+        acc, x, w = args
+        products = bytes_of(x).astype(np.int64) * bytes_of(w).view(np.int8)
+        return ((np.asarray(acc, np.int64) + products.sum(-1)).astype(np.int32)[()],)
+
+    @impl(lane.PackQuadsOp)
+    def run_pack(
+        self, interpreter: Interpreter, op: lane.PackQuadsOp, args: PythonValues
+    ) -> PythonValues:
+        """The low bytes."""
+        parts = np.stack([np.asarray(value, np.int64) for value in args], -1)
+        return (quads_of(((parts + op.added) & 255).astype(np.uint8))[()],)
+
+    @impl(lane.UnpackQuadsOp)
+    def run_unpack(
+        self, interpreter: Interpreter, op: lane.UnpackQuadsOp, args: PythonValues
+    ) -> PythonValues:
+        """Each byte as a number."""
+        parts = bytes_of(args[0]).astype(np.int32)
+        return tuple(parts[..., number][()] for number in range(lane.QUAD))
+
+    @impl(lane.MaxQuadsOp)
+    def run_max(
+        self, interpreter: Interpreter, op: lane.MaxQuadsOp, args: PythonValues
+    ) -> PythonValues:
+        """Byte by byte."""
+        left, right = map(bytes_of, args)
+        return (quads_of(np.maximum(left, right))[()],)

@@ -1,0 +1,115 @@
+"""Ops on quads: machine code of every instruction set against plain integers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from xdsl.dialects.builtin import i32
+from xdsl.dialects.func import FuncOp
+
+from edgec.codegen.host import host_features
+from edgec.codegen.intrinsics import PREFERRED, intrinsics_for
+from edgec.dialects import lane
+from edgec.dialects.lane import buffer_type
+from edgec.kernels.builder import KernelBuilder
+from edgec.target import Target
+from tests.lanes import program, run_both
+
+Bytes = npt.NDArray[np.uint8]
+Ints = npt.NDArray[np.int32]
+
+
+def machines() -> list[Target]:
+    """This machine with each instruction set that it has, and with none."""
+    features = host_features()
+    native = Target.native(features)
+    dots = frozenset().union(*(found.features for found in PREFERRED))
+    made = [Target.parse("generic")]
+    for found in PREFERRED:
+        if not found.features or not found.features <= native.features:
+            continue
+        for lanes in found.lanes:
+            kept = native.features - (dots - found.features - {"avx2"})
+            name = f"{type(found).__name__}-{lanes}"
+            target = replace(native, name=name, features=kept, lanes=lanes)
+            assert type(intrinsics_for(target, lanes)) is type(found)
+            made.append(target)
+    return made
+
+
+targets = pytest.mark.parametrize("target", machines(), ids=lambda t: t.name)
+
+
+def kernel(lanes: int) -> FuncOp:
+    """All ops on one vector; the results one after the other."""
+    quads = buffer_type(lanes, i32)
+    types = {"acc": quads, "x": quads, "w": quads, "y": buffer_type(8 * lanes, i32)}
+    b = KernelBuilder("quads", types, lanes=lanes)
+    acc, x, w = (b.load(name, 0) for name in ("acc", "x", "w"))
+    unpack = lane.UnpackQuadsOp(x)
+    b.add(unpack)
+    parts = list(unpack.results)
+    results = [
+        b.dot_quads(acc, x, w),
+        b.add(lane.MaxQuadsOp(x, w)),
+        *parts,
+        b.add(lane.PackQuadsOp(parts)),
+        b.add(lane.PackQuadsOp(parts[::-1], offset=200)),
+    ]
+    for number, result in enumerate(results):
+        b.store(result, "y", 0, offset=number * lanes)
+    return b.finish()
+
+
+def reference(acc: Ints, x: Bytes, w: Bytes) -> Ints:
+    """The same in plain integers of Python; `x` and `w` are `[lanes, 4]`."""
+    rows: list[list[int]] = [[] for _ in range(8)]
+    for a, some, others in zip(acc.tolist(), x.tolist(), w.tolist(), strict=True):
+        signed = [value - 256 if value > 127 else value for value in others]
+        rows[0].append(a + sum(p * q for p, q in zip(some, signed, strict=True)))
+        larger = [max(pair) for pair in zip(some, others, strict=True)]
+        rows[1].append(int.from_bytes(larger, "little"))
+        for number in range(4):
+            rows[2 + number].append(some[number])
+        rows[6].append(int.from_bytes(some, "little"))
+        moved = [(value + 200) % 256 for value in some[::-1]]
+        rows[7].append(int.from_bytes(moved, "little"))
+    return np.array(rows, np.int64).astype(np.int32).reshape(-1)
+
+
+def check(target: Target, acc: Ints, x: Bytes, w: Bytes) -> None:
+    """Interpreter and machine code agree with the reference."""
+    module = program(kernel(target.lanes), 3)
+    inputs = [acc, x.view("<i4").reshape(-1), w.view("<i4").reshape(-1)]
+    ((compiled,), (interpreted,)) = run_both(module, inputs, target)
+    expected = reference(acc, x, w)
+    assert np.array_equal(interpreted, expected)
+    assert np.array_equal(compiled, expected)
+
+
+@targets
+@settings(max_examples=20)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_any_bytes(target: Target, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    acc = rng.integers(-(2**31), 2**31, target.lanes).astype(np.int32)
+    x, w = rng.integers(0, 256, (2, target.lanes, 4), np.uint8)
+    check(target, acc, x, w)
+
+
+@targets
+@pytest.mark.parametrize("w", [127, -127, -128, 0])
+@pytest.mark.parametrize("x", [255, 128, 127, 0])
+def test_corners_do_not_saturate(target: Target, x: int, w: int) -> None:
+    """Pairs of such products do not fit 16 bits."""
+    shape = (target.lanes, 4)
+    for start in (0, -(2**31), 2**31 - 1):
+        acc = np.full(target.lanes, start, np.int32)
+        check(
+            target, acc, np.full(shape, x, np.uint8), np.full(shape, w % 256, np.uint8)
+        )
