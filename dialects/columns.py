@@ -138,7 +138,8 @@ def pack(
 ) -> Columns:
     """Store `[F, C, *K]` in blocks of `block` rows; row i is filter `reorder[i]`.
 
-    Raises `InvalidInput` for a weight that is not float32 of rank 2 or more, a block
+    A weight of bytes is stored four channels at a time, `[F, C / 4, *K]` of int32.
+    Raises `InvalidInput` for a weight that is neither or has no rank of 2, a block
     that is not positive, groups that do not divide the filters, or a `reorder` that is
     no permutation of the filters of each group.
     """
@@ -371,9 +372,9 @@ def _order(
 
 def as_matrix(weight: Floats) -> Floats:
     """`[F, C·|K|]`; raises `InvalidInput` for what is no weight."""
-    if weight.ndim < 2 or weight.dtype != np.float32:
+    if weight.ndim < 2 or weight.dtype not in (np.float32, np.int32):
         raise InvalidInput(
-            f"the weight must be float32 of rank 2 or more, "
+            f"the weight must be float32, or int32 of four bytes, of rank 2 or more, "
             f"got {weight.dtype} of shape {weight.shape}"
         )
     return weight.reshape(weight.shape[0], -1)

@@ -297,9 +297,15 @@ class KernelBuilder:
             (repr(float(number)), str(type_)), lane.ConstantOp(number, type_)
         )
 
+    def integer(self, number: int) -> SSAValue:
+        """A constant of i32."""
+        return self._constant(
+            (number, "i32"), arith.ConstantOp.from_int_and_width(number, 32)
+        )
+
     def splat(self, scalar: SSAValue) -> SSAValue:
         """`lane.splat` to a full vector."""
-        return self.add(lane.SplatOp(scalar, self.vector_type()))
+        return self.add(lane.SplatOp(scalar, vector(self.lanes, scalar.type)))
 
     def dot(self, acc: SSAValue, lhs: SSAValue, rhs: SSAValue) -> SSAValue:
         """`lane.dot`: `acc + lhs * rhs`."""

@@ -25,8 +25,8 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 from xdsl.dialects import func
-from xdsl.dialects.builtin import i32
-from xdsl.ir import SSAValue
+from xdsl.dialects.builtin import f32, i32
+from xdsl.ir import Attribute, SSAValue
 
 from edgec.dialects.columns import Columns
 from edgec.dialects.lane import buffer_type
@@ -70,7 +70,7 @@ class ColumnConv(FlatConv):
 
         There is no `rows_of` unless rows are reordered.
         """
-        return _Build(self, name, lanes).function()
+        return ColumnBuild(self, name, lanes).function()
 
 
 @dataclass(frozen=True)
@@ -127,13 +127,17 @@ def padded(array: npt.NDArray[Number], size: int) -> npt.NDArray[Number]:
     return result
 
 
-class _Build(FlatBuild):
+class ColumnBuild(FlatBuild):
     """State while one kernel is built."""
+
+    element: Attribute = f32
+    """Of the input and the weights."""
 
     def __init__(self, spec: ColumnConv, name: str, lanes: int) -> None:
         blocks = spec.groups * spec.blocks_of_group
+        size = spec.columns * spec.filters + CACHE_LINE
         tables = {
-            "w": buffer_type(spec.columns * spec.filters + CACHE_LINE),
+            "w": buffer_type(size, self.element),
             "where": buffer_type(spec.columns + COLUMNS_AHEAD, i32),
             "starts": buffer_type(blocks + 1, i32),
         }
@@ -151,6 +155,10 @@ class _Build(FlatBuild):
         first = self.b.value(first)
         rows = [self.b.load_index("rows_of", first, f) for f in range(filters)]
         return Planes.single(rows)
+
+    def multiply(self, acc: SSAValue, x: SSAValue, weight: SSAValue) -> SSAValue:
+        """A column's part of a sum."""
+        return self.b.dot(acc, x, weight)
 
     def block_of(self, first: Index) -> Index:
         """The number of the block that starts with the row `first`."""
@@ -213,7 +221,7 @@ class _Build(FlatBuild):
                 for v in range(vectors):
                     x = b.load("x", x_at, offset=origin + v * b.lanes, filter_=f)
                     number = f * vectors + v
-                    values[number] = b.dot(values[number], x, weight)
+                    values[number] = self.multiply(values[number], x, weight)
             return [b.value(b.plus(w_at, spec.filters)), *values]
 
         weights = b.value(b.times(begin, spec.filters))

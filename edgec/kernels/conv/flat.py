@@ -80,6 +80,14 @@ class FlatBuild(ABC):
         self.full_tiles, self.rest = divmod(self.positions, self.tile)
         reach = max(spec.taps) - min(spec.taps)
         self.chunks = Chunks.of(spec.result, reach, self.tile, spec.chunk)
+        self.b = KernelBuilder(name, self.buffers(tables), lanes=lanes)
+        self.sink = self.make_sink()
+
+    def buffers(
+        self, tables: Mapping[str, MemRefType[Any]]
+    ) -> dict[str, MemRefType[Any]]:
+        """Arguments of the kernel, in order."""
+        spec = self.shape
         buffers = {"x": buffer_type(spec.source.elements), **tables}
         if spec.has_bias:
             buffers["bias"] = buffer_type(spec.result.shape[1])
@@ -87,8 +95,12 @@ class FlatBuild(ABC):
             buffers["rows"] = buffer_type(row_mask_bytes(spec.result), i8)
         declare_extras(buffers, spec.extras)
         buffers["y"] = buffer_type(spec.result.elements)
-        self.b = KernelBuilder(name, buffers, lanes=lanes)
-        self.sink = PositionStore(self.b, spec.result, spec.steps, spec.extras)
+        return buffers
+
+    def make_sink(self) -> PositionStore:
+        """What is done with the sums."""
+        spec = self.shape
+        return PositionStore(self.b, spec.result, spec.steps, spec.extras)
 
     @abstractmethod
     def accumulate(
@@ -163,7 +175,7 @@ class FlatBuild(ABC):
         if self.chunks.count > 1:
             self.fetch_next(source, block, chunk, filters)
         planes = self.planes(first, filters)
-        initial = [self._bias(n, f) for n, count in planes.runs for f in range(count)]
+        initial = [self.start(n, f) for n, count in planes.runs for f in range(count)]
 
         def micro(at: Index, vectors: int, tail: int) -> None:
             spread = [value for value in initial for _ in range(vectors)]
@@ -216,7 +228,7 @@ class FlatBuild(ABC):
 
         b.loop(first, last, channel)
 
-    def _bias(self, first: Index, number: int) -> SSAValue:
+    def start(self, first: Index, number: int) -> SSAValue:
         """Accumulators start at the bias of filter `first + number`."""
         b = self.b
         if not self.shape.has_bias:

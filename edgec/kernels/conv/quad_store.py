@@ -1,0 +1,121 @@
+"""The end of an integer convolution: from sums to numbers, and to bytes again.
+
+    v = f32(sum) * scale[f] + shift[f]             what the sum stands for
+    v = steps(v)                                   as after any convolution
+    q = clamp(round(v / output scale)) + zero point, four filters in each lane
+
+`round` is half to even. Multiplication and addition round one by one, so that every
+target gives the same bytes. With steps that only clamp, the output scale is part of
+`scale` and `shift`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from xdsl.dialects.builtin import i32
+from xdsl.ir import SSAValue
+
+from edgec.dialects import lane
+from edgec.dialects.lane import QUAD, vector
+from edgec.dialects.sq import Step
+from edgec.kernels.builder import Index, KernelBuilder
+from edgec.kernels.conv.positions import Extra, Planes, PositionStore
+from edgec.kernels.layout import Layout
+
+
+@dataclass(frozen=True)
+class Requantize:
+    """Bytes of a result: `round(v * inverse) + zero`, from `low` to `high`."""
+
+    inverse: float
+    """1 / scale of the result, as float32."""
+    zero_point: int
+    """The byte that stands for 0."""
+    low: int = 0
+    high: int = 255
+
+    @property
+    def gap(self) -> int:
+        """A lane that holds four zeros, as a signed number."""
+        return int.from_bytes(bytes([self.zero_point] * QUAD), "little", signed=True)
+
+
+class QuadStore(PositionStore):
+    """Stores sums of four filters in each lane."""
+
+    def __init__(
+        self,
+        builder: KernelBuilder,
+        result: Layout,
+        steps: Sequence[Step],
+        extras: Sequence[Extra],
+        requantize: Requantize,
+    ) -> None:
+        super().__init__(builder, result, steps, extras)
+        self.requantize = requantize
+
+    def real(self, value: SSAValue, first: Index, f: int) -> SSAValue:
+        """What a vector of sums of filter `first + f` stands for."""
+        b = self.b
+        scale, shift = (
+            b.splat(b.load(name, first, lanes=1, offset=f))
+            for name in ("scale", "shift")
+        )
+        number = b.cast(value, vector(b.lanes))
+        return b.binary("add", b.binary("mul", number, scale), shift)
+
+    def store(
+        self,
+        image: Index,
+        planes: Planes,
+        at: Index,
+        values: Sequence[SSAValue],
+        vectors: int,
+        tail: int,
+    ) -> None:
+        """As `PositionStore`; planes of the result hold four filters."""
+        b, result = self.b, self.result
+        ((first, count),) = planes.runs
+        where = b.plus(self.base(result, image, b.quotient(first, QUAD)), at)
+        sides = [self.side(extra, image, first, at) for extra in self.extras]
+        for v in range(vectors):
+            mask = self.rows(at, v)
+            exists = b.tail_mask(tail) if tail and v == vectors - 1 else None
+            for group in range(count // QUAD):
+                parts: list[SSAValue] = []
+                for f in range(group * QUAD, (group + 1) * QUAD):
+                    value = self.real(values[f * vectors + v], first, f)
+                    parts.append(self.byte(self.finish(value, sides, f, v, exists)))
+                quad = b.add(lane.PackQuadsOp(parts, self.requantize.zero_point))
+                if mask is not None:
+                    quad = b.select(mask, quad, self.gap())
+                offset = result.origin + group * result.strides[1] + v * b.lanes
+                b.store(quad, "y", where, offset=offset, mask=exists)
+
+    def byte(self, value: SSAValue) -> SSAValue:
+        """The number of steps of the output scale, within the range, as i32."""
+        b, to = self.b, self.requantize
+        value = b.binary("mul", value, b.constant(to.inverse))
+        low, high = to.low - to.zero_point, to.high - to.zero_point
+        value = b.unary("clamp", value, (float(low), float(high)))
+        return b.cast(b.unary("round", value), vector(b.lanes, i32))
+
+    def gap(self) -> SSAValue:
+        """Zeros of the result."""
+        return self.b.splat(self.b.integer(self.requantize.gap))
+
+    def zero(self, at: Index, offset: int, count: int) -> None:
+        """As `PositionStore`; a zero is not always a byte of 0."""
+        b = self.b
+        for start in range(0, count, b.lanes):
+            left = count - start
+            mask = b.tail_mask(left) if left < b.lanes else None
+            b.store(self.gap(), "y", at, offset=offset + start, mask=mask)
+
+    def zero_gaps(self, image: Index, planes: Planes) -> None:
+        """After the planes of these filters, and before the first one."""
+        ((first, count),) = planes.runs
+        quads = Planes.neighbours(self.b.quotient(first, QUAD), count // QUAD)
+        super().zero_gaps(image, quads)

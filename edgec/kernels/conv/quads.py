@@ -1,0 +1,133 @@
+"""Integer convolutions: four channels in each lane, sums in 32 bits.
+
+The kernel of compressed columns with another product: a column is four channels of one
+tap, its weights are four bytes for each filter, and `lane.dot_quads` adds all four
+products to the lane. A dense weight keeps all columns. Inputs are unsigned bytes with a
+zero point z; sums start at `-z sum(w)`, and gaps between rows hold z, so that what
+stands outside of the image adds nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+from xdsl.dialects import func
+from xdsl.dialects.builtin import MemRefType, f32, i8, i32
+from xdsl.ir import Attribute, SSAValue
+
+from edgec.dialects.columns import Columns, pack
+from edgec.dialects.lane import QUAD, buffer_type
+from edgec.kernels.builder import Index
+from edgec.kernels.conv.columns import ColumnBuild, ColumnConv, pack_columns
+from edgec.kernels.conv.positions import declare_extras, row_mask_bytes
+from edgec.kernels.conv.quad_store import QuadStore, Requantize
+
+Bytes = npt.NDArray[np.int8]
+Ints = npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class QuadConv(ColumnConv):
+    """A convolution of bytes; `source` and `result` are layouts of quads.
+
+    Their channels are groups of four. `filters` is a multiple of four, there is one
+    group of the convolution, and no bias: `shift` has it.
+    """
+
+    requantize: Requantize
+
+    @property
+    def num_filters(self) -> int:
+        """Filters, those included that fill the last quad."""
+        return self.result.shape[1] * QUAD
+
+    @property
+    def blocks_of_group(self) -> int:
+        """Blocks of `filters` filters, the last one perhaps of fewer."""
+        return -(-self.num_filters // self.filters)
+
+    def build(self, name: str, lanes: int) -> func.FuncOp:
+        """The kernel; buffers: x, the tables of `QuadTables`, rows, extras, y."""
+        return _Build(self, name, lanes).function()
+
+
+@dataclass(frozen=True)
+class QuadTables:
+    """Arrays of a `QuadConv`."""
+
+    w: Ints
+    """`[columns][filters of the block]`, four bytes each, flat."""
+    where: Ints
+    """As in `ColumnTables`."""
+    starts: Ints
+    """As in `ColumnTables`."""
+    sums: Ints
+    """`[filters]` where sums start."""
+
+
+def pack_quads(weight: Bytes, zero_point: int, spec: QuadConv) -> QuadTables:
+    """Tables of a weight `[F, C, *K]` for inputs with this zero point."""
+    columns = quad_columns(weight, spec.num_filters, spec.filters)
+    tables = pack_columns(columns, spec)
+    sums = np.zeros(spec.num_filters, np.int64)
+    sums[: len(weight)] = -zero_point * weight.reshape(len(weight), -1).sum(1, np.int64)
+    w = tables.w.view(np.int32)
+    return QuadTables(w, tables.where, tables.starts, sums.astype(np.int32))
+
+
+def quad_columns(weight: Bytes, filters: int, block: int) -> Columns:
+    """The kept columns of quads, of `filters` filters in blocks."""
+    return pack(cast(Any, as_quads(weight, filters)), block)
+
+
+def as_quads(weight: Bytes, filters: int) -> Ints:
+    """`[F, C, *K]` as `[filters, ceil(C / 4), *K]` quads; what is missing is zero."""
+    count, channels, *window = weight.shape
+    groups = -(-channels // QUAD)
+    padded = np.zeros((filters, groups * QUAD, *window), np.int8)
+    padded[:count, :channels] = weight
+    split = padded.reshape(filters, groups, QUAD, *window)
+    return np.ascontiguousarray(np.moveaxis(split, 2, -1)).view("<i4")[..., 0]
+
+
+class _Build(ColumnBuild):
+    """State while one kernel is built."""
+
+    element: Attribute = i32
+
+    def __init__(self, spec: QuadConv, name: str, lanes: int) -> None:
+        self.quads = spec
+        super().__init__(spec, name, lanes)
+        self.per_group = spec.num_filters
+
+    def buffers(
+        self, tables: Mapping[str, MemRefType[Any]]
+    ) -> dict[str, MemRefType[Any]]:
+        """As `FlatBuild`, with the numbers of each filter for a bias."""
+        spec = self.quads
+        buffers = {"x": buffer_type(spec.source.elements, i32), **tables}
+        buffers["sums"] = buffer_type(spec.num_filters, i32)
+        for name in ("scale", "shift"):
+            buffers[name] = buffer_type(spec.num_filters, f32)
+        if spec.result.has_gaps_inside:
+            buffers["rows"] = buffer_type(row_mask_bytes(spec.result), i8)
+        declare_extras(buffers, spec.extras)
+        buffers["y"] = buffer_type(spec.result.elements, i32)
+        return buffers
+
+    def make_sink(self) -> QuadStore:
+        """From sums to bytes."""
+        spec = self.quads
+        return QuadStore(self.b, spec.result, spec.steps, spec.extras, spec.requantize)
+
+    def start(self, first: Index, number: int) -> SSAValue:
+        """What the zero point of the input takes away."""
+        return self.b.splat(self.b.load("sums", first, lanes=1, offset=number))
+
+    def multiply(self, acc: SSAValue, x: SSAValue, weight: SSAValue) -> SSAValue:
+        """Four channels at once."""
+        return self.b.dot_quads(acc, x, weight)

@@ -1,0 +1,227 @@
+"""Integer convolutions: exact to the bit against integers, then float32, in numpy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edgec.codegen.host import host_features
+from edgec.dialects.lane import QUAD
+from edgec.dialects.sq import Step
+from edgec.interpreter import windows
+from edgec.kernels.conv.positions import row_mask
+from edgec.kernels.conv.quad_store import Requantize
+from edgec.kernels.conv.quads import QuadConv, as_quads, pack_quads, quad_columns
+from edgec.kernels.layout import Layout
+from edgec.target import Target
+from tests.conv_cases import MOST_PRODUCTS, deep
+from tests.convs import Array, Shape, conv_shapes, layouts_of, places, rooms
+from tests.lanes import program, run_both, runnable_targets
+
+Bytes = npt.NDArray[np.uint8]
+Floats = npt.NDArray[np.float32]
+Ints = npt.NDArray[np.int64]
+
+machines = (*runnable_targets(), Target.native(host_features()))
+targets = pytest.mark.parametrize("target", machines, ids=lambda t: t.name)
+
+STEPS: dict[str, tuple[Step, ...]] = {
+    "": (),
+    "relu": (Step("relu", (), -1, False),),
+    "clamp": (Step("clamp", (-0.5, 6.0), -1, False),),
+}
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """What a case is about, apart from its shape."""
+
+    zero_point: int
+    """Of the input."""
+    result: Requantize
+    end: str
+    density: float
+    corner: bool
+    """Whether all bytes are the largest, so that sums are too."""
+    seed: int
+
+
+numbers = st.builds(
+    Numbers,
+    st.sampled_from([0, 3, 128, 255]),
+    st.builds(
+        Requantize,
+        st.sampled_from([1.0, 0.37, 25.0]),
+        st.sampled_from([0, 7, 128, 255]),
+        st.sampled_from([0, 1]),
+        st.sampled_from([255, 127]),
+    ),
+    st.sampled_from(list(STEPS)),
+    st.sampled_from([0.0, 0.3, 1.0]),
+    st.booleans(),
+    st.integers(0, 2**16),
+)
+
+
+def draw_arrays(
+    shape: Shape, given: Numbers, block: int
+) -> tuple[Bytes, npt.NDArray[np.int8], Floats, Floats]:
+    """Input, weight punched in blocks of columns, scale and shift."""
+    rng = np.random.default_rng(given.seed)
+    x = rng.integers(0, 256, shape.input).astype(np.uint8)
+    w = rng.integers(-128, 128, shape.weight).astype(np.int8)
+    if given.corner:
+        x[:], w[:] = 255, rng.choice(np.array([127, -128], np.int8))
+    filters, channels, *window = shape.weight
+    grid = (-(-filters // block), -(-channels // QUAD), *window)
+    keep = rng.random(grid) < given.density
+    keep = keep.repeat(block, 0)[:filters].repeat(QUAD, 1)[:, :channels]
+    scale = rng.uniform(1e-4, 1e-2, filters).astype(np.float32)
+    shift = rng.standard_normal(filters).astype(np.float32)
+    return x, w * keep, scale, shift
+
+
+def expected(
+    shape: Shape, given: Numbers, arrays: tuple[Bytes, Any, Floats, Floats]
+) -> Bytes:
+    """The same in numpy: integers, then float32 operation by operation."""
+    x, w, scale, shift = arrays
+    sums = windows.convolve(
+        x.astype(np.float64) - given.zero_point,
+        w.astype(np.float64),
+        stride=shape.window.stride,
+        low=shape.window.low,
+        high=shape.window.high,
+        dilation=shape.window.dilation,
+        groups=1,
+    )
+    ones = [1] * len(shape.size)
+    v = sums.astype(np.float32) * scale.reshape(-1, *ones) + shift.reshape(-1, *ones)
+    for step in STEPS[given.end]:
+        v = np.maximum(v, 0) if step.kind == "relu" else np.clip(v, *step.params)
+    to = given.result
+    steps = np.clip(
+        v.astype(np.float32) * np.float32(to.inverse),
+        to.low - to.zero_point,
+        to.high - to.zero_point,
+    )
+    return (np.rint(steps) + to.zero_point).astype(np.uint8)
+
+
+def quads_in(layout: Layout, values: Bytes, fill: int) -> npt.NDArray[np.int32]:
+    """A buffer of quads: `fill` in missing channels and in gaps."""
+    batch, channels, *size = values.shape
+    padded = np.full((batch, layout.shape[1] * QUAD, *size), fill, np.uint8)
+    padded[:, :channels] = values
+    split = padded.reshape(batch, layout.shape[1], QUAD, *size)
+    quads = np.ascontiguousarray(np.moveaxis(split, 2, -1)).view("<i4")[..., 0]
+    buffer = np.full(layout.elements, quad_of(fill), np.int32)
+    buffer[places(layout)] = quads
+    return buffer
+
+
+def quad_of(byte: int) -> np.int32:
+    """Four equal bytes."""
+    return np.array([byte] * QUAD, np.uint8).view("<i4")[0]
+
+
+def grouped(shape: Shape) -> Shape:
+    """The same convolution of quads."""
+    return replace(
+        shape,
+        channels=-(-shape.channels // QUAD),
+        filters=-(-shape.filters // QUAD),
+    )
+
+
+shapes = conv_shapes(grouped=False, most_kernel=3) | deep.filter(
+    lambda shape: shape.groups == 1
+)
+
+
+@targets
+@settings(max_examples=20)
+@given(
+    shape=shapes,
+    spaces=st.tuples(rooms, rooms),
+    given_=numbers,
+    schedule=st.tuples(st.integers(1, 3), st.integers(1, 4), st.integers(1, 5)),
+)
+def test_exact(
+    target: Target,
+    shape: Shape,
+    spaces: tuple[Any, Any],
+    given_: Numbers,
+    schedule: tuple[int, int, int],
+) -> None:
+    parts, vectors, chunk = schedule
+    filters = QUAD * parts
+    arrays = draw_arrays(shape, given_, filters)
+    source, result = layouts_of(grouped(shape), *spaces, flat=True)
+    spec = QuadConv(
+        source,
+        result,
+        shape.window.tap_offsets(source),
+        1,
+        has_bias=False,
+        steps=STEPS[given_.end],
+        extras=(),
+        filters=filters,
+        vectors=max(1, min(vectors, MOST_PRODUCTS // (4 * filters))),
+        chunk=chunk,
+        columns=quad_columns(arrays[1], result.shape[1] * QUAD, filters).num_columns,
+        reordered=False,
+        requantize=given_.result,
+    )
+    tables = pack_quads(arrays[1], given_.zero_point, spec)
+    missing = spec.num_filters - shape.filters
+    buffers: list[Array] = [quads_in(source, arrays[0], given_.zero_point)]
+    buffers += [tables.w, tables.where, tables.starts, tables.sums]
+    buffers += [np.pad(array, (0, missing)) for array in arrays[2:]]
+    if result.has_gaps_inside:
+        buffers.append(row_mask(result))
+    module = program(spec.build("kernel", target.lanes), len(buffers))
+    ((compiled,), (interpreted,)) = run_both(module, buffers, target)
+    wanted = quads_in(result, expected(shape, given_, arrays), 0)
+    check(result, given_, shape.filters, compiled, wanted)
+    check(result, given_, shape.filters, interpreted, wanted)
+
+
+def check(
+    layout: Layout, given_: Numbers, filters: int, found: Array, wanted: Array
+) -> None:
+    """Bytes of real filters agree; gaps hold zeros of the result."""
+    own, at = layout.elements - layout.slack, places(layout)
+    bytes_of = (
+        np.moveaxis(buffer[at].copy().view(np.uint8).reshape(*at.shape, QUAD), -1, 2)
+        for buffer in (found, wanted)
+    )
+    left, right = (
+        part.reshape(part.shape[0], -1, *part.shape[3:])[:, :filters]
+        for part in bytes_of
+    )
+    np.testing.assert_array_equal(left, right)
+    is_gap = np.ones(own, np.bool_)
+    is_gap[at] = False
+    assert (found[:own][is_gap] == quad_of(given_.result.zero_point)).all()
+
+
+def test_quads_of_a_weight() -> None:
+    weight = np.arange(5 * 3, dtype=np.int8).reshape(5, 3)
+    quads = as_quads(weight, 8)
+    assert quads.shape == (8, 1)
+    assert quads[0, 0] == int.from_bytes(bytes([0, 1, 2, 0]), "little")
+    assert not quads[5:].any()
+
+
+def test_a_byte_of_minus_128_is_no_zero() -> None:
+    """As float32 the quad would be -0."""
+    weight = np.zeros((4, 4), np.int8)
+    weight[2, 3] = -128
+    assert quad_columns(weight, 4, 4).num_columns == 1
