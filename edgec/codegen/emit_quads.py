@@ -37,15 +37,25 @@ def emit_pack_quads(emitter: FunctionEmitter, op: lane.PackQuadsOp) -> None:
     packed = ""
     for number, operand in enumerate(op.operands):
         byte = emitter.value(operand)
-        if op.added:
-            byte = apply("add", byte, op.added)
         # The last shift drops what is above the byte.
         if number < lane.QUAD - 1:
             byte = apply("and", byte, 255)
         if number:
             byte = apply("shl", byte, 8 * number)
         packed = apply("or", packed, byte) if packed else byte
+    if op.added:
+        packed = _add_bytes(emitter, packed, lanes, op.added)
     emitter.define(op.result, packed)
+
+
+def _add_bytes(emitter: FunctionEmitter, quads: str, lanes: int, offset: int) -> str:
+    """The offset added to each byte, none of which carries into the next."""
+    wide = "i32" if lanes == 1 else f"<{lanes} x i32>"
+    narrow = f"<{lane.QUAD * lanes} x i8>"
+    text = emitter.emit(f"bitcast {wide} {quads} to {narrow}")
+    splat = splat_text("i8", str(offset), lane.QUAD * lanes)
+    text = emitter.emit(f"add {narrow} {text}, {splat}")
+    return emitter.emit(f"bitcast {narrow} {text} to {wide}")
 
 
 def emit_unpack_quads(emitter: FunctionEmitter, op: lane.UnpackQuadsOp) -> None:

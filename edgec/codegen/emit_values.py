@@ -11,6 +11,7 @@ from xdsl.dialects.builtin import (
     IntegerAttr,
     f32,
     i1,
+    i32,
 )
 from xdsl.ir import Attribute, Operation, SSAValue
 
@@ -26,6 +27,7 @@ from edgec.codegen.emit_function import (
 from edgec.codegen.emit_math import BINARY, FOLD, UNARY, Floats
 from edgec.dialects import lane
 from edgec.dialects.lane import element_of, lanes_of, width_of
+from edgec.dialects.nn import UnaryKind
 from edgec.errors import CodegenFailed
 
 INTEGER_OPS: Mapping[type[Operation], str] = {
@@ -125,8 +127,17 @@ def cast_integer(emitter: FunctionEmitter, value: SSAValue, new: Attribute) -> s
 
 
 def emit_cast(emitter: FunctionEmitter, op: lane.CastOp) -> None:
-    """`lane.cast`."""
-    new = op.result.type
+    """`lane.cast`; of a rounded number in one instruction."""
+    new, source = op.result.type, op.input.owner
+    is_rounded = isinstance(source, lane.UnaryOp) and source.kind.data == "round"
+    if is_rounded and element_of(new) == i32:
+        lanes = lanes_of(new)
+        suffix = "i32.f32" if lanes == 1 else f"v{lanes}i32.v{lanes}f32"
+        text = f"call {llvm_type(new)} @llvm.lrint.{suffix}"
+        emitter.define(
+            op.result, emitter.emit(f"{text}({emitter.typed(source.input)})")
+        )
+        return
     from_float, to_float = element_of(op.input.type) == f32, element_of(new) == f32
     if from_float == to_float:
         text = emitter.value(op.input)
@@ -135,6 +146,10 @@ def emit_cast(emitter: FunctionEmitter, op: lane.CastOp) -> None:
         name = "fptosi" if from_float else "sitofp"
         text = emitter.emit(f"{name} {emitter.typed(op.input)} to {llvm_type(new)}")
     emitter.define(op.result, text)
+
+
+def _is_rounded(source: lane.UnaryOp, new: Attribute) -> bool:
+    return source.kind.data == UnaryKind.ROUND and element_of(new) == i32
 
 
 def emit_index(emitter: FunctionEmitter, op: lane.IndexOp) -> None:

@@ -97,7 +97,8 @@ class QuadStore(PositionStore):
     def byte(self, value: SSAValue) -> SSAValue:
         """The number of steps of the output scale, within the range, as i32."""
         b, to = self.b, self.requantize
-        value = b.binary("mul", value, b.constant(to.inverse))
+        if to.inverse != 1.0:
+            value = b.binary("mul", value, b.constant(to.inverse))
         low, high = to.low - to.zero_point, to.high - to.zero_point
         value = b.unary("clamp", value, (float(low), float(high)))
         return b.cast(b.unary("round", value), vector(b.lanes, i32))
