@@ -129,13 +129,12 @@ def cast_integer(emitter: FunctionEmitter, value: SSAValue, new: Attribute) -> s
 def emit_cast(emitter: FunctionEmitter, op: lane.CastOp) -> None:
     """`lane.cast`; of a rounded number in one instruction."""
     new, source = op.result.type, op.input.owner
-    is_rounded = isinstance(source, lane.UnaryOp) and source.kind.data == "round"
-    if is_rounded and element_of(new) == i32:
+    if isinstance(source, lane.UnaryOp) and _is_rounded(source, new):
         lanes = lanes_of(new)
         suffix = "i32.f32" if lanes == 1 else f"v{lanes}i32.v{lanes}f32"
-        text = f"call {llvm_type(new)} @llvm.lrint.{suffix}"
+        call = f"call {llvm_type(new)} @llvm.lrint.{suffix}"
         emitter.define(
-            op.result, emitter.emit(f"{text}({emitter.typed(source.input)})")
+            op.result, emitter.emit(f"{call}({emitter.typed(source.input)})")
         )
         return
     from_float, to_float = element_of(op.input.type) == f32, element_of(new) == f32

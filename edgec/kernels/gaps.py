@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import dataclass
 
 from xdsl.ir import SSAValue
 
@@ -21,11 +22,17 @@ def has_gaps(layout: Layout) -> bool:
 
 
 def zero_gaps(
-    b: KernelBuilder, buffer: SSAValue | str, layout: Layout, n: Index, c: Index
+    b: KernelBuilder,
+    buffer: SSAValue | str,
+    layout: Layout,
+    n: Index,
+    c: Index,
+    zeros: SSAValue | None = None,
 ) -> None:
     """Zero the gaps of plane `(n, c)`: after each row, slice and after the last one.
 
-    With plane (0, 0) goes the area before the origin.
+    With plane (0, 0) goes the area before the origin. `zeros` is a vector of what
+    stands for zero, if that is not the number 0.
     """
     if not has_gaps(layout):
         return
@@ -37,10 +44,10 @@ def zero_gaps(
             for p, size, count in zip(phase, spatial, phases, strict=True)
         ]
         start = b.plus(base, layout.origin + number * layout.plane)
-        _zero_phase(b, buffer, layout, start, held)
+        _Phase(b, buffer, layout, zeros).fill(start, held)
     if layout.origin:
         is_first = b.equal(b.plus(n, c), 0)
-        b.when(is_first, lambda: zero_range(b, buffer, 0, layout.origin))
+        b.when(is_first, lambda: zero_range(b, buffer, 0, layout.origin, zeros))
 
 
 def zero_all_gaps(b: KernelBuilder, buffer: SSAValue | str, layout: Layout) -> None:
@@ -57,48 +64,62 @@ def zero_all_gaps(b: KernelBuilder, buffer: SSAValue | str, layout: Layout) -> N
     b.loop(begin, end, plane)
 
 
-def _zero_phase(
-    b: KernelBuilder,
-    buffer: SSAValue | str,
-    layout: Layout,
-    start: Index,
-    held: list[int],
-) -> None:
-    """Zero what one phase plane leaves free that holds so many rows and columns.
+@dataclass(frozen=True)
+class _Phase:
+    """What one phase plane leaves free."""
 
-    With slices, their number comes first.
-    """
-    if 0 in held:
-        zero_range(b, buffer, start, layout.plane)
-        return
-    *deep, rows, columns = held
-    slices, step = (deep[0], layout.strides[2]) if deep else (1, 0)
-    gap, last = layout.pitch - columns, (rows - 1) * layout.pitch + columns
+    b: KernelBuilder
+    buffer: SSAValue | str
+    layout: Layout
+    zeros: SSAValue | None
 
-    def between_rows(at: Index) -> None:
+    def fill(self, start: Index, held: list[int]) -> None:
+        """Zero it, if it holds so many rows and columns; slices come first."""
+        b, layout = self.b, self.layout
+        if 0 in held:
+            self.range(start, layout.plane)
+            return
+        *deep, rows, columns = held
+        slices, step = (deep[0], layout.strides[2]) if deep else (1, 0)
+        last = (rows - 1) * layout.pitch + columns
+
+        def slice_(z: Index) -> None:
+            at = b.plus(start, b.times(z, step))
+            self.between_rows(at, rows, columns)
+            self.range(b.plus(at, last), step - last)
+
+        b.repeat(slices - 1, slice_)
+        at = b.plus(start, (slices - 1) * step)
+        self.between_rows(at, rows, columns)
+        used = (slices - 1) * step + last
+        self.range(b.plus(start, used), layout.plane - used)
+
+    def between_rows(self, at: Index, rows: int, columns: int) -> None:
+        """Of one slice."""
+        b, pitch = self.b, self.layout.pitch
+
         def row(y: Index) -> None:
-            end = b.plus(at, b.times(y, layout.pitch), columns)
-            zero_range(b, buffer, end, gap)
+            self.range(b.plus(at, b.times(y, pitch), columns), pitch - columns)
 
-        if gap and rows > 1:
+        if pitch > columns and rows > 1:
             b.repeat(rows - 1, row)
 
-    def slice_(z: Index) -> None:
-        at = b.plus(start, b.times(z, step))
-        between_rows(at)
-        zero_range(b, buffer, b.plus(at, last), step - last)
-
-    b.repeat(slices - 1, slice_)
-    at = b.plus(start, (slices - 1) * step)
-    between_rows(at)
-    used = (slices - 1) * step + last
-    zero_range(b, buffer, b.plus(start, used), layout.plane - used)
+    def range(self, at: Index, count: int) -> None:
+        """Some elements."""
+        zero_range(self.b, self.buffer, at, count, self.zeros)
 
 
-def zero_range(b: KernelBuilder, buffer: SSAValue | str, at: Index, count: int) -> None:
-    """Zero `count` elements from `at`."""
+def zero_range(
+    b: KernelBuilder,
+    buffer: SSAValue | str,
+    at: Index,
+    count: int,
+    zeros: SSAValue | None = None,
+) -> None:
+    """Zero `count` elements from `at`; `zeros` as for `zero_gaps`."""
     full, tail = divmod(count, b.lanes)
-    zeros = b.constant(0.0)
+    is_number = zeros is None
+    zeros = b.constant(0.0) if zeros is None else zeros
 
     def vector(x: Index) -> None:
         b.store(zeros, buffer, b.plus(at, x))
@@ -108,7 +129,7 @@ def zero_range(b: KernelBuilder, buffer: SSAValue | str, at: Index, count: int) 
     else:
         for v in range(full):
             b.store(zeros, buffer, at, offset=v * b.lanes)
-    if tail == 1:
+    if tail == 1 and is_number:
         b.store(b.constant(0.0, lanes=1), buffer, at, offset=full * b.lanes)
     elif tail:
         mask = b.tail_mask(tail)

@@ -16,9 +16,9 @@ from edgec.dialects.lane import QUAD
 from edgec.dialects.sq import Step
 from edgec.interpreter import windows
 from edgec.kernels.conv.positions import row_mask
-from edgec.kernels.conv.quad_store import Requantize
 from edgec.kernels.conv.quads import QuadConv, as_quads, pack_quads, quad_columns
 from edgec.kernels.layout import Layout
+from edgec.kernels.requantize import Requantize
 from edgec.target import Target
 from tests.conv_cases import MOST_PRODUCTS, deep
 from tests.convs import Array, Shape, conv_shapes, layouts_of, places, rooms
@@ -104,7 +104,8 @@ def expected(
     ones = [1] * len(shape.size)
     v = sums.astype(np.float32) * scale.reshape(-1, *ones) + shift.reshape(-1, *ones)
     for step in STEPS[given.end]:
-        v = np.maximum(v, 0) if step.kind == "relu" else np.clip(v, *step.params)
+        low, high = step.params or (0.0, np.inf)
+        v = np.clip(v, low, high)
     to = given.result
     steps = np.clip(
         v.astype(np.float32) * np.float32(to.inverse),

@@ -12,9 +12,7 @@ target gives the same bytes. With steps that only clamp, the output scale is par
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-from xdsl.dialects.builtin import i32
 from xdsl.ir import SSAValue
 
 from edgec.dialects import lane
@@ -23,23 +21,7 @@ from edgec.dialects.sq import Step
 from edgec.kernels.builder import Index, KernelBuilder
 from edgec.kernels.conv.positions import Extra, Planes, PositionStore
 from edgec.kernels.layout import Layout
-
-
-@dataclass(frozen=True)
-class Requantize:
-    """Bytes of a result: `round(v * inverse) + zero`, from `low` to `high`."""
-
-    inverse: float
-    """1 / scale of the result, as float32."""
-    zero_point: int
-    """The byte that stands for 0."""
-    low: int = 0
-    high: int = 255
-
-    @property
-    def gap(self) -> int:
-        """A lane that holds four zeros, as a signed number."""
-        return int.from_bytes(bytes([self.zero_point] * QUAD), "little", signed=True)
+from edgec.kernels.requantize import Requantize
 
 
 class QuadStore(PositionStore):
@@ -87,21 +69,13 @@ class QuadStore(PositionStore):
                 parts: list[SSAValue] = []
                 for f in range(group * QUAD, (group + 1) * QUAD):
                     value = self.real(values[f * vectors + v], first, f)
-                    parts.append(self.byte(self.finish(value, sides, f, v, exists)))
+                    value = self.finish(value, sides, f, v, exists)
+                    parts.append(self.requantize.apply(b, value))
                 quad = b.add(lane.PackQuadsOp(parts, self.requantize.zero_point))
                 if mask is not None:
                     quad = b.select(mask, quad, self.gap())
                 offset = result.origin + group * result.strides[1] + v * b.lanes
                 b.store(quad, "y", where, offset=offset, mask=exists)
-
-    def byte(self, value: SSAValue) -> SSAValue:
-        """The number of steps of the output scale, within the range, as i32."""
-        b, to = self.b, self.requantize
-        if to.inverse != 1.0:
-            value = b.binary("mul", value, b.constant(to.inverse))
-        low, high = to.low - to.zero_point, to.high - to.zero_point
-        value = b.unary("clamp", value, (float(low), float(high)))
-        return b.cast(b.unary("round", value), vector(b.lanes, i32))
 
     def gap(self) -> SSAValue:
         """Zeros of the result."""

@@ -24,7 +24,8 @@ from edgec.dialects.lane import QUAD, buffer_type
 from edgec.kernels.builder import Index
 from edgec.kernels.conv.columns import ColumnBuild, ColumnConv, pack_columns
 from edgec.kernels.conv.positions import declare_extras, row_mask_bytes
-from edgec.kernels.conv.quad_store import QuadStore, Requantize
+from edgec.kernels.conv.quad_store import QuadStore
+from edgec.kernels.requantize import Requantize
 
 Bytes = npt.NDArray[np.int8]
 Ints = npt.NDArray[np.int32]

@@ -1,0 +1,114 @@
+"""Kernels between float32 and quads, exact to the bit."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edgec.codegen.host import host_features
+from edgec.dialects.lane import QUAD
+from edgec.errors import InvalidInput
+from edgec.kernels.layout import SLACK, Layout, plain
+from edgec.kernels.quads import DequantizeQuads, QuantizeQuads
+from edgec.kernels.requantize import Requantize
+from edgec.target import Target
+from tests.convs import places, put, rooms, spaced
+from tests.lanes import program, run_both, runnable_targets
+from tests.property.test_quad_conv import quad_of, quads_in
+
+machines = (*runnable_targets(), Target.native(host_features()))
+targets = pytest.mark.parametrize("target", machines, ids=lambda t: t.name)
+
+tensors = st.tuples(
+    st.integers(1, 3), st.integers(1, 11), st.integers(1, 5), st.integers(1, 37)
+)
+volumes = st.tuples(
+    st.integers(1, 2), st.integers(1, 6), *(st.integers(1, 4) for _ in range(3))
+)
+
+
+@st.composite
+def pairs(draw: st.DrawFn) -> tuple[Layout, Layout]:
+    """A tensor of numbers, plain or with gaps, and its quads, with gaps or not."""
+    shape = draw(tensors | volumes)
+    quads = (shape[0], -(-shape[1] // QUAD), *shape[2:])
+    found: list[Layout] = []
+    for each in (shape, quads):
+        if draw(st.booleans()):
+            found.append(plain(each, SLACK))
+        else:
+            pitch = each[-1] + draw(st.integers(0, 3))
+            found.append(spaced(each, pitch, draw(rooms)))
+    return found[0], found[1]
+
+
+@targets
+@settings(max_examples=15)
+@given(
+    pair=pairs(),
+    zero=st.sampled_from([0, 1, 128, 255]),
+    inverse=st.sampled_from([1.0, 3.7, 100.0]),
+    ends=st.sampled_from([(0, 255), (1, 255), (0, 127)]),
+    seed=st.integers(0, 2**16),
+)
+def test_quantize(
+    target: Target,
+    pair: tuple[Layout, Layout],
+    zero: int,
+    inverse: float,
+    ends: tuple[int, int],
+    seed: int,
+) -> None:
+    source, result = pair
+    rng = np.random.default_rng(seed)
+    x = (rng.standard_normal(source.shape) * 2).astype(np.float32)
+    x.reshape(-1)[:4] = np.array([0.5, -0.5, 1e30, -1e30], np.float32)[: x.size]
+    low, high = ends
+    spec = QuantizeQuads(source, result, Requantize(inverse, zero, low, high))
+    module = program(spec.build("kernel", target.lanes), 1)
+    found = run_both(module, [put(source, x)], target)
+    steps = np.clip(x * np.float32(inverse), low - zero, high - zero)
+    expected = quads_in(result, (np.rint(steps) + zero).astype(np.uint8), zero)
+    own = result.elements - result.slack
+    for (buffer,) in found:
+        np.testing.assert_array_equal(buffer[:own], expected[:own])
+
+
+@targets
+@settings(max_examples=15)
+@given(
+    pair=pairs(),
+    zero=st.sampled_from([0, 1, 128, 255]),
+    scale=st.sampled_from([1.0, 0.37]),
+    seed=st.integers(0, 2**16),
+)
+def test_dequantize(
+    target: Target, pair: tuple[Layout, Layout], zero: int, scale: float, seed: int
+) -> None:
+    result, source = pair
+    rng = np.random.default_rng(seed)
+    q = rng.integers(0, 256, result.shape).astype(np.uint8)
+    spec = DequantizeQuads(source, result, scale, zero)
+    module = program(spec.build("kernel", target.lanes), 1)
+    found = run_both(module, [quads_in(source, q, zero)], target)
+    expected = (q.astype(np.float32) - zero) * np.float32(scale)
+    wanted = put(result, expected.astype(np.float32))
+    own = result.elements - result.slack
+    for (buffer,) in found:
+        np.testing.assert_array_equal(buffer[:own], wanted[:own])
+
+
+def test_quads_of_another_tensor() -> None:
+    with pytest.raises(InvalidInput, match=r"must have the shape \(1, 2, 3, 3\)"):
+        DequantizeQuads(plain((1, 3, 3, 3)), plain((1, 5, 3, 3)), 1.0, 0)
+
+
+def test_the_reference_of_quads() -> None:
+    values: npt.NDArray[np.uint8] = np.array([[[[1]], [[2]], [[3]]]], np.uint8)
+    layout = plain((1, 1, 1, 1))
+    (quad,) = quads_in(layout, values, 9)[places(layout)].reshape(-1)
+    assert quad == int.from_bytes(bytes([1, 2, 3, 9]), "little")
+    assert quad_of(1) == 0x01010101
