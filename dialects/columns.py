@@ -372,7 +372,7 @@ def _order(
 
 def as_matrix(weight: Floats) -> Floats:
     """`[F, C·|K|]`; raises `InvalidInput` for what is no weight."""
-    if weight.ndim < 2 or weight.dtype not in (np.float32, np.int32):
+    if weight.ndim < 2 or weight.dtype.name not in ("float32", "int32"):
         raise InvalidInput(
             f"the weight must be float32, or int32 of four bytes, of rank 2 or more, "
             f"got {weight.dtype} of shape {weight.shape}"

@@ -55,6 +55,7 @@ from edgec.dialects.lane.base import (
 from edgec.dialects.lane.memory import LoadMaskOp, LoadOp, PrefetchOp, StoreOp
 from edgec.dialects.lane.program import BufferOp, LaunchOp, ScratchOp, WeightsOp
 from edgec.dialects.lane.quads import (
+    PAIR_BOUND,
     QUAD,
     DotQuadsOp,
     MaxQuadsOp,
@@ -117,6 +118,7 @@ LANE = Dialect(
 
 __all__ = [
     "LANE",
+    "PAIR_BOUND",
     "QUAD",
     "AccessOp",
     "BarrierOp",

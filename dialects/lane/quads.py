@@ -10,7 +10,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-from xdsl.dialects.builtin import IntegerAttr, IntegerType, VectorType, i32
+from xdsl.dialects.builtin import (
+    IntegerAttr,
+    IntegerType,
+    UnitAttr,
+    VectorType,
+    i32,
+)
 from xdsl.ir import SSAValue
 from xdsl.irdl import (
     IRDLOperation,
@@ -31,6 +37,8 @@ from edgec.dialects.nn import int_attr
 
 QUAD = 4
 """Bytes of a lane."""
+PAIR_BOUND = 128
+"""Times 255, the largest unsigned byte, it fits 16 bits."""
 
 quads = base(VectorType) | base(IntegerType)
 
@@ -46,6 +54,10 @@ class DotQuadsOp(IRDLOperation):
 
     `acc + sum(b) u8(byte b of x) * s8(byte b of w)` in each lane, modulo 2^32. Exact on
     every target, whatever the bytes: no partial sum saturates.
+
+    `{bounded}` promises that of bytes 0 and 1 of `w`, and of 2 and 3, neither the
+    positive nor the negative ones sum to more than `PAIR_BOUND`: then sums of two
+    products fit 16 bits, and targets without a dot product are faster.
     """
 
     name = "lane.dot_quads"
@@ -55,12 +67,20 @@ class DotQuadsOp(IRDLOperation):
     lhs = operand_def(T)
     rhs = operand_def(T)
     result = result_def(T)
+    bounded = opt_prop_def(UnitAttr)
 
     traits = traits_def(Pure())
+    irdl_options = (ParsePropInAttrDict(),)
     assembly_format = "$acc `,` $lhs `,` $rhs attr-dict `:` type($result)"
 
-    def __init__(self, acc: SSAValue, lhs: SSAValue, rhs: SSAValue) -> None:
-        super().__init__(operands=[acc, lhs, rhs], result_types=[acc.type])
+    def __init__(
+        self, acc: SSAValue, lhs: SSAValue, rhs: SSAValue, *, bounded: bool = False
+    ) -> None:
+        super().__init__(
+            operands=[acc, lhs, rhs],
+            properties={"bounded": UnitAttr()} if bounded else {},
+            result_types=[acc.type],
+        )
 
     def verify_(self) -> None:
         """Lanes of 32 bits."""

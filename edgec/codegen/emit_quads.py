@@ -22,7 +22,9 @@ def emit_dot_quads(emitter: FunctionEmitter, op: lane.DotQuadsOp) -> None:
     lanes = lanes_of(op.result.type)
     values = (emitter.value(value) for value in op.operands)
     found = intrinsics_for(emitter.target, lanes)
-    emitter.define(op.result, found.dot_quads(emitter, lanes, *values))
+    is_bounded = op.bounded is not None
+    text = found.dot_quads(emitter, lanes, *values, is_bounded=is_bounded)
+    emitter.define(op.result, text)
 
 
 def emit_pack_quads(emitter: FunctionEmitter, op: lane.PackQuadsOp) -> None:

@@ -11,6 +11,7 @@ from xdsl.interpreter import (
     impl,
     register_impls,
 )
+from xdsl.utils.exceptions import InterpretationError
 
 from edgec.dialects import lane
 from edgec.interpreter.arrays import AnyArray
@@ -29,6 +30,13 @@ def quads_of(parts: Bytes) -> AnyArray:
     return np.ascontiguousarray(parts, np.uint8).view("<i4")[..., 0].astype(np.int32)
 
 
+def are_bounded(weights: npt.NDArray[np.int8]) -> bool:
+    """Whether `[..., 4]` signed bytes keep the promise of `{bounded}`."""
+    pairs = weights.astype(np.int64).reshape(-1, 2)
+    positive, negative = pairs.clip(min=0).sum(1), -pairs.clip(max=0).sum(1)
+    return bool((np.maximum(positive, negative) <= lane.PAIR_BOUND).all())
+
+
 @register_impls
 class QuadFunctions(InterpreterFunctions):
     """Implementations for xDSL's interpreter."""
@@ -39,7 +47,12 @@ class QuadFunctions(InterpreterFunctions):
     ) -> PythonValues:
         """Exact, then modulo 2^32."""
         acc, x, w = args
-        products = bytes_of(x).astype(np.int64) * bytes_of(w).view(np.int8)
+        weights = bytes_of(w).view(np.int8)
+        if op.bounded is not None and not are_bounded(weights):
+            raise InterpretationError(
+                f"'{op.name}' op is bounded, but got weights {weights}"
+            )
+        products = bytes_of(x).astype(np.int64) * weights
         return ((np.asarray(acc, np.int64) + products.sum(-1)).astype(np.int32)[()],)
 
     @impl(lane.PackQuadsOp)

@@ -311,9 +311,11 @@ class KernelBuilder:
         """`lane.dot`: `acc + lhs * rhs`."""
         return self.add(lane.DotOp(acc, lhs, rhs))
 
-    def dot_quads(self, acc: SSAValue, x: SSAValue, w: SSAValue) -> SSAValue:
+    def dot_quads(
+        self, acc: SSAValue, x: SSAValue, w: SSAValue, *, bounded: bool = False
+    ) -> SSAValue:
         """`lane.dot_quads`: unsigned bytes of `x` times signed ones of `w`."""
-        return self.add(lane.DotQuadsOp(acc, x, w))
+        return self.add(lane.DotQuadsOp(acc, x, w, bounded=bounded))
 
     def unary(
         self, kind: str, value: SSAValue, params: Sequence[float] = ()

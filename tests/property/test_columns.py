@@ -141,7 +141,9 @@ def test_blocks_of_groups_are_found_however_filters_stand(
 
 
 def test_what_is_no_weight() -> None:
-    with pytest.raises(InvalidInput, match="must be float32 of rank 2 or more"):
+    with pytest.raises(
+        InvalidInput, match="must be float32, or int32 of four bytes, of rank 2 or more"
+    ):
         columns.pack(np.zeros(3, np.float32), 1)
     with pytest.raises(InvalidInput, match="at least one filter, got 0"):
         columns.pack(np.zeros((2, 2), np.float32), 0)

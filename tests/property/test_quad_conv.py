@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgec.codegen.host import host_features
-from edgec.dialects.lane import QUAD
+from edgec.dialects.lane import PAIR_BOUND, QUAD
 from edgec.dialects.sq import Step
 from edgec.interpreter import windows
 from edgec.kernels.conv.positions import row_mask
@@ -147,12 +147,13 @@ shapes = conv_shapes(grouped=False, most_kernel=3) | deep.filter(
 
 
 @targets
-@settings(max_examples=20)
+@settings(max_examples=8)
 @given(
     shape=shapes,
     spaces=st.tuples(rooms, rooms),
     given_=numbers,
     schedule=st.tuples(st.integers(1, 3), st.integers(1, 4), st.integers(1, 5)),
+    bounded=st.booleans(),
 )
 def test_exact(
     target: Target,
@@ -160,6 +161,7 @@ def test_exact(
     spaces: tuple[Any, Any],
     given_: Numbers,
     schedule: tuple[int, int, int],
+    bounded: bool,
 ) -> None:
     parts, vectors, chunk = schedule
     filters = QUAD * parts
@@ -176,9 +178,12 @@ def test_exact(
         filters=filters,
         vectors=max(1, min(vectors, MOST_PRODUCTS // (4 * filters))),
         chunk=chunk,
-        columns=quad_columns(arrays[1], result.shape[1] * QUAD, filters).num_columns,
+        columns=quad_columns(
+            arrays[1], result.shape[1] * QUAD, filters, bounded=bounded
+        ).num_columns,
         reordered=False,
         requantize=given_.result,
+        bounded=bounded,
     )
     tables = pack_quads(arrays[1], given_.zero_point, spec)
     missing = spec.num_filters - shape.filters
@@ -225,4 +230,26 @@ def test_a_byte_of_minus_128_is_no_zero() -> None:
     """As float32 the quad would be -0."""
     weight = np.zeros((4, 4), np.int8)
     weight[2, 3] = -128
-    assert quad_columns(weight, 4, 4).num_columns == 1
+    assert quad_columns(weight, 4, 4, bounded=False).num_columns == 1
+
+
+@settings(max_examples=50)
+@given(seed=st.integers(0, 2**16), spread=st.sampled_from([20, 64, 127]))
+def test_columns_are_split_where_pairs_are_too_large(seed: int, spread: int) -> None:
+    rng = np.random.default_rng(seed)
+    weight = rng.integers(-spread - 1, spread + 1, (8, 12)).astype(np.int8)
+    plain, split = (
+        quad_columns(weight, 8, 4, bounded=bounded) for bounded in (False, True)
+    )
+    parts = split.weight.view(np.int8).astype(np.int64).reshape(-1, 2)
+    assert (parts.clip(min=0).sum(1) <= PAIR_BOUND).all()
+    assert (-parts.clip(max=0).sum(1) <= PAIR_BOUND).all()
+    for block in range(2):
+        sums = np.zeros((2, 3, 4, QUAD), np.int64)
+        for number, columns in enumerate((plain, split)):
+            begin, end = columns.offset[block : block + 2]
+            stored = columns.weight.view(np.int8).reshape(-1, 4, QUAD)
+            for k in range(begin, end):
+                sums[number, columns.index[k]] += stored[k]
+        np.testing.assert_array_equal(sums[0], sums[1])
+    assert plain.num_columns <= split.num_columns <= 2 * plain.num_columns

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -11,14 +12,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from xdsl.dialects.builtin import i32
 from xdsl.dialects.func import FuncOp
+from xdsl.utils.exceptions import InterpretationError
 
 from edgec.codegen.host import host_features
 from edgec.codegen.intrinsics import PREFERRED, intrinsics_for
+from edgec.context import EdgecContext
 from edgec.dialects import lane
 from edgec.dialects.lane import buffer_type
+from edgec.interpreter import interpret
 from edgec.kernels.builder import KernelBuilder
 from edgec.target import Target
-from tests.lanes import program, run_both
+from tests.lanes import compiled, program, run_both
 
 Bytes = npt.NDArray[np.uint8]
 Ints = npt.NDArray[np.int32]
@@ -45,7 +49,7 @@ def machines() -> list[Target]:
 targets = pytest.mark.parametrize("target", machines(), ids=lambda t: t.name)
 
 
-def kernel(lanes: int) -> FuncOp:
+def kernel(lanes: int, *, bounded: bool) -> FuncOp:
     """All ops on one vector; the results one after the other."""
     quads = buffer_type(lanes, i32)
     types = {"acc": quads, "x": quads, "w": quads, "y": buffer_type(8 * lanes, i32)}
@@ -55,7 +59,7 @@ def kernel(lanes: int) -> FuncOp:
     b.add(unpack)
     parts = list(unpack.results)
     results = [
-        b.dot_quads(acc, x, w),
+        b.dot_quads(acc, x, w, bounded=bounded),
         b.add(lane.MaxQuadsOp(x, w)),
         *parts,
         b.add(lane.PackQuadsOp(parts)),
@@ -82,18 +86,20 @@ def reference(acc: Ints, x: Bytes, w: Bytes) -> Ints:
     return np.array(rows, np.int64).astype(np.int32).reshape(-1)
 
 
-def check(target: Target, acc: Ints, x: Bytes, w: Bytes) -> None:
+def check(
+    target: Target, acc: Ints, x: Bytes, w: Bytes, *, bounded: bool = False
+) -> None:
     """Interpreter and machine code agree with the reference."""
-    module = program(kernel(target.lanes), 3)
+    module = program(kernel(target.lanes, bounded=bounded), 3)
     inputs = [acc, x.view("<i4").reshape(-1), w.view("<i4").reshape(-1)]
-    ((compiled,), (interpreted,)) = run_both(module, inputs, target)
+    ((native,), (interpreted,)) = run_both(module, inputs, target)
     expected = reference(acc, x, w)
     assert np.array_equal(interpreted, expected)
-    assert np.array_equal(compiled, expected)
+    assert np.array_equal(native, expected)
 
 
 @targets
-@settings(max_examples=20)
+@settings(max_examples=8)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_any_bytes(target: Target, seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -103,13 +109,40 @@ def test_any_bytes(target: Target, seed: int) -> None:
 
 
 @targets
-@pytest.mark.parametrize("w", [127, -127, -128, 0])
-@pytest.mark.parametrize("x", [255, 128, 127, 0])
-def test_corners_do_not_saturate(target: Target, x: int, w: int) -> None:
+def test_corners_do_not_saturate(target: Target) -> None:
     """Pairs of such products do not fit 16 bits."""
-    shape = (target.lanes, 4)
-    for start in (0, -(2**31), 2**31 - 1):
+    module, shape = program(kernel(target.lanes, bounded=False), 3), (target.lanes, 4)
+    run = compiled(module, target)
+    for start, x, w in itertools.product(
+        (0, -(2**31), 2**31 - 1), (255, 128, 127, 0), (127, -127, -128, 0)
+    ):
         acc = np.full(target.lanes, start, np.int32)
-        check(
-            target, acc, np.full(shape, x, np.uint8), np.full(shape, w % 256, np.uint8)
-        )
+        ends = (np.full(shape, x, np.uint8), np.full(shape, w % 256, np.uint8))
+        inputs = [acc, *(end.view("<i4").reshape(-1) for end in ends)]
+        expected = reference(acc, *ends)
+        (interpreted,) = interpret(module, inputs, EdgecContext())
+        assert np.array_equal(run(inputs)[0], expected)
+        assert np.array_equal(interpreted, expected)
+
+
+@targets
+@settings(max_examples=8)
+@given(seed=st.integers(0, 2**32 - 1), largest=st.booleans())
+def test_bounded_weights(target: Target, seed: int, largest: bool) -> None:
+    """Pairs of weights that sum to no more than 128, with either sign."""
+    rng = np.random.default_rng(seed)
+    first = rng.integers(-128, 128, (target.lanes, 2))
+    room = lane.PAIR_BOUND - np.abs(first)
+    other = np.where(largest, room, rng.integers(0, room + 1)) * np.sign(first)
+    w = np.stack([first, other.clip(-128, 127)], -1).reshape(target.lanes, 4)
+    x = np.where(largest, 255, rng.integers(0, 256, w.shape)).astype(np.uint8)
+    acc = rng.integers(-(2**31), 2**31, target.lanes).astype(np.int32)
+    check(target, acc, x, w.astype(np.int8).view(np.uint8), bounded=True)
+
+
+def test_a_broken_promise_shows() -> None:
+    target = machines()[0]
+    x = np.zeros((target.lanes, 4), np.uint8)
+    w = np.full((target.lanes, 4), 127, np.uint8)
+    with pytest.raises(InterpretationError, match="is bounded, but got weights"):
+        check(target, np.zeros(target.lanes, np.int32), x, w, bounded=True)

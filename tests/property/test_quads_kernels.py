@@ -46,7 +46,7 @@ def pairs(draw: st.DrawFn) -> tuple[Layout, Layout]:
 
 
 @targets
-@settings(max_examples=15)
+@settings(max_examples=8)
 @given(
     pair=pairs(),
     zero=st.sampled_from([0, 1, 128, 255]),
@@ -78,7 +78,7 @@ def test_quantize(
 
 
 @targets
-@settings(max_examples=15)
+@settings(max_examples=8)
 @given(
     pair=pairs(),
     zero=st.sampled_from([0, 1, 128, 255]),

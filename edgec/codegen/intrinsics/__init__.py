@@ -31,9 +31,19 @@ class Intrinsics(Protocol):
         ...
 
     def dot_quads(
-        self, emitter: FunctionEmitter, lanes: int, acc: str, x: str, w: str
+        self,
+        emitter: FunctionEmitter,
+        lanes: int,
+        acc: str,
+        x: str,
+        w: str,
+        *,
+        is_bounded: bool,
     ) -> str:
-        """`acc + sum(b) u8(x.b) * s8(w.b)` on `<lanes x i32>`, modulo 2^32."""
+        """`acc + sum(b) u8(x.b) * s8(w.b)` on `<lanes x i32>`, modulo 2^32.
+
+        `is_bounded`: pairs of products fit 16 bits (`lane.dot_quads`).
+        """
         ...
 
 

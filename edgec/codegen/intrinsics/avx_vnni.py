@@ -15,9 +15,17 @@ class AvxVnni:
     lanes: tuple[int, ...] = (4, 8)
 
     def dot_quads(
-        self, emitter: FunctionEmitter, lanes: int, acc: str, x: str, w: str
+        self,
+        emitter: FunctionEmitter,
+        lanes: int,
+        acc: str,
+        x: str,
+        w: str,
+        *,
+        is_bounded: bool,
     ) -> str:
         """One instruction."""
+        del is_bounded
         wide, narrow = f"<{lanes} x i32>", f"<{4 * lanes} x i8>"
         x, w = (emitter.emit(f"bitcast {wide} {v} to {narrow}") for v in (x, w))
         return emitter.emit(

@@ -18,9 +18,17 @@ class Generic:
     lanes: tuple[int, ...] = ()
 
     def dot_quads(
-        self, emitter: FunctionEmitter, lanes: int, acc: str, x: str, w: str
+        self,
+        emitter: FunctionEmitter,
+        lanes: int,
+        acc: str,
+        x: str,
+        w: str,
+        *,
+        is_bounded: bool,
     ) -> str:
         """Four products of 32-bit lanes."""
+        del is_bounded
         type_ = "i32" if lanes == 1 else f"<{lanes} x i32>"
 
         def op(name: str, left: str, right: str | int) -> str:

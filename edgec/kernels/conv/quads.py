@@ -10,7 +10,7 @@ stands outside of the image adds nothing.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
@@ -20,7 +20,7 @@ from xdsl.dialects.builtin import MemRefType, f32, i8, i32
 from xdsl.ir import Attribute, SSAValue
 
 from edgec.dialects.columns import Columns, pack
-from edgec.dialects.lane import QUAD, buffer_type
+from edgec.dialects.lane import PAIR_BOUND, QUAD, buffer_type
 from edgec.kernels.builder import Index
 from edgec.kernels.conv.columns import ColumnBuild, ColumnConv, pack_columns
 from edgec.kernels.conv.positions import declare_extras, row_mask_bytes
@@ -40,6 +40,9 @@ class QuadConv(ColumnConv):
     """
 
     requantize: Requantize
+    bounded: bool
+    """Whether columns are split so that pairs of products fit 16 bits: for targets
+    without a dot product."""
 
     @property
     def num_filters(self) -> int:
@@ -72,7 +75,7 @@ class QuadTables:
 
 def pack_quads(weight: Bytes, zero_point: int, spec: QuadConv) -> QuadTables:
     """Tables of a weight `[F, C, *K]` for inputs with this zero point."""
-    columns = quad_columns(weight, spec.num_filters, spec.filters)
+    columns = quad_columns(weight, spec.num_filters, spec.filters, bounded=spec.bounded)
     tables = pack_columns(columns, spec)
     sums = np.zeros(spec.num_filters, np.int64)
     sums[: len(weight)] = -zero_point * weight.reshape(len(weight), -1).sum(1, np.int64)
@@ -80,9 +83,35 @@ def pack_quads(weight: Bytes, zero_point: int, spec: QuadConv) -> QuadTables:
     return QuadTables(w, tables.where, tables.starts, sums.astype(np.int32))
 
 
-def quad_columns(weight: Bytes, filters: int, block: int) -> Columns:
-    """The kept columns of quads, of `filters` filters in blocks."""
-    return pack(cast(Any, as_quads(weight, filters)), block)
+def quad_columns(weight: Bytes, filters: int, block: int, *, bounded: bool) -> Columns:
+    """The kept columns of quads, of `filters` filters in blocks.
+
+    `bounded`: a column of which a pair of bytes has more than `PAIR_BOUND` stands
+    there twice, with half of each weight, as `lane.dot_quads` promises.
+    """
+    columns = pack(cast(Any, as_quads(weight, filters)), block)
+    return _split(columns) if bounded else columns
+
+
+def _split(columns: Columns) -> Columns:
+    """The same sums from columns whose pairs are bounded."""
+    parts = columns.weight.view(np.int8).astype(np.int16)
+    pairs = parts.reshape(columns.num_columns, columns.block * QUAD // 2, 2)
+    most = np.maximum(pairs.clip(min=0).sum(2), -pairs.clip(max=0).sum(2))
+    times = 1 + (most > PAIR_BOUND).any(1)
+    number = np.repeat(np.arange(len(times)), times)
+    is_second = np.append(False, number[1:] == number[:-1])[: len(number)]
+    wide = parts[number]
+    half = wide >> 1
+    is_halved = (times[number] == 2)[:, None]
+    wide = np.where(is_halved, np.where(is_second[:, None], wide - half, half), wide)
+    before = np.append(0, np.cumsum(times))
+    return replace(
+        columns,
+        offset=before[columns.offset].astype(np.int32),
+        index=columns.index[number],
+        weight=np.ascontiguousarray(wide.astype(np.int8)).view(columns.weight.dtype),
+    )
 
 
 def as_quads(weight: Bytes, filters: int) -> Ints:
@@ -131,4 +160,4 @@ class _Build(ColumnBuild):
 
     def multiply(self, acc: SSAValue, x: SSAValue, weight: SSAValue) -> SSAValue:
         """Four channels at once."""
-        return self.b.dot_quads(acc, x, weight)
+        return self.b.dot_quads(acc, x, weight, bounded=self.quads.bounded)

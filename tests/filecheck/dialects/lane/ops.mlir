@@ -101,3 +101,10 @@ func.func @quads(%acc: vector<16xi32>, %x: vector<16xi32>, %w: vector<16xi32>) {
   %m = lane.max_quads %q, %p : vector<16xi32>
   func.return
 }
+
+// CHECK-LABEL: func.func @bounded_quads
+func.func @bounded_quads(%acc: vector<16xi32>, %x: vector<16xi32>) {
+  // CHECK-NEXT: lane.dot_quads %acc, %x, %x {bounded} : vector<16xi32>
+  %r = lane.dot_quads %acc, %x, %x {bounded} : vector<16xi32>
+  func.return
+}
