@@ -5,7 +5,8 @@ Made by `encode-sparsity` (weights), `fuse` (ops with an epilogue), `layout-tuni
 of a tensor type, so every op of `nn` works on encoded tensors as it is: an encoding
 says how values are stored, never what they are. A weight encoding (`#sq.pattern`,
 `#sq.columns`, and later codebooks) is a subclass of `WeightEncoding`; `#sq.lane` and
-`#sq.strided` are layouts of activations.
+`#sq.strided` are layouts of activations. `!sq.quant` is an element type: integers that
+stand for numbers; `sq.quantize` and `sq.dequantize` go there and back.
 
     %w = sq.weight {reorder = "w.reorder", …} : tensor<8x4x3x3xf32, #sq.pattern<…>>
     %y = sq.conv %x, %w bias(%b : …) extras(%r : …) {stride = …, epilogue =
@@ -33,6 +34,13 @@ from edgec.dialects.sq.ops import (
     WeightOp,
     layout_of,
 )
+from edgec.dialects.sq.quant import (
+    DequantizeOp,
+    QuantizeOp,
+    QuantType,
+    RequantizeOp,
+    quant_type,
+)
 from edgec.dialects.sq.strided import StridedAttr
 
 __all__ = [
@@ -40,22 +48,37 @@ __all__ = [
     "ColumnsAttr",
     "ConvOp",
     "ConvertLayoutOp",
+    "DequantizeOp",
     "ElementwiseOp",
     "KernelAttr",
     "LaneAttr",
     "LinearOp",
     "MatmulOp",
     "PatternAttr",
+    "QuantType",
+    "QuantizeOp",
+    "RequantizeOp",
     "Step",
     "StepAttr",
     "StridedAttr",
     "WeightEncoding",
     "WeightOp",
     "layout_of",
+    "quant_type",
 ]
 
 SQ = Dialect(
     "sq",
-    [WeightOp, ConvOp, LinearOp, MatmulOp, ElementwiseOp, ConvertLayoutOp],
-    [PatternAttr, ColumnsAttr, LaneAttr, StridedAttr, StepAttr, KernelAttr],
+    [
+        WeightOp,
+        ConvOp,
+        LinearOp,
+        MatmulOp,
+        ElementwiseOp,
+        ConvertLayoutOp,
+        QuantizeOp,
+        DequantizeOp,
+        RequantizeOp,
+    ],
+    [PatternAttr, ColumnsAttr, LaneAttr, StridedAttr, StepAttr, KernelAttr, QuantType],
 )

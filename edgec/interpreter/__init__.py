@@ -29,6 +29,7 @@ from edgec.interpreter.lane import LaneFunctions
 from edgec.interpreter.lowered import INPUTS, call_lowered, tensor_types
 from edgec.interpreter.nn import NnFunctions
 from edgec.interpreter.quads import QuadFunctions
+from edgec.interpreter.quant import QuantFunctions
 from edgec.interpreter.sq import SqFunctions
 
 UPSTREAM: tuple[Callable[[], InterpreterFunctions], ...] = (
@@ -43,8 +44,9 @@ UPSTREAM: tuple[Callable[[], InterpreterFunctions], ...] = (
 FUNCTIONS: tuple[Callable[[WeightStore], InterpreterFunctions], ...] = (
     NnFunctions,
     SqFunctions,
+    QuantFunctions,
 )
-"""Implementations of edgec's dialects on tensors, one per dialect."""
+"""Implementations of edgec's dialects on tensors, one or two per dialect."""
 
 
 def make_interpreter(

@@ -18,6 +18,7 @@ from xdsl.dialects.builtin import (
 from xdsl.ir import Attribute
 from xdsl.utils.hints import isa
 
+from edgec.dialects.sq.quant import QuantType
 from edgec.errors import InvalidInput
 
 # The element type is known at run time only, from the tensor type.
@@ -35,6 +36,8 @@ _FLOATS: dict[type[Attribute], npt.DTypeLike] = {
 
 def dtype_of(element: Attribute) -> np.dtype[Any]:
     """The numpy type of an element type; raises `InvalidInput` where there is none."""
+    if isinstance(element, QuantType):
+        return np.dtype(np.uint8 if element.is_unsigned else np.int8)
     if isa(element, IntegerType):
         width = element.width.data
         if width == 1:
@@ -45,7 +48,8 @@ def dtype_of(element: Attribute) -> np.dtype[Any]:
     elif type(element) in _FLOATS:
         return np.dtype(_FLOATS[type(element)])
     raise InvalidInput(
-        f"element type {element} has no numpy type; use f16, f32, f64, i1, i8 … i64"
+        f"element type {element} has no numpy type; use f16, f32, f64, "
+        "i1, i8 … i64 or !sq.quant"
     )
 
 

@@ -1,0 +1,133 @@
+"""What quantizing and dequantizing mean, in numpy: exact to the bit, in float32."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from xdsl.interpreter import (
+    Interpreter,
+    InterpreterFunctions,
+    PythonValues,
+    impl,
+    register_impls,
+)
+
+from edgec.context import WeightStore
+from edgec.dialects import sq
+from edgec.errors import InvalidInput
+from edgec.interpreter.arrays import AnyArray, dtype_of
+
+Floats = npt.NDArray[np.float32]
+
+
+class Parameters(NamedTuple):
+    """Of a quantized tensor, as float32 that broadcasts to its shape."""
+
+    scale: Floats
+    inverse: Floats
+    """`1 / scale`, rounded once."""
+    zero_point: Floats
+
+
+def parameters_of(
+    type_: sq.QuantType, shape: Sequence[int], weights: WeightStore
+) -> Parameters:
+    """The numbers in the type, or its arrays.
+
+    Raises `InvalidInput` if these do not fit the type.
+    """
+    if type_.numbers is not None:
+        scale, zero_point = type_.numbers
+        return Parameters(
+            np.asarray(scale, np.float32),
+            np.asarray(1 / scale, np.float32),
+            np.asarray(zero_point, np.float32),
+        )
+    assert type_.arrays is not None
+    scales, zero_points = (weights[name] for name in type_.arrays)
+    wanted = type_.array_shape(shape)
+    for name, array, dtype in zip(
+        type_.arrays, (scales, zero_points), (np.float32, np.int32), strict=True
+    ):
+        if array.shape != wanted or array.dtype != dtype:
+            raise InvalidInput(
+                f"weights '{name}' must be {np.dtype(dtype)}{list(wanted)}, "
+                f"got {array.dtype}{list(array.shape)}"
+            )
+    scales = scales.astype(np.float32)
+    if not (np.isfinite(scales).all() and (scales > 0).all()):
+        raise InvalidInput(
+            f"scales '{type_.arrays[0]}' must be positive and finite, "
+            f"got {scales.min():g} to {scales.max():g}"
+        )
+    spread = [
+        _spread(array, type_, shape)
+        for array in (
+            scales,
+            np.float32(1) / scales,
+            zero_points.astype(np.float32),
+        )
+    ]
+    return Parameters(*spread)
+
+
+def _spread(array: Floats, type_: sq.QuantType, shape: Sequence[int]) -> Floats:
+    """`array` in a shape that broadcasts to that of the tensor."""
+    if type_.group_size is not None:
+        return np.repeat(array, type_.group_size, axis=1)
+    axis = type_.axis_number
+    return array.reshape([n if i == axis else 1 for i, n in enumerate(shape)])
+
+
+def quantize(x: AnyArray, type_: sq.QuantType, weights: WeightStore) -> AnyArray:
+    """float32 to integers."""
+    _, inverse, zero_point = parameters_of(type_, x.shape, weights)
+    with np.errstate(all="ignore"):
+        q = np.rint(x * inverse) + zero_point
+        return np.clip(q, type_.low, type_.high).astype(dtype_of(type_))
+
+
+def dequantize(q: AnyArray, type_: sq.QuantType, weights: WeightStore) -> AnyArray:
+    """Integers to float32."""
+    scale, _, zero_point = parameters_of(type_, q.shape, weights)
+    return np.asarray((q.astype(np.float32) - zero_point) * scale)
+
+
+@register_impls
+class QuantFunctions(InterpreterFunctions):
+    """Implementations of the ops of `edgec.dialects.sq.quant`."""
+
+    def __init__(self, weights: WeightStore) -> None:
+        self.weights = weights
+
+    @impl(sq.QuantizeOp)
+    def run_quantize(
+        self, interpreter: Interpreter, op: sq.QuantizeOp, args: PythonValues
+    ) -> PythonValues:
+        """`clamp(rint(x * (1 / scale)) + zero_point, low, high)`."""
+        type_ = sq.quant_type(op.result)
+        assert type_ is not None
+        return (quantize(args[0], type_, self.weights),)
+
+    @impl(sq.DequantizeOp)
+    def run_dequantize(
+        self, interpreter: Interpreter, op: sq.DequantizeOp, args: PythonValues
+    ) -> PythonValues:
+        """`(q - zero_point) * scale`."""
+        type_ = sq.quant_type(op.input)
+        assert type_ is not None
+        return (dequantize(args[0], type_, self.weights),)
+
+    @impl(sq.RequantizeOp)
+    def run_requantize(
+        self, interpreter: Interpreter, op: sq.RequantizeOp, args: PythonValues
+    ) -> PythonValues:
+        """Both, one after the other."""
+        source, target = sq.quant_type(op.input), sq.quant_type(op.result)
+        assert source is not None
+        assert target is not None
+        x = dequantize(args[0], source, self.weights)
+        return (quantize(x, target, self.weights),)
