@@ -23,6 +23,7 @@ from edgec.passes.canonicalize_nn import CanonicalizeNn
 from edgec.passes.choose_kernel import ChooseKernel
 from edgec.passes.convert_to_lane import ConvertToLane
 from edgec.passes.decompose_conv_transpose import DecomposeConvTranspose
+from edgec.passes.decompose_quantization import DecomposeQuantization
 from edgec.passes.eliminate_data_movement import EliminateDataMovement
 from edgec.passes.encode_sparsity import EncodeSparsity
 from edgec.passes.filter_kernel_reorder import FilterKernelReorder
@@ -51,6 +52,7 @@ STAGES: Mapping[str, frozenset[str]] = {
     "encode-sparsity": TENSOR_DIALECTS,
     "filter-kernel-reorder": TENSOR_DIALECTS,
     "propagate-permutation": TENSOR_DIALECTS,
+    "decompose-quantization": TENSOR_DIALECTS,
     "fuse": TENSOR_DIALECTS,
     "choose-kernel": TENSOR_DIALECTS,
     "sparse-linear": TENSOR_DIALECTS,
@@ -87,6 +89,8 @@ def tensor_passes(options: Options, target: Target) -> tuple[ModulePass, ...]:
         *((FilterKernelReorder(),) if sparse and options.reorder else ()),
         # Rows have their last order, and ops are still single: channels take it over.
         *((PropagatePermutation(),) if sparse and options.reorder else ()),
+        # No kernel computes on integers; after rewrites that would change its rounding.
+        DecomposeQuantization(),
         # After weight rewrites, which match plain nn ops.
         Fuse(),
         # Needs fused ops, whose epilogues are part of the cost.

@@ -21,6 +21,7 @@ NAMES = (
     "choose-kernel",
     "convert-to-lane",
     "decompose-conv-transpose",
+    "decompose-quantization",
     "eliminate-data-movement",
     "encode-sparsity",
     "filter-kernel-reorder",

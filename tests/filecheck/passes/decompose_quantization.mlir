@@ -1,0 +1,77 @@
+// RUN: edgec-opt %s -p decompose-quantization | filecheck %s
+
+// Each step is one op; the labels are those of the quantize op.
+
+// CHECK-LABEL: func.func @pair(
+// CHECK-NEXT: %[[I:.*]] = nn.constant dense<2.000000e+00> : tensor<f32>
+// CHECK-NEXT: %[[A:.*]] = nn.binary mul %x, %[[I]] {nn.path = "fc"}
+// CHECK-NEXT: %[[B:.*]] = nn.unary round %[[A]] {nn.path = "fc"}
+// CHECK-NEXT: %[[Z:.*]] = nn.constant dense<1.280000e+02> : tensor<f32>
+// CHECK-NEXT: %[[C:.*]] = nn.binary add %[[B]], %[[Z]]
+// CHECK-NEXT: %[[D:.*]] = nn.unary clamp %[[C]] {nn.path = "fc", params = array<f64: 0.000000e+00, 2.550000e+02>}
+// CHECK-NEXT: %[[Z2:.*]] = nn.constant dense<1.280000e+02> : tensor<f32>
+// CHECK-NEXT: %[[E:.*]] = nn.binary sub %[[D]], %[[Z2]]
+// CHECK-NEXT: %[[S:.*]] = nn.constant dense<5.000000e-01> : tensor<f32>
+// CHECK-NEXT: %y = nn.binary mul %[[E]], %[[S]]
+// CHECK-NEXT: func.return %y
+func.func @pair(%x: tensor<2x3xf32>) -> tensor<2x3xf32> {
+  %q = sq.quantize %x {nn.path = "fc"} : (tensor<2x3xf32>) -> tensor<2x3x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>
+  %y = sq.dequantize %q : (tensor<2x3x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>) -> tensor<2x3xf32>
+  func.return %y : tensor<2x3xf32>
+}
+
+// A zero point of 0 is not subtracted, but added: rounding may have left -0. Two readers
+// share one tensor.
+
+// CHECK-LABEL: func.func @symmetric(
+// CHECK: nn.unary round
+// CHECK-NEXT: nn.constant dense<0.000000e+00>
+// CHECK-NEXT: nn.binary add
+// CHECK-NEXT: %[[Q:.*]] = nn.unary clamp {{.*}} {params = array<f64: -1.270000e+02, 1.270000e+02>}
+// CHECK-NEXT: %[[S:.*]] = nn.constant dense<2.500000e-01>
+// CHECK-NEXT: %[[Y:.*]] = nn.binary mul %[[Q]], %[[S]]
+// CHECK-NEXT: func.return %[[Y]], %[[Y]]
+func.func @symmetric(%x: tensor<3xf32>) -> (tensor<3xf32>, tensor<3xf32>) {
+  %q = sq.quantize %x : (tensor<3xf32>) -> tensor<3x!sq.quant<i8<-127:127>, scale = 0.25, zero_point = 0>>
+  %y = sq.dequantize %q : (tensor<3x!sq.quant<i8<-127:127>, scale = 0.25, zero_point = 0>>) -> tensor<3xf32>
+  %z = sq.dequantize %q : (tensor<3x!sq.quant<i8<-127:127>, scale = 0.25, zero_point = 0>>) -> tensor<3xf32>
+  func.return %y, %z : tensor<3xf32>, tensor<3xf32>
+}
+
+// Other scales: dequantized and quantized again.
+
+// CHECK-LABEL: func.func @twice(
+// CHECK-NOT: sq.
+// CHECK: nn.unary round
+// CHECK: nn.unary clamp
+// CHECK: nn.unary round
+// CHECK: nn.unary clamp
+// CHECK: func.return
+func.func @twice(%x: tensor<3xf32>) -> tensor<3xf32> {
+  %q = sq.quantize %x : (tensor<3xf32>) -> tensor<3x!sq.quant<i8<-127:127>, scale = 0.25, zero_point = 1>>
+  %r = sq.requantize %q : (tensor<3x!sq.quant<i8<-127:127>, scale = 0.25, zero_point = 1>>) -> tensor<3x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 2>>
+  %y = sq.dequantize %r : (tensor<3x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 2>>) -> tensor<3xf32>
+  func.return %y : tensor<3xf32>
+}
+
+// Somebody else reads the integers: the op that makes them stays.
+
+// CHECK-LABEL: func.func @shared(
+// CHECK: nn.binary mul
+// CHECK: %q = sq.quantize %x
+// CHECK-NEXT: func.return %y, %q
+func.func @shared(%x: tensor<3xf32>) -> (tensor<3xf32>, tensor<3x!sq.quant<i8<-127:127>, scale = 0.25, zero_point = 1>>) {
+  %q = sq.quantize %x : (tensor<3xf32>) -> tensor<3x!sq.quant<i8<-127:127>, scale = 0.25, zero_point = 1>>
+  %y = sq.dequantize %q : (tensor<3x!sq.quant<i8<-127:127>, scale = 0.25, zero_point = 1>>) -> tensor<3xf32>
+  func.return %y, %q : tensor<3xf32>, tensor<3x!sq.quant<i8<-127:127>, scale = 0.25, zero_point = 1>>
+}
+
+// Nothing to do: who made the integers is not known.
+
+// CHECK-LABEL: func.func @argument(
+// CHECK-NEXT: sq.dequantize
+// CHECK-NEXT: func.return
+func.func @argument(%q: tensor<3x!sq.quant<i8<-127:127>, scale = 0.25, zero_point = 1>>) -> tensor<3xf32> {
+  %y = sq.dequantize %q : (tensor<3x!sq.quant<i8<-127:127>, scale = 0.25, zero_point = 1>>) -> tensor<3xf32>
+  func.return %y : tensor<3xf32>
+}
