@@ -18,6 +18,7 @@ from edgec.importer import (
     aten_matmul,
     aten_norm,
     aten_pool,
+    aten_quantized,
     aten_recurrent,
     aten_reduce,
     aten_resize,
@@ -37,6 +38,8 @@ class Rule:
     """Whether constants of any dtype may stand for their float32 values."""
     fresh: bool = False
     """Whether the result never shares memory with an operand."""
+    quantized: bool = False
+    """Whether operands and results may be quantized; constants come as tensors."""
 
 
 def _rules(table: Mapping[str, Callable[..., Any]], **flags: bool) -> dict[str, Rule]:
@@ -55,6 +58,10 @@ TABLE: dict[str, Rule] = {
     **_rules(aten_resize.RULES),
     **_rules(aten_shape.RULES, any_type=True),
     **_rules(aten_tensor.RULES, any_type=True),
+    **{
+        f"quantized_decomposed.{name}": Rule(build, fresh=True, quantized=True)
+        for name, build in aten_quantized.RULES.items()
+    },
 }
 """`aten.relu.default` and so on to rules."""
 

@@ -56,6 +56,8 @@ class Builder:
         """Shape of the (first) result of the fx node at hand."""
         self.dtype: torch.dtype = torch.float32
         """Dtype of the (first) result of the fx node at hand."""
+        self.weights = WeightStore()
+        """Where arrays go that types name; other constants follow at the end."""
         self._constants: dict[object, _Constant] = {}
         self._by_value: dict[SSAValue, torch.Tensor] = {}
         self._scalars: dict[str, SSAValue] = {}
@@ -329,4 +331,9 @@ def dtype_advice(dtype: torch.dtype) -> str:
         return "split it into real and imaginary parts of float32"
     if dtype == torch.bool:
         return "use float32 factors 0 and 1 instead of a bool tensor"
+    if dtype in (torch.int8, torch.uint8):
+        return (
+            "keep quantized tensors between ops that quantize and dequantize; else "
+            "call .float() for values, .long() for positions"
+        )
     return "call .float() for values, .long() for positions"

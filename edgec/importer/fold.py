@@ -15,7 +15,10 @@ from torch import fx
 from torch.fx.node import map_arg
 
 GROWTH = 2
-"""A folded tensor may have this many times the bytes of the weights it is made of…"""
+"""A folded tensor may have this many times the bytes of the weights it is made of, if
+these were float32…"""
+
+FLOAT_BYTES = 4
 
 FREE_BYTES = 1 << 20
 """…plus this many, so that positions and small grids fold however they are made."""
@@ -67,7 +70,9 @@ class ConstantFolder:
     def _is_small(self, node: fx.Node) -> bool:
         leaves = {s for n in node.all_input_nodes for s in self._sources[n]}
         allowed = FREE_BYTES + GROWTH * sum(
-            self._values[leaf].nbytes for leaf in leaves
+            # int8 weights stand for float32 numbers, and are dequantized.
+            self._values[leaf].numel() * max(self._values[leaf].itemsize, FLOAT_BYTES)
+            for leaf in leaves
         )
         found: Any = node.meta.get("val")
         results = cast(

@@ -20,10 +20,11 @@ from xdsl.ir import Block, Region, SSAValue
 
 from edgec.context import EdgecContext
 from edgec.convention import Convention, InputSpec, OutputSpec, structure_of
-from edgec.dialects import nn
+from edgec.dialects import nn, sq
 from edgec.dialects.shapes import ShapeError
 from edgec.importer import export, inplace, signature
 from edgec.importer.aten import IGNORED, TABLE, Rule, functional_name
+from edgec.importer.aten_quantized import STORAGE
 from edgec.importer.builder import ELEMENT_TYPES, Builder, dtype_advice
 from edgec.importer.fold import ConstantFolder
 from edgec.importer.model import ImportedModel
@@ -63,7 +64,7 @@ def import_model(
     if not walk.is_ready():
         walk = _Walk(export.decomposed(program, TABLE))
     ctx = EdgecContext() if ctx is None else ctx
-    for dialect in (Builtin, func.Func, nn.NN):
+    for dialect in (Builtin, func.Func, nn.NN, sq.SQ):
         if ctx.get_optional_dialect(dialect.name) is None:
             ctx.load_dialect(dialect)
     return walk.run(ctx)
@@ -106,6 +107,7 @@ class _Walk:
 
     def run(self, ctx: EdgecContext) -> ImportedModel:
         """Walk, and hand over what came out; raises `ImportFailed`."""
+        self.builder.weights = ctx.weights
         input_specs = self._open()
         for node in self.graph.nodes:
             if node.op == "call_function" and not self.folder.is_constant(node):
@@ -216,7 +218,7 @@ class _Walk:
         kwargs: Any = map_arg(node.kwargs, operand)
         if errors:
             raise errors[0]
-        self._check_results(node)
+        self._check_results(node, rule)
         value = rule.build(self.builder, *args, **kwargs)
         if isinstance(value, SSAValue):
             self._check_value(name, cast("SSAValue", value))
@@ -229,7 +231,10 @@ class _Walk:
         found = nn.tensor_type(value)
         wanted = self.builder.shape
         assert found.get_shape() == wanted, f"{name} must make {wanted}, made {found}"
-        if found.element_type != ELEMENT_TYPES[self.builder.dtype]:
+        element = found.element_type
+        if isinstance(element, sq.QuantType):
+            return
+        if element != ELEMENT_TYPES[self.builder.dtype]:
             raise _UnsupportedDtype("the result", self.builder.dtype)
 
     def _label(self, node: fx.Node) -> None:
@@ -253,6 +258,8 @@ class _Walk:
                 f"operand '{node.name}' is no tensor", "remove it from the model"
             )
         tensor: torch.Tensor = self.folder.value(node)
+        if rule.quantized:
+            return tensor
         if rule.converts and self.builder.dtype == torch.float32:
             tensor = tensor.to(torch.float32)
         if tensor.dtype not in ELEMENT_TYPES:
@@ -263,13 +270,19 @@ class _Walk:
     def _check_operand(self, node: fx.Node, rule: Rule) -> None:
         value = node.meta.get("val")
         if isinstance(value, torch.Tensor):
+            # Scales and zero points are of any dtype; the rule looks at them.
+            if rule.quantized:
+                return
             allowed = ELEMENT_TYPES if rule.any_type else (torch.float32,)
             if value.dtype not in allowed:
                 raise _UnsupportedDtype(f"operand '{node.name}'", value.dtype)
 
-    def _check_results(self, node: fx.Node) -> None:
+    def _check_results(self, node: fx.Node, rule: Rule) -> None:
         value = node.meta.get("val")
-        if isinstance(value, torch.Tensor) and value.dtype not in ELEMENT_TYPES:
+        if not isinstance(value, torch.Tensor):
+            return
+        allowed = {*ELEMENT_TYPES, *(STORAGE if rule.quantized else ())}
+        if value.dtype not in allowed:
             raise _UnsupportedDtype("the result", value.dtype)
 
     def _item(self, node: fx.Node) -> Any:
@@ -355,7 +368,9 @@ class _Walk:
 def _no_rule(name: str) -> Unsupported:
     if "quantized" in name:
         return Unsupported(
-            "quantized ops cannot be imported yet", "import the float32 model"
+            "this quantized op cannot be imported",
+            "quantize with quantize_per_tensor or quantize_per_channel and fixed "
+            "scales, or leave this part in float32",
         )
     if name.partition(".")[0] not in ("aten", "prims"):
         return Unsupported(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from pathlib import Path
 from typing import Any
 
@@ -208,19 +207,6 @@ def test_programs_exported_in_training_mode(model: nn.Module) -> None:
     program = torch.export.export(model.train(), (X,))
     with pytest.raises(ImportFailed, match=r"eval\(\)"):
         import_model(program)
-
-
-def test_quantized_ops() -> None:
-    importlib.import_module("torch.ao.quantization.fx._decomposed")
-
-    def quantize(x: torch.Tensor) -> torch.Tensor:
-        ops = torch.ops.quantized_decomposed
-        q = ops.quantize_per_tensor(x, 0.1, 0, -128, 127, torch.int8)
-        return ops.dequantize_per_tensor(q, 0.1, 0, -128, 127, torch.int8)
-
-    message = message_of(Call(quantize).eval(), X)
-    assert "quantized_decomposed.quantize_per_tensor.default" in message
-    assert "quantized_decomposed.dequantize_per_tensor.default" in message
 
 
 @pytest.mark.parametrize(
