@@ -41,13 +41,22 @@ from edgec.dialects.sq.quant import (
     RequantizeOp,
     quant_type,
 )
+from edgec.dialects.sq.quant_dynamic import (
+    KINDS,
+    ChooseQparamsOp,
+    DequantizeDynamicOp,
+    QuantizeDynamicOp,
+)
 from edgec.dialects.sq.strided import StridedAttr
 
 __all__ = [
+    "KINDS",
     "SQ",
+    "ChooseQparamsOp",
     "ColumnsAttr",
     "ConvOp",
     "ConvertLayoutOp",
+    "DequantizeDynamicOp",
     "DequantizeOp",
     "ElementwiseOp",
     "KernelAttr",
@@ -56,6 +65,7 @@ __all__ = [
     "MatmulOp",
     "PatternAttr",
     "QuantType",
+    "QuantizeDynamicOp",
     "QuantizeOp",
     "RequantizeOp",
     "Step",
@@ -79,6 +89,9 @@ SQ = Dialect(
         QuantizeOp,
         DequantizeOp,
         RequantizeOp,
+        ChooseQparamsOp,
+        QuantizeDynamicOp,
+        DequantizeDynamicOp,
     ],
     [PatternAttr, ColumnsAttr, LaneAttr, StridedAttr, StepAttr, KernelAttr, QuantType],
 )

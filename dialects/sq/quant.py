@@ -73,14 +73,17 @@ class QuantType(ParametrizedAttribute, TypeAttribute):
     scale for each index along an axis: the strings name arrays in the weight store,
     f32 `[C]` and i32 `[C]`. With `group = 32` too, the tensor has the shape `[C, K]`,
     and each 32 entries of a row have a scale of their own: arrays of `[C, K / 32]`.
+
+    `!sq.quant<i8<-128:127>>` has a scale that is computed at run time, an operand of
+    the ops that quantize and dequantize (`sq.quantize_dynamic`).
     """
 
     name = "sq.quant"
 
     storage: IntegerType = param_def()
     range: DenseArrayBase[IntegerType] = param_def()
-    scale: FloatAttr[Float64Type] | StringAttr = param_def()
-    zero_point: IntegerAttr[IntegerType] | StringAttr = param_def()
+    scale: FloatAttr[Float64Type] | StringAttr | NoneAttr = param_def()
+    zero_point: IntegerAttr[IntegerType] | StringAttr | NoneAttr = param_def()
     axis: Field = param_def()
     group: Field = param_def()
 
@@ -117,6 +120,18 @@ class QuantType(ParametrizedAttribute, TypeAttribute):
             NoneAttr() if group is None else int_attr(group),
         )
 
+    @staticmethod
+    def dynamic(storage: str, low: int, high: int) -> QuantType:
+        """A scale that is computed at run time."""
+        none = NoneAttr()
+        ends = int_array((low, high))
+        return QuantType(STORAGE[storage], ends, none, none, none, none)
+
+    @property
+    def is_dynamic(self) -> bool:
+        """Whether the scale is computed at run time."""
+        return isinstance(self.scale, NoneAttr)
+
     @property
     def is_unsigned(self) -> bool:
         """Whether numbers are stored as `ui8`."""
@@ -134,12 +149,11 @@ class QuantType(ParametrizedAttribute, TypeAttribute):
 
     @property
     def numbers(self) -> tuple[float, int] | None:
-        """Scale and zero point of all elements; None if these stand in arrays."""
-        if isinstance(self.scale, StringAttr) or isinstance(
-            self.zero_point, StringAttr
-        ):
-            return None
-        return self.scale.value.data, self.zero_point.value.data
+        """Scale and zero point of all elements; None if these stand elsewhere."""
+        scale, zero_point = self.scale, self.zero_point
+        if isinstance(scale, FloatAttr) and isinstance(zero_point, IntegerAttr):
+            return scale.value.data, zero_point.value.data
+        return None
 
     @property
     def arrays(self) -> tuple[str, str] | None:
@@ -169,21 +183,19 @@ class QuantType(ParametrizedAttribute, TypeAttribute):
     @classmethod
     def parse_parameters(cls, parser: AttrParser) -> Sequence[Attribute]:
         """Parse the forms in the class docstring."""
-        axis: Attribute = NoneAttr()
-        group: Attribute = NoneAttr()
+        fields = dict.fromkeys(("scale", "zero_point", "axis", "group"), NoneAttr())
+        found: dict[str, Attribute] = {**fields}
         with parser.in_angle_brackets():
             storage = parser.parse_type()
             with parser.in_angle_brackets():
                 low = parser.parse_integer()
                 parser.parse_punctuation(":")
                 high = parser.parse_integer()
-            scale = _parse_parameter(parser, "scale")
-            zero_point = _parse_parameter(parser, "zero_point")
-            if parser.parse_optional_punctuation(",") is not None:
-                axis = int_attr(parse_field(parser, "axis"))
-            if parser.parse_optional_punctuation(",") is not None:
-                group = int_attr(parse_field(parser, "group"))
-        return [storage, int_array((low, high)), scale, zero_point, axis, group]
+            for name in fields:
+                if parser.parse_optional_punctuation(",") is None:
+                    break
+                found[name] = _parse_field(parser, name)
+        return [storage, int_array((low, high)), *found.values()]
 
     def print_parameters(self, printer: Printer) -> None:
         """Print the forms in the class docstring."""
@@ -214,6 +226,8 @@ class QuantType(ParametrizedAttribute, TypeAttribute):
                 f"got {self.low}:{self.high}"
             )
         axis, group = self.axis_number, self.group_size
+        if {self.scale, self.zero_point, self.axis, self.group} == {NoneAttr()}:
+            return
         if self.numbers is not None and axis is None and group is None:
             self._verify_numbers(*self.numbers)
         elif self.arrays is None or axis is None:
@@ -243,9 +257,10 @@ class QuantType(ParametrizedAttribute, TypeAttribute):
             )
 
 
-def _parse_parameter(parser: AttrParser, name: str) -> Attribute:
-    """`, scale = 0.1` or `, scale = "w.scale"`."""
-    parser.parse_punctuation(",")
+def _parse_field(parser: AttrParser, name: str) -> Attribute:
+    """`scale = 0.1` or `scale = "w.scale"`."""
+    if name in ("axis", "group"):
+        return int_attr(parse_field(parser, name))
     parser.parse_keyword(name)
     parser.parse_punctuation("=")
     text = parser.parse_optional_str_literal()
@@ -289,15 +304,12 @@ class QuantOperation(NNOperation):
         """Any; subclasses ask for one kind."""
         return tensor_type(self.result).element_type
 
-    def require_float(self, value: SSAValue, what: str) -> None:
-        """`value` holds f32."""
-        found = tensor_type(value).element_type
-        if found != f32:
-            raise VerifyException(f"'{self.name}' op {what} must hold f32, got {found}")
 
-    def require_quantized(self, value: SSAValue, what: str) -> None:
-        """`value` is quantized, in a way that a tensor of its shape can be."""
-        require_quantized(self, value, what)
+def require_float(op: Operation, value: SSAValue, what: str) -> None:
+    """`value` holds f32."""
+    found = tensor_type(value).element_type
+    if found != f32:
+        raise VerifyException(f"'{op.name}' op {what} must hold f32, got {found}")
 
 
 def require_quantized(op: Operation, value: SSAValue, what: str) -> None:
@@ -307,6 +319,10 @@ def require_quantized(op: Operation, value: SSAValue, what: str) -> None:
         raise VerifyException(
             f"'{op.name}' op {what} must hold !sq.quant, "
             f"got {tensor_type(value).element_type}"
+        )
+    if type_.is_dynamic:
+        raise VerifyException(
+            f"'{op.name}' op {what} must have a scale in its type, got {type_}"
         )
     axis, group = type_.axis_number, type_.group_size
     if axis is not None and axis >= len(shape):
@@ -329,8 +345,8 @@ class QuantizeOp(QuantOperation):
     def verify_(self) -> None:
         """From f32 to a quantized type."""
         super().verify_()
-        self.require_float(self.input, "input")
-        self.require_quantized(self.result, "result")
+        require_float(self, self.input, "input")
+        require_quantized(self, self.result, "result")
 
 
 @irdl_op_definition
@@ -345,8 +361,8 @@ class DequantizeOp(QuantOperation):
     def verify_(self) -> None:
         """From a quantized type to f32."""
         super().verify_()
-        self.require_quantized(self.input, "input")
-        self.require_float(self.result, "result")
+        require_quantized(self, self.input, "input")
+        require_float(self, self.result, "result")
 
 
 @irdl_op_definition
@@ -361,5 +377,5 @@ class RequantizeOp(QuantOperation):
     def verify_(self) -> None:
         """From one quantized type to another."""
         super().verify_()
-        self.require_quantized(self.input, "input")
-        self.require_quantized(self.result, "result")
+        require_quantized(self, self.input, "input")
+        require_quantized(self, self.result, "result")

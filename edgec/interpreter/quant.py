@@ -96,6 +96,31 @@ def dequantize(q: AnyArray, type_: sq.QuantType, weights: WeightStore) -> AnyArr
     return np.asarray((q.astype(np.float32) - zero_point) * scale)
 
 
+def choose(
+    x: AnyArray, kind: str, ends: tuple[int, ...], eps: float
+) -> tuple[Floats, Floats]:
+    """Scale and zero point of a tensor or of its rows; see `sq.ChooseQparamsOp`."""
+    axis = -1 if kind.startswith("token") else None
+    shape = (*x.shape[:-1], 1) if axis == -1 else (1,)
+    a = np.minimum(x.min(axis), np.float32(0)).reshape(shape)
+    b = np.maximum(x.max(axis), np.float32(0)).reshape(shape)
+    low, high = map(np.float32, ends)
+    least, steps = np.float32(eps), np.float32(ends[1] - ends[0])
+    if kind == "tensor-symmetric":
+        scale = np.maximum(np.maximum(-a, b) / (steps / np.float32(2)), least)
+        return scale, np.full(shape, 128 if low >= 0 else 0, np.float32)
+    if kind == "token-symmetric":
+        scale = np.maximum(np.maximum(-a, b), least) / high
+        return scale, np.zeros(shape, np.float32)
+    scale = np.maximum((b - a) / steps, least)
+    if kind == "tensor":
+        return scale, np.clip(low - np.rint(a / scale), low, high)
+    below, above = a / scale, b / scale
+    is_from_low = (low + below) + (high + above) > 0
+    chosen = np.asarray(np.where(is_from_low, low - below, high - above), np.float32)
+    return scale, np.rint(np.clip(chosen, low, high))
+
+
 @register_impls
 class QuantFunctions(InterpreterFunctions):
     """Implementations of the ops of `edgec.dialects.sq.quant`."""
@@ -131,3 +156,33 @@ class QuantFunctions(InterpreterFunctions):
         assert target is not None
         x = dequantize(args[0], source, self.weights)
         return (quantize(x, target, self.weights),)
+
+    @impl(sq.ChooseQparamsOp)
+    def run_choose(
+        self, interpreter: Interpreter, op: sq.ChooseQparamsOp, args: PythonValues
+    ) -> PythonValues:
+        """By the numbers of the input."""
+        with np.errstate(all="ignore"):
+            return choose(
+                args[0], op.kind.data, op.range.get_values(), op.eps.value.data
+            )
+
+    @impl(sq.QuantizeDynamicOp)
+    def run_quantize_dynamic(
+        self, interpreter: Interpreter, op: sq.QuantizeDynamicOp, args: PythonValues
+    ) -> PythonValues:
+        """As `sq.quantize`, with operands."""
+        type_ = sq.quant_type(op.result)
+        assert type_ is not None
+        x, scale, zero_point = args
+        with np.errstate(all="ignore"):
+            q = np.rint(x * (np.float32(1) / scale)) + zero_point
+            return (np.clip(q, type_.low, type_.high).astype(dtype_of(type_)),)
+
+    @impl(sq.DequantizeDynamicOp)
+    def run_dequantize_dynamic(
+        self, interpreter: Interpreter, op: sq.DequantizeDynamicOp, args: PythonValues
+    ) -> PythonValues:
+        """As `sq.dequantize`, with operands."""
+        q, scale, zero_point = args
+        return ((q.astype(np.float32) - zero_point) * scale,)
