@@ -1,7 +1,8 @@
 """Write quantizing and dequantizing as arithmetic in float32.
 
 What: `sq.dequantize` of what `sq.quantize` (or `sq.requantize`) made becomes `nn.unary`
-and `nn.binary` ops; of a constant it becomes a float32 constant.
+and `nn.binary` ops; of a constant it becomes a float32 constant. So do the ops whose
+scales are computed at run time, and the choice of these.
 
 Why: a quantized model runs, with exactly the numbers that torch computes, on the
 kernels that there are. Time and memory are those of the float32 model. Kernels on
@@ -45,10 +46,21 @@ from edgec.interpreter.arrays import AnyArray
 from edgec.interpreter.quant import Parameters, dequantize, parameters_of
 from edgec.passes.base import ReportingPass
 from edgec.passes.constants import MAX_INLINE, constant_name, read_constant
+from edgec.passes.patterns.dynamic_quantization import choose, round_trip
 from edgec.passes.patterns.rewriting import copy_labels
 
-MADE_BY = (sq.DequantizeOp, sq.RequantizeOp, sq.QuantizeOp, nn.ConstantOp)
+MADE_BY = (
+    sq.DequantizeOp,
+    sq.DequantizeDynamicOp,
+    sq.RequantizeOp,
+    sq.QuantizeOp,
+    sq.QuantizeDynamicOp,
+    nn.ConstantOp,
+)
 """Ops that go when what they make is not read any more."""
+
+
+STATISTICS = ("pairs", "constants", "shared", "choices")
 
 
 @dataclass
@@ -58,19 +70,20 @@ class Decomposer:
     weights: WeightStore
     values: dict[SSAValue, SSAValue] = field(default_factory=dict[SSAValue, SSAValue])
     """Quantized tensor → what it stands for."""
-    counts: dict[str, int] = field(
-        default_factory=lambda: {"pairs": 0, "constants": 0, "shared": 0}
-    )
+    counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(STATISTICS, 0))
 
     def dequantized(self, q: SSAValue) -> SSAValue | None:
         """What a quantized tensor stands for; None if its maker is not known."""
         if q in self.values:
             self.counts["shared"] += 1
             return self.values[q]
-        type_ = sq.quant_type(q)
+        type_, maker = sq.quant_type(q), q.owner
         assert type_ is not None
         array = read_constant(q, self.weights)
-        if array is not None:
+        if isinstance(maker, sq.QuantizeDynamicOp):
+            value = round_trip(maker)
+            self.counts["pairs"] += 1
+        elif array is not None and not type_.is_dynamic:
             value = self._constant(dequantize(array, type_, self.weights), q)
             self.counts["constants"] += 1
         else:
@@ -177,18 +190,27 @@ class DecomposeQuantization(ReportingPass):
     name = "decompose-quantization"
 
     def run(self, ctx: Context, op: ModuleOp) -> Mapping[str, int]:
-        """Count `pairs`, `constants`, and dequantize ops that `shared` one of these."""
+        """Count what was dequantized: `pairs`, `constants`, and `shared` ones again.
+
+        `choices` are scales computed at run time.
+        """
         decomposer = Decomposer(weights_of(ctx))
-        for dequantize_op in list(op.walk()):
-            if not isinstance(dequantize_op, sq.DequantizeOp):
+        for old in list(op.walk()):
+            if isinstance(old, sq.ChooseQparamsOp):
+                for result, new in zip(old.results, choose(old), strict=True):
+                    result.replace_all_uses_with(new)
+                old.detach()
+                old.erase()
+                decomposer.counts["choices"] += 1
+            if not isinstance(old, sq.DequantizeOp | sq.DequantizeDynamicOp):
                 continue
-            value = decomposer.dequantized(dequantize_op.input)
+            value = decomposer.dequantized(old.input)
             if value is None:
                 continue
             if value.name_hint is None:
-                value.name_hint = dequantize_op.result.name_hint
-            dequantize_op.result.replace_all_uses_with(value)
-            _erase_unread(dequantize_op)
+                value.name_hint = old.result.name_hint
+            old.result.replace_all_uses_with(value)
+            _erase_unread(old)
         return decomposer.counts
 
 

@@ -24,7 +24,6 @@ from edgec.dialects import nn, sq
 from edgec.dialects.shapes import ShapeError
 from edgec.importer import export, inplace, signature
 from edgec.importer.aten import IGNORED, TABLE, Rule, functional_name
-from edgec.importer.aten_quantized import STORAGE
 from edgec.importer.builder import ELEMENT_TYPES, Builder, dtype_advice
 from edgec.importer.fold import ConstantFolder
 from edgec.importer.model import ImportedModel
@@ -36,6 +35,7 @@ from edgec.importer.problems import (
     place_of,
     source_of,
 )
+from edgec.importer.quantizing import STORAGE
 
 Model = torch_nn.Module | ExportedProgram | str | Path
 

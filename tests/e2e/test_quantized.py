@@ -66,6 +66,29 @@ def test_activations_are_exact(scale: float, zero_point: int) -> None:
     assert found.numpy().tobytes() == eager(model, x).numpy().tobytes()
 
 
+@pytest.mark.parametrize("name", ["choose_qparams.tensor", "per_token", "asymmetric"])
+def test_scales_at_run_time(name: str) -> None:
+    ends = (-128, 127, torch.int8)
+
+    def call(x: torch.Tensor) -> Any:
+        if name == "choose_qparams.tensor":
+            args = (*OPS.choose_qparams.tensor(x, -128, 127, 1e-5, torch.int8), *ends)
+            return OPS.dequantize_per_tensor(OPS.quantize_per_tensor(x, *args), *args)
+        symmetric = OPS.choose_qparams_per_token
+        asymmetric = OPS.choose_qparams_per_token_asymmetric
+        choose = symmetric if name == "per_token" else asymmetric
+        args = (*choose(x, torch.int8), *ends)
+        q = OPS.quantize_per_token(x, *args)
+        return OPS.dequantize_per_token(q, *args, torch.float32)
+
+    layer = seeded(lambda: nn.Linear(48, 24))
+    model, x = Call(lambda x: layer(call(x))).eval(), sample(7, 48) + 0.3
+    expected = eager(model, x)
+    found = edgec.compile(model, x, threads=1, options=NO_CACHE)(x)
+    limit = TOLERANCE * float(expected.abs().max())
+    torch.testing.assert_close(found, expected, rtol=0, atol=limit)
+
+
 def test_a_saved_model(tmp_path: Path) -> None:
     model, x = seeded(QuantizedMlp), INPUTS[QuantizedMlp]
     torch.export.save(torch.export.export(model, (x,)), tmp_path / "mlp.pt2")

@@ -132,6 +132,47 @@ def test_layers_keep_their_names() -> None:
     assert len(pair(imported)) == 6
 
 
+@pytest.mark.parametrize("name", ["choose_qparams", "choose_qparams_symmetric"])
+@pytest.mark.parametrize(
+    ("dtype", "low", "high"), [(torch.int8, -128, 127), (torch.uint8, 0, 255)]
+)
+@pytest.mark.parametrize("shift", [-9.0, 0.0, 9.0])
+def test_scales_of_a_tensor_at_run_time(
+    name: str, dtype: torch.dtype, low: int, high: int, shift: float
+) -> None:
+    def call(x: torch.Tensor) -> torch.Tensor:
+        choose = getattr(OPS, name).tensor
+        args = (*choose(x, low, high, 1e-5, dtype), low, high, dtype)
+        return OPS.dequantize_per_tensor(OPS.quantize_per_tensor(x, *args), *args)
+
+    check(call, X + shift)
+    check(call, X * 0 + shift)
+
+
+def test_scales_of_rows_at_run_time() -> None:
+    check(per_token("choose_qparams_per_token"), X.reshape(2, 2, 6))
+
+
+@pytest.mark.parametrize("shift", [-9.0, -1.0, 0.0, 1.0, 9.0])
+def test_zero_points_of_rows_at_run_time(shift: float) -> None:
+    """torch computes in float64 here, so that single numbers may differ by a step."""
+    call, x = per_token("choose_qparams_per_token_asymmetric"), sample(40, 96) + shift
+    imported = import_model(Call(call).eval(), (x,))
+    found, expected = run(imported, (x,)), call(x)
+    step = (x.clamp(min=0).amax(1) - x.clamp(max=0).amin(1)).max() / 255
+    assert (found - expected).abs().max() <= step * 1.01
+    assert (found != expected).float().mean() < 0.001
+
+
+def per_token(name: str) -> Callable[[torch.Tensor], Any]:
+    def call(x: torch.Tensor) -> Any:
+        args = (*getattr(OPS, name)(x, torch.int8), *ENDS)
+        q = OPS.quantize_per_token(x, *args)
+        return OPS.dequantize_per_token(q, *args, torch.float32)
+
+    return call
+
+
 # What is refused
 
 
@@ -149,16 +190,26 @@ def between(x: torch.Tensor) -> Any:
     return OPS.dequantize_per_tensor(q.reshape(-1), 0.1, 0, *ENDS)
 
 
-def dynamic(x: torch.Tensor) -> Any:
-    scale, zero_point = OPS.choose_qparams.tensor(x, -128, 127, 1e-5, torch.int8)
-    return quantize(x, scale, zero_point, *ENDS)
+def computed(x: torch.Tensor) -> Any:
+    return quantize(x, x.amax() + 1, torch.tensor([0]), *ENDS)
 
 
-def per_token(x: torch.Tensor) -> Any:
-    args = (*OPS.choose_qparams_per_token_asymmetric(x, torch.int8), *ENDS)
+def other_choice(x: torch.Tensor) -> Any:
+    choose = OPS.choose_qparams.tensor
+    args = [(*choose(x * n, -128, 127, 1e-5, torch.int8), *ENDS) for n in (1, 2)]
+    return OPS.dequantize_per_tensor(OPS.quantize_per_tensor(x, *args[0]), *args[1])
+
+
+def fixed_per_token(x: torch.Tensor) -> Any:
+    args = (torch.ones(4, 1), torch.zeros(4, 1), *ENDS)
     return OPS.dequantize_per_token(
         OPS.quantize_per_token(x, *args), *args, torch.float32
     )
+
+
+def choice_of_zero_point(x: torch.Tensor) -> Any:
+    args = OPS.choose_qparams_symmetric.tensor(x, 0, 127, 1e-5, torch.int8)
+    return quantize(x, *args, *ENDS)
 
 
 def per_channel(scales: torch.Tensor, zeros: torch.Tensor) -> Callable[..., Any]:
@@ -202,12 +253,10 @@ REFUSED: dict[str, tuple[Callable[..., Any], str]] = {
         "its zero points are 93 to 200, outside of -128 to 127",
     ),
     "groups": (group_with_zero_points, "its groups have zero points"),
-    "dynamic": (
-        dynamic,
-        "quantized_decomposed.choose_qparams.tensor: this quantized op cannot be",
-    ),
-    "dynamic scale": (dynamic, "its scale is computed by the model (dynamic"),
-    "per_token": (per_token, "quantized_decomposed.quantize_per_token.default"),
+    "computed": (computed, "its scale is computed by the model"),
+    "other choice": (other_choice, "its input was quantized with another scale"),
+    "fixed per token": (fixed_per_token, "its scales per token are fixed"),
+    "choice": (choice_of_zero_point, "its range is 0 to 127 of torch.int8"),
     "result": (
         lambda x: OPS.quantize_per_tensor(x, 0.1, 0, *ENDS),
         "has dtype int8",

@@ -66,6 +66,28 @@ func.func @shared(%x: tensor<3xf32>) -> (tensor<3xf32>, tensor<3x!sq.quant<i8<-1
   func.return %y, %q : tensor<3xf32>, tensor<3x!sq.quant<i8<-127:127>, scale = 0.25, zero_point = 1>>
 }
 
+// A scale that is computed at run time; whoever quantizes divides by it once.
+
+// CHECK-LABEL: func.func @dynamic(
+// CHECK: nn.reduce min %x {axes = array<i64: 0, 1>, keep_dims = false}
+// CHECK: nn.reduce max %x {axes = array<i64: 0, 1>, keep_dims = false}
+// CHECK: %s = nn.binary max
+// CHECK: %z = nn.unary clamp
+// CHECK: %[[I:.*]] = nn.binary div %{{.*}}, %s
+// CHECK-NEXT: %[[A:.*]] = nn.binary mul %x, %[[I]]
+// CHECK-NEXT: %[[B:.*]] = nn.unary round %[[A]]
+// CHECK-NEXT: %[[C:.*]] = nn.binary add %[[B]], %z
+// CHECK-NEXT: %[[D:.*]] = nn.unary clamp %[[C]] {params = array<f64: -1.280000e+02, 1.270000e+02>}
+// CHECK-NEXT: %[[E:.*]] = nn.binary sub %[[D]], %z
+// CHECK-NEXT: %y = nn.binary mul %[[E]], %s
+// CHECK-NEXT: func.return %y
+func.func @dynamic(%x: tensor<2x3xf32>) -> tensor<2x3xf32> {
+  %s, %z = sq.choose_qparams %x {kind = "tensor", range = array<i64: -128, 127>, eps = 1.0e-5 : f64} : (tensor<2x3xf32>) -> (tensor<1xf32>, tensor<1xf32>)
+  %q = sq.quantize_dynamic %x, %s, %z : (tensor<2x3xf32>, tensor<1xf32>, tensor<1xf32>) -> tensor<2x3x!sq.quant<i8<-128:127>>>
+  %y = sq.dequantize_dynamic %q, %s, %z : (tensor<2x3x!sq.quant<i8<-128:127>>>, tensor<1xf32>, tensor<1xf32>) -> tensor<2x3xf32>
+  func.return %y : tensor<2x3xf32>
+}
+
 // Nothing to do: who made the integers is not known.
 
 // CHECK-LABEL: func.func @argument(
