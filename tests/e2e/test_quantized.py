@@ -66,6 +66,21 @@ def test_activations_are_exact(scale: float, zero_point: int) -> None:
     assert found.numpy().tobytes() == eager(model, x).numpy().tobytes()
 
 
+@pytest.mark.parametrize("axis", [0, 1, 3])
+def test_activations_per_channel_are_exact(axis: int) -> None:
+    x = sample(4, 5, 6, 7)
+    scale = torch.linspace(0.01, 0.3, x.shape[axis])
+    zero_point = torch.arange(x.shape[axis]) * 9 - 30
+
+    def call(x: torch.Tensor) -> Any:
+        args = (scale, zero_point, axis, -128, 127, torch.int8)
+        return OPS.dequantize_per_channel(OPS.quantize_per_channel(x, *args), *args)
+
+    model = Call(call).eval()
+    found = edgec.compile(model, x, threads=1, options=NO_CACHE)(x)
+    assert torch.equal(found, eager(model, x))
+
+
 @pytest.mark.parametrize("name", ["choose_qparams.tensor", "per_token", "asymmetric"])
 def test_scales_at_run_time(name: str) -> None:
     ends = (-128, 127, torch.int8)
