@@ -1,7 +1,8 @@
-"""Compression schemes: projections, masks and one-shot pruning.
+"""Compression schemes: projections, masks, one-shot pruning, quantization.
 
 Knows nothing of compiling: what comes out is an ordinary torch model with zeros in the
-right places, and the compiler finds the scheme from the zeros alone. Exports are loaded
+right places, and the compiler finds the scheme from the zeros alone; or an exported
+program whose weights are integers. Exports are loaded
 on first use, so that importing this package does not load torch.
 """
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from edgec.compress.machine import granules_for
     from edgec.compress.masks import MaskedGradients, apply_masks, masks_of
     from edgec.compress.pruning import prune
+    from edgec.compress.quantization.quantizing import quantize
+    from edgec.compress.quantization.report import QuantizedLayer, QuantizeReport
     from edgec.compress.report import LayerReport, PruneReport
 
 __all__ = [
@@ -22,10 +25,13 @@ __all__ = [
     "LayerReport",
     "MaskedGradients",
     "PruneReport",
+    "QuantizeReport",
+    "QuantizedLayer",
     "apply_masks",
     "granules_for",
     "masks_of",
     "prune",
+    "quantize",
 ]
 
 _HOMES = {
@@ -33,10 +39,13 @@ _HOMES = {
     "LayerReport": "report",
     "MaskedGradients": "masks",
     "PruneReport": "report",
+    "QuantizeReport": "quantization.report",
+    "QuantizedLayer": "quantization.report",
     "apply_masks": "masks",
     "granules_for": "machine",
     "masks_of": "masks",
     "prune": "pruning",
+    "quantize": "quantization.quantizing",
 }
 
 

@@ -1,0 +1,151 @@
+"""Which values are quantized, and which of them share a range.
+
+Quantized are the inputs of layers, the operands of residual additions, and what stands
+around poolings and concatenations between layers, so that a backend can keep the whole
+network in integers. A value that ends in an activation is quantized behind it, since
+nothing asks for it before. Operations that only move or choose elements get the same
+range on both sides, so that they can work on codes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import torch
+from torch import Tensor, fx
+
+from edgec.compress.quantization.network import Network
+
+aten = torch.ops.aten
+
+MOVES = frozenset[Any](
+    {
+        aten.cat.default,
+        aten.contiguous.default,
+        aten.expand.default,
+        aten.flatten.using_ints,
+        aten.max_pool1d.default,
+        aten.max_pool2d.default,
+        aten.max_pool3d.default,
+        aten.permute.default,
+        aten.pixel_shuffle.default,
+        aten.reshape.default,
+        aten.select.int,
+        aten.slice.Tensor,
+        aten.squeeze.default,
+        aten.squeeze.dim,
+        aten.squeeze.dims,
+        aten.transpose.int,
+        aten.unsqueeze.default,
+        aten.upsample_nearest2d.default,
+        aten.upsample_nearest2d.vec,
+        aten.view.default,
+    }
+)
+"""Every element of the result is an element of an operand."""
+
+POOLINGS = frozenset[Any](
+    {
+        aten.adaptive_avg_pool1d.default,
+        aten.adaptive_avg_pool2d.default,
+        aten.adaptive_avg_pool3d.default,
+        aten.avg_pool1d.default,
+        aten.avg_pool2d.default,
+        aten.avg_pool3d.default,
+        aten.mean.dim,
+    }
+)
+"""Means: quantized on both sides, with ranges of their own."""
+
+ACTIVATIONS = frozenset[Any](
+    {
+        aten.clamp.default,
+        aten.clamp_min.default,
+        aten.elu.default,
+        aten.gelu.default,
+        aten.hardsigmoid.default,
+        aten.hardswish.default,
+        aten.hardtanh.default,
+        aten.leaky_relu.default,
+        aten.relu.default,
+        aten.relu6.default,
+        aten.sigmoid.default,
+        aten.silu.default,
+        aten.tanh.default,
+    }
+)
+"""What belongs to the layer before it."""
+
+
+@dataclass
+class Placement:
+    """The values to quantize."""
+
+    nodes: set[fx.Node] = field(default_factory=set[fx.Node])
+    _shared: dict[fx.Node, fx.Node] = field(default_factory=dict[fx.Node, fx.Node])
+
+    def representative(self, node: fx.Node) -> fx.Node:
+        """One node for all those that share a range."""
+        while node in self._shared:
+            node = self._shared[node]
+        return node
+
+    def share(self, one: fx.Node, other: fx.Node) -> None:
+        """Let two nodes have one range."""
+        one, other = self.representative(one), self.representative(other)
+        if one is not other:
+            self._shared[other] = one
+
+
+def place(network: Network, layers: set[fx.Node]) -> Placement:
+    """Where quantized values stand around the chosen layers."""
+    near = _near_layers(network, layers)
+    placement = Placement()
+    pending: list[fx.Node] = []
+    for node in network.graph.nodes:
+        if node in layers:
+            pending.append(network.layers[node].source)
+        elif _is_residual(network, node) and node in near:
+            pending += cast("tuple[fx.Node, ...]", node.args[:2])
+        elif node.target in POOLINGS and node in near:
+            pending.append(cast(fx.Node, node.args[0]))
+            # The result of the network stays as it is.
+            pending += [node] if any(u.op != "output" for u in node.users) else []
+    while pending:
+        node = pending.pop()
+        if node in placement.nodes or not network.is_float(node):
+            continue
+        placement.nodes.add(node)
+        sources = [n for n in node.all_input_nodes if network.is_float(n)]
+        if node.target in MOVES:
+            for source in sources:
+                placement.share(node, source)
+        if node.target in MOVES or node.target in POOLINGS:
+            pending += sources
+    return placement
+
+
+def _near_layers(network: Network, layers: set[fx.Node]) -> set[fx.Node]:
+    """What is made from the results of layers, with nothing but small steps between."""
+    near: set[fx.Node] = set()
+    for node in network.graph.nodes:
+        steps = (
+            node.target in MOVES
+            or node.target in POOLINGS
+            or node.target in ACTIVATIONS
+            or _is_residual(network, node)
+        )
+        if node in layers or (steps and any(n in near for n in node.all_input_nodes)):
+            near.add(node)
+    return near
+
+
+def _is_residual(network: Network, node: fx.Node) -> bool:
+    """Whether it adds two computed tensors of one shape."""
+    if node.target is not aten.add.Tensor or node.kwargs:
+        return False
+    if not all(network.is_float(operand) for operand in node.args):
+        return False
+    values = [cast(fx.Node, operand).meta["val"] for operand in node.args]
+    return cast(Tensor, values[0]).shape == cast(Tensor, values[1]).shape

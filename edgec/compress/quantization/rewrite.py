@@ -1,0 +1,129 @@
+"""The quantized program: codes and pairs put into the graph, exported again."""
+
+from __future__ import annotations
+
+import importlib
+import warnings
+from collections.abc import Mapping
+from typing import Any, cast
+
+import torch
+from torch import Tensor, fx, nn
+from torch.export import ExportedProgram
+
+from edgec.compress.quantization.batches import Arguments
+from edgec.compress.quantization.calibration import Result
+from edgec.compress.quantization.formats import QuantizedWeight
+from edgec.compress.quantization.network import Layer, Network
+from edgec.compress.quantization.observers import HIGHEST, Range
+
+
+def write_program(
+    network: Network,
+    ranges: Mapping[fx.Node, Range],
+    results: Mapping[fx.Node, Result],
+    example: Arguments,
+) -> ExportedProgram:
+    """The network with quantized weights and values; owns its tensors."""
+    # Registers the quantized_decomposed ops.
+    importlib.import_module("torch.ao.quantization.fx._decomposed")
+    writer = _Writer(network.module)
+    for node, result in results.items():
+        writer.write_layer(network.layers[node], result)
+    for node in list(network.graph.nodes):
+        if node in ranges:
+            writer.write_pair(node, ranges[node])
+    network.graph.eliminate_dead_code()
+    _own_tensors(network.module)
+    network.module.recompile()
+    args, kwargs = example
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore", FutureWarning)
+        return torch.export.export(network.module, args, kwargs, strict=False)
+
+
+class _Writer:
+    def __init__(self, module: fx.GraphModule) -> None:
+        self._module = module
+        self._graph = module.graph
+        self._first = next(iter(module.graph.nodes))
+
+    def write_pair(self, node: fx.Node, found: Range) -> None:
+        """Quantize and dequantize a value for all its users but the caller."""
+        ops = torch.ops.quantized_decomposed
+        numbers = (found.scale, found.zero_point, 0, HIGHEST, torch.uint8)
+        with self._graph.inserting_after(node):
+            codes = self._graph.call_function(
+                ops.quantize_per_tensor.default, (node, *numbers)
+            )
+        with self._graph.inserting_after(codes):
+            value = self._graph.call_function(
+                ops.dequantize_per_tensor.default, (codes, *numbers)
+            )
+        node.replace_all_uses_with(
+            value, delete_user_cb=lambda user: user is not codes and user.op != "output"
+        )
+
+    def write_layer(self, layer: Layer, result: Result) -> None:
+        """Put the weight and the bias of a layer in."""
+        if result.weight is None:
+            weight = self._constant(layer.name, "weight_values", layer.weight)
+        else:
+            weight = self._dequantized(layer, result.weight)
+        bias = None
+        if result.bias is not None:
+            bias = self._constant(layer.name, "bias_values", result.bias)
+        layer.node.args = (layer.source, weight, bias, *layer.node.args[3:])
+
+    def _dequantized(self, layer: Layer, weight: QuantizedWeight) -> fx.Node:
+        """A call that gives the weight, float32."""
+        ops = torch.ops.quantized_decomposed
+        scales = weight.rows.scales
+        is_grouped = scales.shape[1] > 1
+        scales = scales if is_grouped else scales[:, 0]
+        zeros = torch.zeros(scales.shape, dtype=torch.int32)
+        operands = (
+            self._constant(layer.name, "weight_codes", weight.codes),
+            self._constant(layer.name, "weight_scales", scales),
+            self._constant(layer.name, "weight_zero_points", zeros),
+        )
+        ends = (-weight.top, weight.top, torch.int8)
+        target: Any = ops.dequantize_per_channel.default
+        arguments: tuple[Any, ...] = (*operands, 0, *ends)
+        if is_grouped:
+            target = ops.dequantize_per_channel_group.default
+            size = weight.codes.shape[1] // scales.shape[1]
+            arguments = (*operands, *ends, size, torch.float32)
+        with self._graph.inserting_before(layer.node):
+            return self._graph.call_function(target, arguments)
+
+    def _constant(self, path: str, name: str, tensor: Tensor) -> fx.Node:
+        """A buffer of the layer's module, under a free name."""
+        path = path.partition("@")[0]
+        try:
+            owner = self._module.get_submodule(path)
+        except AttributeError:  # a module without parameters of its own
+            owner, path = self._module, ""
+        free, number = name, 0
+        while hasattr(owner, free):
+            number += 1
+            free = f"{name}_{number}"
+        owner.register_buffer(free, tensor.detach().contiguous())
+        with self._graph.inserting_before(self._first):
+            return self._graph.get_attr(f"{path}.{free}" if path else free)
+
+
+def _own_tensors(module: fx.GraphModule) -> None:
+    """Drop what is not used, and copy what the original model has too."""
+    used = {str(n.target) for n in module.graph.nodes if n.op == "get_attr"}
+    for path, child in list(cast("Any", module.named_modules())):
+        prefix = f"{path}." if path else ""
+        for table in (child._parameters, child._buffers):
+            for name in list(table):
+                if prefix + name not in used:
+                    del table[name]
+                elif table is child._parameters:
+                    tensor = table[name].detach().clone()
+                    table[name] = nn.Parameter(tensor, requires_grad=False)
+                else:
+                    table[name] = table[name].detach().clone()

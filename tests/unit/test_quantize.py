@@ -1,0 +1,509 @@
+"""`edgec.compress.quantize`: programs, their structure, arguments and errors."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.export import ExportedProgram
+from torch.nn import functional
+from torch.nn.utils.prune import random_unstructured
+
+import edgec
+from edgec.compress import QuantizeReport, quantize
+from edgec.compress.quantization.batches import Run
+from edgec.compress.quantization.equalization import equalize
+from edgec.compress.quantization.network import read_network
+from edgec.compress.quantization.windows import columns
+from edgec.errors import ImportFailed, InvalidInput
+
+OPS = "quantized_decomposed"
+
+
+class Residual(nn.Module):
+    """Norms to fold, a sum, a concatenation, poolings, in-place calls."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 8, 3, padding=1, bias=False)
+        self.norm = nn.BatchNorm2d(8)
+        self.second = nn.Conv2d(8, 8, 3, padding="same")
+        self.head = nn.Linear(8, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = functional.relu(self.norm(self.first(x)), inplace=True)
+        y = functional.max_pool2d(y, 2)
+        z = self.second(y)
+        z += y
+        z = torch.cat([functional.relu6(z), y], 1)[:, :8]
+        return self.head(z.mean((2, 3)))
+
+
+def residual() -> Residual:
+    torch.manual_seed(0)
+    model = Residual()
+    for _ in range(5):
+        model(2 * torch.randn(8, 3, 8, 8) + 0.5)
+    return model.eval()
+
+
+def batches(count: int = 4, shape: tuple[int, ...] = (2, 3, 8, 8)) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    return [torch.randn(shape, generator=generator) for _ in range(count)]
+
+
+def calls(program: ExportedProgram, name: str) -> list[torch.fx.Node]:
+    return [n for n in program.graph.nodes if str(n.target).startswith(f"{OPS}.{name}")]
+
+
+def run(program: ExportedProgram, x: Any) -> Any:
+    with torch.no_grad():
+        return program.module()(x)
+
+
+# What the numbers are
+
+
+class Chain(nn.Module):
+    """Two layers, to be followed by hand."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(2, 4, 3, stride=2, padding=1, bias=False)
+        self.norm = nn.BatchNorm1d(4)
+        self.head = nn.Linear(4 * 5, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(torch.relu(self.norm(self.conv(x))).flatten(1))
+
+
+def by_hand(values: np.ndarray[Any, Any], low: float, high: float) -> Any:
+    """Fake quantization of numpy's."""
+    scale = np.float32((high - low) / 255)
+    zero = round(-low / float(scale))
+    codes = np.clip(np.rint(values * (np.float32(1) / scale)) + zero, 0, 255)
+    return ((codes - zero) * scale).astype(np.float32)
+
+
+def rows_by_hand(weight: np.ndarray[Any, Any]) -> Any:
+    """Symmetric codes of 8 bits and their meaning."""
+    matrix = weight.reshape(len(weight), -1)
+    scales = (np.abs(matrix).max(axis=1, keepdims=True) / 127).astype(np.float32)
+    codes = np.rint(matrix * (np.float32(1) / scales))
+    return codes.reshape(weight.shape), (codes * scales).reshape(weight.shape)
+
+
+def test_a_program_computes_what_a_simulation_by_hand_does() -> None:
+    torch.manual_seed(0)
+    model = Chain()
+    for _ in range(5):
+        model(3 * torch.randn(8, 2, 10))
+    model.eval()
+    inputs = batches(3, (4, 2, 10))
+    program = quantize(model, inputs, observer="minmax", correct_bias=False)
+    found = run(program, inputs[1]).numpy()
+
+    norm, conv = model.norm, model.conv
+    factor = norm.weight.double() / (norm.running_var + norm.eps).double().sqrt()
+    weight = (conv.weight.double() * factor[:, None, None]).float().detach()
+    bias = (norm.bias - norm.running_mean * factor).float().detach()
+
+    def middle(x: Tensor, kernel: Tensor) -> Tensor:
+        y = functional.conv1d(x, kernel, bias, stride=2, padding=1)
+        return torch.relu(y).flatten(1)
+
+    low, high = min(float(x.min()) for x in inputs), max(float(x.max()) for x in inputs)
+    highest = max(float(middle(x, weight).max()) for x in inputs)
+    codes, values = rows_by_hand(weight.numpy())
+    x = torch.from_numpy(by_hand(inputs[1].numpy(), low, high))
+    y = by_hand(middle(x, torch.from_numpy(values)).numpy(), 0.0, highest)
+    head = model.head.weight.detach().numpy()
+    bias_of_head = model.head.bias.detach().numpy()
+    expected = y @ rows_by_hand(head)[1].T + bias_of_head
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(program.state_dict["conv.weight_codes"], codes)
+
+
+def test_bias_correction_leaves_no_mean_error() -> None:
+    model, inputs = Chain().eval(), batches(6, (4, 2, 10))
+    for weights in ("int8", "ternary"):
+        off = [
+            torch.cat([run(program, x) - model(x) for x in inputs]).mean(dim=0)
+            for program in (
+                quantize(model, inputs, weights),
+                quantize(model, inputs, weights, correct_bias=False),
+            )
+        ]
+        assert off[0].abs().max() < 1e-5 < off[1].abs().max()
+
+
+def test_the_report_measures_the_program() -> None:
+    model, inputs = residual(), batches()
+    reports: list[QuantizeReport] = []
+    program = quantize(model, inputs, report=reports.append)
+    with torch.no_grad():
+        wanted = torch.cat([model(x) for x in inputs]).double()
+    off = torch.cat([run(program, x) for x in inputs]).double() - wanted
+    snr = 10 * torch.log10(wanted.square().sum() / off.square().sum())
+    rows = reports[0].layers
+    assert [row.name for row in rows] == ["first", "second", "head"]
+    assert rows[-1].snr_db == pytest.approx(float(snr), abs=0.01)
+    assert min(row.snr_db for row in rows) > 30
+    assert rows[0].dense_bytes == 8 * 27 * 4
+    assert rows[0].stored_bytes == 8 * 27 + 8 * 4
+    assert rows[0].low == pytest.approx(min(float(x.min()) for x in inputs), rel=0.2)
+    assert rows[1].low == 0
+    # Three biases are what is left.
+    assert reports[0].other_bytes == (8 + 8 + 5) * 4
+    assert str(reports[0]).count("\n") == 4
+
+
+@pytest.mark.parametrize(
+    ("weights", "least"),
+    [
+        ("int8", 35),
+        ("int4", 15),
+        ("int4:4", 15),
+        ("mixed:25", 15),
+        ("sp2-4", 12),
+        ("pot4", 10),
+        ("ternary", 3),
+        ("none", 35),
+    ],
+)
+def test_every_format_runs_and_is_as_near_as_its_bits_allow(
+    weights: str, least: float
+) -> None:
+    reports: list[QuantizeReport] = []
+    inputs = batches()
+    program = quantize(residual(), inputs, weights, report=reports.append)
+    assert min(row.snr_db for row in reports[0].layers) > least
+    assert torch.isfinite(run(program, inputs[0])).all()
+    weight_only = quantize(residual(), inputs, weights, "none") if least < 35 else None
+    assert weight_only is None or not calls(weight_only, "quantize_per_tensor")
+
+
+def test_mixed_gives_the_bits_to_a_part_of_the_rows() -> None:
+    program = quantize(residual(), batches(), "mixed:25")
+    codes = program.state_dict["second.weight_codes"].flatten(1)
+    assert int((codes.abs().amax(dim=1) > 7).sum()) == 2
+    op = calls(program, "dequantize_per_channel")[0]
+    assert op.args[4:6] == (-127, 127)
+
+
+def test_groups_are_for_matrices_and_the_report_says_so() -> None:
+    reports: list[QuantizeReport] = []
+    program = quantize(residual(), batches(), "int4:4", report=reports.append)
+    assert len(calls(program, "dequantize_per_channel_group")) == 1
+    assert program.state_dict["head.weight_scales"].shape == (5, 2)
+    notes = [row.note for row in reports[0].layers]
+    assert notes == ["a scale per filter: groups are for matrices"] * 2 + [""]
+    quantize(residual(), batches(), "int4:3", report=reports.append)
+    assert reports[1].layers[2].note == "a scale per row: 8 is no multiple of 3"
+
+
+def test_pruned_weights_stay_zero() -> None:
+    model = residual()
+    edgec.compress.prune(model, "unstructured", 0.3, skip_first=False)
+    for weights in ("int8", "int4", "int4:4", "ternary", "pot4", "sp2-4", "mixed:50"):
+        program = quantize(model, batches(), weights, equalize=True)
+        for name in ("first", "second", "head"):
+            codes = program.state_dict[f"{name}.weight_codes"]
+            weight = model.get_parameter(f"{name}.weight")
+            assert not codes[weight == 0].any()
+            assert codes.any()
+
+
+# Where values are quantized
+
+
+def test_one_pair_per_value_and_one_range_where_elements_only_move() -> None:
+    program = quantize(residual(), batches())
+    pairs = {str(n.args[0]): n for n in calls(program, "quantize_per_tensor")}
+    # relu6 is an operand of the concatenation; its sum is not quantized before it.
+    assert set(pairs) == {
+        "x",
+        "relu",
+        "max_pool2d",
+        "conv2d_1",
+        "relu6",
+        "cat",
+        "slice_1",
+        "mean",
+    }
+    assert len(calls(program, "dequantize_per_tensor")) == len(pairs)
+    shared = [pairs[n].args[1:3] for n in ("relu", "max_pool2d", "relu6", "cat")]
+    assert len(set(shared)) == 1
+    for node in pairs.values():
+        codes, value = node, next(iter(node.users))
+        assert str(value.target).startswith(f"{OPS}.dequantize_per_tensor")
+        assert codes.args[1:] == value.args[1:]
+        assert codes.args[3:] == (0, 255, torch.uint8)
+        assert isinstance(node.args[0], torch.fx.Node)
+        assert set(node.args[0].users) == {codes}
+
+
+def test_what_the_caller_gets_is_not_quantized() -> None:
+    class Both(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.two = nn.Linear(4, 4), nn.Linear(4, 4)
+
+        def forward(self, x: Tensor) -> dict[str, Tensor]:
+            y = torch.relu(self.one(x))
+            return {"y": y, "z": self.two(y)}
+
+    program = quantize(Both(), batches(2, (3, 4)))
+    assert len(calls(program, "quantize_per_tensor")) == 2
+    output = next(n for n in program.graph.nodes if n.op == "output")
+    assert [str(n.target) for n in output.args[0]] == [
+        "aten.relu.default",
+        "aten.linear.default",
+    ]
+    assert set(run(program, batches(2, (3, 4))[0])) == {"y", "z"}
+
+
+def test_skipped_layers_stay_as_they_are() -> None:
+    model, reports = residual(), list[QuantizeReport]()
+    program = quantize(model, batches(), skip=["fir*"], report=reports.append)
+    row = reports[0].layers[0]
+    assert (row.weights, row.activations, row.note) == ("none", "none", "skipped")
+    assert row.stored_bytes == row.dense_bytes
+    assert len(calls(program, "dequantize_per_channel")) == 2
+    assert not any(str(n.args[0]) == "x" for n in calls(program, "quantize"))
+
+
+# The model and the file
+
+
+def test_the_program_owns_its_tensors_and_the_model_is_left_alone() -> None:
+    model, inputs = residual(), batches()
+    model.train()
+    before = copy.deepcopy(model.state_dict())
+    program = quantize(model, inputs, skip="head", equalize=True)
+    assert model.training
+    assert all(torch.equal(t, before[n]) for n, t in model.state_dict().items())
+    y = run(program, inputs[0])
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+    assert torch.equal(run(program, inputs[0]), y)
+    floats = {n for n, t in program.state_dict.items() if t.is_floating_point()}
+    assert floats == {
+        "first.weight_scales",
+        "first.bias_values",
+        "second.weight_scales",
+        "second.bias_values",
+        "head.weight_values",
+        "head.bias_values",
+    }
+
+
+def test_a_program_can_be_saved_and_loaded(tmp_path: Path) -> None:
+    inputs = batches()
+    program = quantize(residual(), inputs, "int4:4")
+    torch.export.save(program, tmp_path / "model.pt2")
+    again = torch.export.load(tmp_path / "model.pt2")
+    assert torch.equal(run(again, inputs[1]), run(program, inputs[1]))
+
+
+def test_the_same_input_gives_the_same_program() -> None:
+    one, two = (quantize(residual(), batches(), "int4") for _ in range(2))
+    assert str(one.graph) == str(two.graph)
+    for name, tensor in one.state_dict.items():
+        assert torch.equal(tensor, two.state_dict[name])
+
+
+def test_an_exported_program_and_keyword_inputs_are_taken() -> None:
+    model = residual()
+    exported = torch.export.export(model, (batches()[0],))
+    one, two = quantize(exported, batches()), quantize(model, batches())
+    assert torch.equal(run(one, batches()[0]), run(two, batches()[0]))
+    named = quantize(model, [{"x": x.numpy()} for x in batches()])
+    with torch.no_grad():
+        assert torch.equal(named.module()(x=batches()[0]), run(two, batches()[0]))
+
+
+def test_a_module_that_is_called_twice() -> None:
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = nn.Linear(4, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.linear(torch.relu(self.linear(x)))
+
+    model, reports = Twice(), list[QuantizeReport]()
+    inputs = batches(4, (8, 4))
+    program = quantize(model, inputs, report=reports.append)
+    assert [row.name for row in reports[0].layers] == ["linear", "linear@1"]
+    with torch.no_grad():
+        torch.testing.assert_close(
+            run(program, inputs[0]), model(inputs[0]), rtol=0, atol=0.02
+        )
+
+
+def test_a_masked_weight_is_one_weight() -> None:
+    linear = nn.Linear(6, 4)
+    random_unstructured(linear, "weight", 0.5)
+    program = quantize(nn.Sequential(linear), batches(2, (3, 6)))
+    codes = program.state_dict["0.weight_codes"]
+    assert int((linear.weight == 0).sum()) == 12
+    assert not codes[linear.weight == 0].any()
+
+
+# Parts
+
+
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
+@pytest.mark.parametrize(
+    ("make", "shape"),
+    [
+        (lambda: nn.Linear(6, 4), (2, 5, 6)),
+        (lambda: nn.Conv1d(4, 6, 3, stride=2, padding=1), (2, 4, 9)),
+        (lambda: nn.Conv2d(4, 6, (3, 2), padding=(2, 0), dilation=2), (2, 4, 9, 8)),
+        (lambda: nn.Conv2d(4, 6, (3, 4), padding="same", groups=2), (2, 4, 7, 6)),
+        (lambda: nn.Conv2d(4, 4, 3, groups=4, padding="valid"), (4, 7, 6)),
+        (lambda: nn.Conv3d(2, 4, 3, stride=(1, 2, 1), padding=1), (1, 2, 5, 6, 4)),
+    ],
+)
+def test_columns_are_what_weights_are_multiplied_with(
+    make: Callable[[], nn.Module], shape: tuple[int, ...]
+) -> None:
+    torch.manual_seed(0)
+    model, x = make().eval(), torch.randn(shape)
+    network = read_network(model, (x,), {})
+    (layer,) = network.layers.values()
+    found = columns(layer, x)
+    matrix = layer.weight.reshape(layer.groups, -1, found.shape[1])
+    assert layer.bias is not None
+    products = (matrix @ found).reshape(len(layer.weight), -1) + layer.bias[:, None]
+    with torch.no_grad():
+        y = model(x)
+    y = y.movedim(layer.channel_dimension(y), 0).reshape(len(layer.weight), -1)
+    torch.testing.assert_close(products, y)
+
+
+def test_equalization_keeps_the_function_and_evens_the_ranges() -> None:
+    torch.manual_seed(0)
+    before, depth = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3, groups=8)
+    model = nn.Sequential(
+        before,
+        nn.ReLU(),
+        depth,
+        nn.ReLU(),
+        nn.Conv2d(8, 4, 1),
+        nn.ReLU6(),
+        nn.Conv2d(4, 4, 1),
+    ).eval()
+    with torch.no_grad():
+        before.weight.mul_(torch.logspace(-3, 1, 8).reshape(8, 1, 1, 1))
+        depth.weight[3] = 0
+    x = torch.randn(2, 3, 8, 8)
+    network = read_network(model, (x,), {})
+    pairs = equalize(network)
+    assert [(a.name, b.name) for a, b in pairs] == [("0", "2"), ("2", "4")]
+    run = Run(network, [((x,), {})])
+    last = x
+    for node in run.nodes():
+        last = run.compute(node)[0]
+        run.keep(node, [last])
+    with torch.no_grad():
+        torch.testing.assert_close(last, model(x), rtol=1e-4, atol=1e-5)
+    first, depthwise, after = (
+        layer.weight for layer in list(network.layers.values())[:3]
+    )
+    usable = [i for i in range(8) if i != 3]
+    rows = first.flatten(1).abs().amax(dim=1)
+    middle = depthwise.flatten(1).abs().amax(dim=1)
+    columns_after = after.transpose(0, 1).flatten(1).abs().amax(dim=1)
+    for one, other in ((rows, middle), (middle, columns_after)):
+        torch.testing.assert_close(one[usable], other[usable], rtol=0.02, atol=0)
+
+
+# Errors
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"weights": "int5"}, "weights must be one of none, int8, .*, got 'int5'"),
+        ({"weights": "int4:1"}, "G of at least 2"),
+        ({"weights": "mixed:101"}, "P in 0..100"),
+        ({"weights": 8}, "weights must be a text, got 8"),
+        ({"activations": "int4"}, "activations must be one of int8, none, got 'int4'"),
+        ({"observer": "max"}, "one of minmax, mse, percentile, got 'max'"),
+        ({"weights": "none", "activations": "none"}, "both 'none'"),
+        ({"skip": "stem"}, "no layer matches 'stem'; layers are first, second, head"),
+        ({"skip": "*"}, "all layers are skipped"),
+    ],
+)
+def test_bad_arguments(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        quantize(residual(), batches(), **arguments)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ([], "at least one batch, got none"),
+        (torch.zeros(2, 3, 8, 8), "must be an iterable of batches.*got Tensor"),
+        (7, "got int"),
+        (
+            [torch.zeros(2, 3, 8, 8), torch.zeros(1, 3, 8, 8)],
+            r"batch 1, .*shape \(2, 3, 8, 8\) as in batch 0; got .* \(1, 3, 8, 8\)",
+        ),
+        (
+            [torch.zeros(2, 3, 8, 8), (torch.zeros(2, 3, 8, 8), 1)],
+            "batch 1 must have the structure of the first",
+        ),
+        (
+            [torch.zeros(2, 3, 8, 8), torch.full((2, 3, 8, 8), torch.nan)],
+            "batch 1, .*must be finite, got 384 infinities or NaNs",
+        ),
+    ],
+)
+def test_bad_batches(given: Any, message: str) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        quantize(residual(), given)
+
+
+def test_batches_that_do_not_fit_the_model() -> None:
+    with pytest.raises(ImportFailed, match="could not trace Residual"):
+        quantize(residual(), [torch.zeros(2, 4, 8, 8)])
+    exported = torch.export.export(residual(), (batches()[0],))
+    with pytest.raises(InvalidInput, match=r"'x' .* \(2, 3, 8, 8\); .* \(1, 3, 8, 8\)"):
+        quantize(exported, [torch.zeros(1, 3, 8, 8)])
+    with pytest.raises(InvalidInput, match=r"must have 1 tensors .* got 2"):
+        quantize(exported, [(batches()[0], batches()[0])])
+
+
+def test_models_that_cannot_be_quantized() -> None:
+    with pytest.raises(InvalidInput, match="no convolution or linear layer"):
+        quantize(nn.ReLU(), batches())
+    with pytest.raises(InvalidInput, match=r"'0' must be float32, got torch\.float64"):
+        quantize(nn.Sequential(nn.Linear(4, 4)).double(), [torch.zeros(2, 4).double()])
+    linear = nn.Linear(4, 4)
+    with torch.no_grad():
+        linear.weight[1, 1] = torch.inf
+    with pytest.raises(InvalidInput, match="'0' must be finite, got 1"):
+        quantize(nn.Sequential(linear), [torch.zeros(2, 4)])
+
+
+def test_values_that_overflow_in_calibration_are_named() -> None:
+    class Overflow(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = nn.Linear(4, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.linear(x * 1e30 * 1e30)
+
+    with pytest.raises(InvalidInput, match="calibration makes 'mul_1' infinite or NaN"):
+        quantize(Overflow(), [torch.ones(2, 4)])
