@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 import numpy as np
 import pytest
 import torch
-import torch.ao.quantization.fx._decomposed  # registers the ops
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -36,6 +37,9 @@ from edgec.compress.quantization.reconstruction import (
     output_errors,
     reconstruct,
 )
+
+# Registers the quantized_decomposed ops.
+import_module("torch.ao.quantization.fx._decomposed")
 
 Array = NDArray[np.float64]
 

@@ -110,6 +110,8 @@ def test_a_program_computes_what_a_simulation_by_hand_does() -> None:
     found = run(program, inputs[1]).numpy()
 
     norm, conv = model.norm, model.conv
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
     factor = norm.weight.double() / (norm.running_var + norm.eps).double().sqrt()
     weight = (conv.weight.double() * factor[:, None, None]).float().detach()
     bias = (norm.bias - norm.running_mean * factor).float().detach()
@@ -249,6 +251,23 @@ def test_one_pair_per_value_and_one_range_where_elements_only_move() -> None:
         assert set(node.args[0].users) == {codes}
 
 
+def test_the_parts_of_a_split_have_its_range() -> None:
+    class Split(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.two = nn.Conv2d(3, 4, 1), nn.Conv2d(2, 4, 3)
+
+        def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+            left, right = torch.relu(self.one(x)).chunk(2, dim=1)
+            return self.two(left), self.two(right)
+
+    program = quantize(Split(), batches())
+    pairs = {str(n.args[0]): n.args[1:3] for n in calls(program, "quantize_per_tensor")}
+    assert len(pairs) == 4
+    assert {"x", "relu"} < set(pairs)
+    assert len(set(pairs.values())) == 2
+
+
 def test_what_the_caller_gets_is_not_quantized() -> None:
     class Both(nn.Module):
         def __init__(self) -> None:
@@ -347,6 +366,29 @@ def test_a_module_that_is_called_twice() -> None:
         torch.testing.assert_close(
             run(program, inputs[0]), model(inputs[0]), rtol=0, atol=0.02
         )
+
+
+def test_copies_for_the_sake_of_strides_stay_and_dropouts_go() -> None:
+    class Shuffle(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.two = nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 3)
+            self.drop = nn.Dropout()
+
+        def forward(self, x: Tensor) -> Tensor:
+            y = self.one(x)
+            y = y.reshape(2, 2, 2, 8, 8).transpose(1, 2).reshape(2, 4, 8, 8)
+            return self.two(self.drop(y))
+
+    model, inputs = Shuffle().eval(), batches()
+    program = quantize(model, inputs)
+    with torch.no_grad():
+        wanted = model(inputs[0])
+    torch.testing.assert_close(run(program, inputs[0]), wanted, rtol=0, atol=0.05)
+    copies = [n for n in program.graph.nodes if "clone" in str(n.target)]
+    assert len(copies) == 1
+    pairs = {n.args[1:3] for n in calls(program, "quantize_per_tensor")}
+    assert len(pairs) == 2
 
 
 def test_a_masked_weight_is_one_weight() -> None:

@@ -131,8 +131,12 @@ def read_network(model: object, args: tuple[Any, ...], kwargs: Any) -> Network:
 
 def _drop_identities(graph: fx.Graph) -> None:
     for node in list(graph.nodes):
-        # What a caller gets stays a copy.
-        if node.target in IDENTITIES and all(u.op != "output" for u in node.users):
+        if node.target not in IDENTITIES or not isinstance(node.args[0], fx.Node):
+            continue
+        # A copy may be there for its strides; what a caller gets stays a copy.
+        values = [n.meta.get("val") for n in (node, node.args[0])]
+        dense = all(isinstance(v, Tensor) and v.is_contiguous() for v in values)
+        if dense and all(user.op != "output" for user in node.users):
             node.replace_all_uses_with(node.args[0])
             graph.erase_node(node)
 

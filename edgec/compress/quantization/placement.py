@@ -9,6 +9,7 @@ range on both sides, so that they can work on codes.
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -22,6 +23,7 @@ aten = torch.ops.aten
 MOVES = frozenset[Any](
     {
         aten.cat.default,
+        aten.clone.default,
         aten.contiguous.default,
         aten.expand.default,
         aten.flatten.using_ints,
@@ -44,6 +46,16 @@ MOVES = frozenset[Any](
     }
 )
 """Every element of the result is an element of an operand."""
+
+SPLITS = frozenset[Any](
+    {
+        aten.chunk.default,
+        aten.split.Tensor,
+        aten.split_with_sizes.default,
+        aten.unbind.int,
+    }
+)
+"""Their results are taken out one by one, and each of them only moves elements."""
 
 POOLINGS = frozenset[Any](
     {
@@ -117,13 +129,27 @@ def place(network: Network, layers: set[fx.Node]) -> Placement:
         if node in placement.nodes or not network.is_float(node):
             continue
         placement.nodes.add(node)
-        sources = [n for n in node.all_input_nodes if network.is_float(n)]
-        if node.target in MOVES:
+        sources = _sources(network, node)
+        if node.target in MOVES or _is_part(node):
             for source in sources:
                 placement.share(node, source)
-        if node.target in MOVES or node.target in POOLINGS:
+            pending += sources
+        if node.target in POOLINGS:
             pending += sources
     return placement
+
+
+def _is_part(node: fx.Node) -> bool:
+    """Whether it is one result of a split."""
+    if node.target is not operator.getitem:
+        return False
+    return cast(fx.Node, node.args[0]).target in SPLITS
+
+
+def _sources(network: Network, node: fx.Node) -> list[fx.Node]:
+    """The values whose elements it has, through a split."""
+    found = cast(fx.Node, node.args[0]) if _is_part(node) else node
+    return [n for n in found.all_input_nodes if network.is_float(n)]
 
 
 def _near_layers(network: Network, layers: set[fx.Node]) -> set[fx.Node]:
@@ -134,9 +160,11 @@ def _near_layers(network: Network, layers: set[fx.Node]) -> set[fx.Node]:
             node.target in MOVES
             or node.target in POOLINGS
             or node.target in ACTIVATIONS
+            or _is_part(node)
             or _is_residual(network, node)
         )
-        if node in layers or (steps and any(n in near for n in node.all_input_nodes)):
+        sources = _sources(network, node)
+        if node in layers or (steps and any(n in near for n in sources)):
             near.add(node)
     return near
 
