@@ -199,6 +199,20 @@ def test_mixed_gives_the_bits_to_a_part_of_the_rows() -> None:
     assert op.args[4:6] == (-127, 127)
 
 
+def test_mixed_chooses_the_rows_whose_outputs_are_furthest_off() -> None:
+    model, inputs = nn.Sequential(nn.Linear(12, 8)), batches(3, (16, 12))
+    inputs = [x * torch.logspace(-2, 1, 12) for x in inputs]
+    four, mixed = (
+        quantize(model, inputs, weights, "none", reconstruct=False, correct_bias=False)
+        for weights in ("int4", "mixed:25")
+    )
+    with torch.no_grad():
+        off = torch.cat([run(four, x) - model(x) for x in inputs])
+    worst = off.square().mean(dim=0).argsort(descending=True)[:2]
+    wide = mixed.state_dict["0.weight_codes"].abs().amax(dim=1) > 7
+    assert set(wide.nonzero().flatten().tolist()) == set(worst.tolist())
+
+
 def test_groups_are_for_matrices_and_the_report_says_so() -> None:
     reports: list[QuantizeReport] = []
     program = quantize(residual(), batches(), "int4:4", report=reports.append)
