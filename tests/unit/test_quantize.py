@@ -1,4 +1,4 @@
-"""`edgec.compress.quantize`: programs, their structure, arguments and errors."""
+"""`edgec.compress.quantize`: what programs compute and what they look like."""
 
 from __future__ import annotations
 
@@ -286,6 +286,28 @@ def test_the_program_owns_its_tensors_and_the_model_is_left_alone() -> None:
         "head.weight_values",
         "head.bias_values",
     }
+
+
+def test_parameters_and_buffers_outside_of_layers_are_copied() -> None:
+    class Shifted(nn.Module):
+        shift: Tensor
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = nn.Parameter(torch.ones(4))
+            self.register_buffer("shift", torch.ones(4))
+            self.linear = nn.Linear(4, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.linear(x * self.scale + self.shift)
+
+    model, x = Shifted(), batches(1, (3, 4))[0]
+    program = quantize(model, [x])
+    y = run(program, x)
+    with torch.no_grad():
+        model.scale.zero_()
+        model.shift.zero_()
+    assert torch.equal(run(program, x), y)
 
 
 def test_a_program_can_be_saved_and_loaded(tmp_path: Path) -> None:
