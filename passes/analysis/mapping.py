@@ -101,6 +101,11 @@ MAPPING_TYPES: Mapping[type[Operation], MappingType] = {
     nn.PadOp: _ONE,
     sq.ElementwiseOp: _ONE,
     sq.ConvertLayoutOp: _ONE,
+    sq.QuantizeOp: _ONE,
+    sq.DequantizeOp: _ONE,
+    sq.RequantizeOp: _ONE,
+    sq.QuantizeDynamicOp: _ONE,
+    sq.DequantizeDynamicOp: _ONE,
     nn.BroadcastOp: _SPREAD,
     nn.ResizeOp: _SPREAD,
     nn.ConvOp: _MANY,
@@ -114,6 +119,7 @@ MAPPING_TYPES: Mapping[type[Operation], MappingType] = {
     nn.PoolOp: _MANY,
     nn.AdaptivePoolOp: _MANY,
     nn.ReduceOp: _MANY,
+    sq.ChooseQparamsOp: _MANY,
     sq.ConvOp: _MANY,
     sq.LinearOp: _MANY,
     sq.MatmulOp: _MANY,
@@ -121,6 +127,15 @@ MAPPING_TYPES: Mapping[type[Operation], MappingType] = {
     nn.TransposeOp: _SHUFFLE,
 }
 """Every op that reads tensors; constants have no inputs."""
+
+
+SPREADING = (
+    nn.BinaryOp,
+    sq.ElementwiseOp,
+    sq.QuantizeDynamicOp,
+    sq.DequantizeDynamicOp,
+)
+"""One-to-one ops that may broadcast an operand."""
 
 
 def fusion(first: MappingType, second: MappingType) -> Fusion:
@@ -134,7 +149,7 @@ def mapping_type(op: Operation, operand: int = 0) -> MappingType:
     To an operand that broadcasts, an elementwise op is one-to-many.
     """
     found = MAPPING_TYPES[type(op)]
-    if found is _ONE and isinstance(op, nn.BinaryOp | sq.ElementwiseOp):
+    if found is _ONE and isinstance(op, SPREADING):
         read = math.prod(nn.shape_of(op.operands[operand]))
-        return _ONE if read == math.prod(nn.shape_of(op.result)) else _SPREAD
+        return _ONE if read == math.prod(nn.shape_of(op.results[0])) else _SPREAD
     return found
