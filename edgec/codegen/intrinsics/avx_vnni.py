@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from edgec.codegen.emit_function import FunctionEmitter
+from edgec.codegen.intrinsics.dot import call_dot
 
 
 @dataclass(frozen=True)
@@ -26,9 +27,5 @@ class AvxVnni:
     ) -> str:
         """One instruction."""
         del is_bounded
-        wide, narrow = f"<{lanes} x i32>", f"<{4 * lanes} x i8>"
-        x, w = (emitter.emit(f"bitcast {wide} {v} to {narrow}") for v in (x, w))
-        return emitter.emit(
-            f"call {wide} @llvm.x86.avx512.vpdpbusd.{32 * lanes}({wide} {acc}, "
-            f"{narrow} {x}, {narrow} {w})"
-        )
+        name = f"x86.avx512.vpdpbusd.{32 * lanes}"
+        return call_dot(emitter, lanes, name, (acc, x, w))

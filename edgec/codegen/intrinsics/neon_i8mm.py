@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from edgec.codegen.emit_function import FunctionEmitter
+from edgec.codegen.intrinsics.dot import call_dot
 
 
 @dataclass(frozen=True)
@@ -26,9 +27,5 @@ class NeonI8mm:
     ) -> str:
         """One instruction."""
         del is_bounded
-        wide, narrow = f"<{lanes} x i32>", f"<{4 * lanes} x i8>"
-        x, w = (emitter.emit(f"bitcast {wide} {v} to {narrow}") for v in (x, w))
-        return emitter.emit(
-            f"call {wide} @llvm.aarch64.neon.usdot.v{lanes}i32.v{4 * lanes}i8("
-            f"{wide} {acc}, {narrow} {x}, {narrow} {w})"
-        )
+        name = f"aarch64.neon.usdot.v{lanes}i32.v{4 * lanes}i8"
+        return call_dot(emitter, lanes, name, (acc, x, w))
