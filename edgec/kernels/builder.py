@@ -142,6 +142,12 @@ class KernelBuilder:
             return min(lhs, rhs)
         return self.add(arith.MinUIOp(self.value(lhs), self.value(rhs)))
 
+    def larger(self, lhs: Index, rhs: Index) -> Index:
+        """The larger one; both not negative."""
+        if isinstance(lhs, int) and isinstance(rhs, int):
+            return max(lhs, rhs)
+        return self.add(arith.MaxUIOp(self.value(lhs), self.value(rhs)))
+
     def less(self, lhs: Index, rhs: Index) -> SSAValue:
         """Whether `lhs < rhs`, as an i1; both not negative."""
         return self._compare(lhs, rhs, "ult")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from xdsl.ir import SSAValue
@@ -28,11 +29,14 @@ def zero_gaps(
     n: Index,
     c: Index,
     zeros: SSAValue | None = None,
+    *,
+    shared: bool = False,
 ) -> None:
     """Zero the gaps of plane `(n, c)`: after each row, slice and after the last one.
 
     With plane (0, 0) goes the area before the origin. `zeros` is a vector of what
-    stands for zero, if that is not the number 0.
+    stands for zero, if that is not the number 0. `shared`: every thread calls this, and
+    each does its part of the rows, or of the slices.
     """
     if not has_gaps(layout):
         return
@@ -44,9 +48,9 @@ def zero_gaps(
             for p, size, count in zip(phase, spatial, phases, strict=True)
         ]
         start = b.plus(base, layout.origin + number * layout.plane)
-        _Phase(b, buffer, layout, zeros).fill(start, held)
+        _Phase(b, buffer, layout, zeros, shared).fill(start, held)
     if layout.origin:
-        is_first = b.equal(b.plus(n, c), 0)
+        is_first = b.equal(b.plus(n, c, b.thread if shared else 0), 0)
         b.when(is_first, lambda: zero_range(b, buffer, 0, layout.origin, zeros))
 
 
@@ -72,12 +76,13 @@ class _Phase:
     buffer: SSAValue | str
     layout: Layout
     zeros: SSAValue | None
+    shared: bool
 
     def fill(self, start: Index, held: list[int]) -> None:
         """Zero it, if it holds so many rows and columns; slices come first."""
         b, layout = self.b, self.layout
         if 0 in held:
-            self.range(start, layout.plane)
+            self.at_end(lambda: self.range(start, layout.plane))
             return
         *deep, rows, columns = held
         slices, step = (deep[0], layout.strides[2]) if deep else (1, 0)
@@ -88,13 +93,21 @@ class _Phase:
             self.between_rows(at, rows, columns)
             self.range(b.plus(at, last), step - last)
 
-        b.repeat(slices - 1, slice_)
-        at = b.plus(start, (slices - 1) * step)
-        self.between_rows(at, rows, columns)
-        used = (slices - 1) * step + last
-        self.range(b.plus(start, used), layout.plane - used)
+        def end() -> None:
+            used = (slices - 1) * step + last
+            self.range(b.plus(start, used), layout.plane - used)
 
-    def between_rows(self, at: Index, rows: int, columns: int) -> None:
+        at = b.plus(start, (slices - 1) * step)
+        if slices == 1:
+            self.between_rows(at, rows, columns, shared=self.shared)
+        else:
+            self.repeat(slices - 1, slice_, shared=self.shared)
+            self.at_end(lambda: self.between_rows(at, rows, columns))
+        self.at_end(end)
+
+    def between_rows(
+        self, at: Index, rows: int, columns: int, *, shared: bool = False
+    ) -> None:
         """Of one slice."""
         b, pitch = self.b, self.layout.pitch
 
@@ -102,7 +115,24 @@ class _Phase:
             self.range(b.plus(at, b.times(y, pitch), columns), pitch - columns)
 
         if pitch > columns and rows > 1:
-            b.repeat(rows - 1, row)
+            self.repeat(rows - 1, row, shared=shared)
+
+    def repeat(
+        self, count: int, body: Callable[[Index], None], *, shared: bool
+    ) -> None:
+        """`body` for each number below `count`, or this thread's share of them."""
+        if shared:
+            self.b.loop(*self.b.share(count), body)
+        else:
+            self.b.repeat(count, body)
+
+    def at_end(self, body: Callable[[], None]) -> None:
+        """What the thread that has the last rows does, if they are shared."""
+        b = self.b
+        if not self.shared:
+            body()
+            return
+        b.when(b.equal(b.plus(b.thread, 1), b.threads), body)
 
     def range(self, at: Index, count: int) -> None:
         """Some elements."""

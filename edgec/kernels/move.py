@@ -108,9 +108,9 @@ class _Job:
         """Write the box, and the gaps of the planes that it covers."""
         b, box = self.b, self.box
 
-        def plane(n: Index, c: Index) -> None:
+        def plane(n: Index, c: Index, shared: bool) -> None:
             at = b.plus(n, box.start[0]), b.plus(c, box.start[1])
-            zero_gaps(b, "y", self.spec.output, *at)
+            zero_gaps(b, "y", self.spec.output, *at, shared=shared)
 
         on_plane = plane if zero_planes else None
         sweep(b, self.parts, self.buffers, self.store, on_plane=on_plane)

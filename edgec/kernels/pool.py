@@ -13,7 +13,8 @@ window rows.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -25,7 +26,7 @@ from edgec.kernels.builder import Index, KernelBuilder
 from edgec.kernels.gaps import zero_gaps
 from edgec.kernels.layout import Layout
 from edgec.kernels.softmax import require_unphased
-from edgec.kernels.sweep import for_vectors
+from edgec.kernels.sweep import LARGE_PLANE, for_vectors
 
 NEUTRAL = {"max": float("-inf"), "avg": 0.0}
 """What does not change the result of a window."""
@@ -150,14 +151,21 @@ class _Planes:
         self.count_part = 0
         self.counts = self._store_counts()
 
+    @property
+    def shares_rows(self) -> bool:
+        """As `sweep.shares_rows`."""
+        images, _, *size = self.spec.output.shape
+        return images == 1 and len(size) > 1 and math.prod(size) >= LARGE_PLANE
+
     def build(self) -> None:
-        """Planes are shared among the threads."""
+        """Threads share the planes, or the rows (or slices) of large ones."""
         b, spec = self.b, self.spec
         images, channels = spec.output.shape[:2]
         neutral = b.constant(NEUTRAL[spec.kind])
         for start in range(0, self.parts * self.part, b.lanes):
             b.store(neutral, self.row, start)
-        begin, end = b.share(images * channels)
+        planes = images * channels
+        begin, end = (0, planes) if self.shares_rows else b.share(planes)
 
         def plane(p: SSAValue) -> None:
             n, c = b.quotient(p, channels), b.remainder(p, channels)
@@ -172,7 +180,7 @@ class _Planes:
             for deep in self.depth.groups():
                 for high in self.height.groups():
                     self._rows(x, y, deep, high)
-            zero_gaps(b, "y", spec.output, n, c)
+            zero_gaps(b, "y", spec.output, n, c, shared=self.shares_rows)
 
         b.loop(begin, end, plane)
 
@@ -184,7 +192,6 @@ class _Planes:
         high: tuple[int, int, tuple[int, ...]],
     ) -> None:
         """The result rows of one group of depths and one of heights."""
-        b = self.b
         counted = self._count_of(self.depth, deep[0])
         counted *= self._count_of(self.height, high[0])
 
@@ -193,11 +200,28 @@ class _Planes:
             self._gather(taps)
             self._scatter(self._out_row(y, od, oy), counted)
 
-        def layer(d: Index) -> None:
-            od = b.plus(d, deep[0])
-            b.repeat(high[1] - high[0], lambda h: row(od, b.plus(h, high[0])))
+        is_deep = len(self.spec.output.shape) == 5
 
-        b.repeat(deep[1] - deep[0], layer)
+        def layer(od: Index) -> None:
+            self._repeat(self.height, high, lambda oy: row(od, oy), outer=not is_deep)
+
+        self._repeat(self.depth, deep, layer, outer=is_deep)
+
+    def _repeat(
+        self,
+        window: Window,
+        group: tuple[int, int, tuple[int, ...]],
+        body: Callable[[Index], None],
+        *,
+        outer: bool,
+    ) -> None:
+        """`body` for each of a group; of the dimension that is shared, for a part."""
+        b, (begin, end, _) = self.b, group
+        if not (outer and self.shares_rows):
+            b.repeat(end - begin, lambda o: body(b.plus(o, begin)))
+            return
+        first, last = b.share(window.out)
+        b.loop(b.larger(first, begin), b.smaller(last, end), body)
 
     def _tap(self, x: Index, od: Index, kd: int, oy: Index, ky: int) -> RowTap:
         """Where the input row of one window position starts."""

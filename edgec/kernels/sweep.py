@@ -29,6 +29,10 @@ UNROLL = 4
 ENOUGH_UNITS = 64
 """So many units of work share out evenly enough among the threads."""
 
+LARGE_PLANE = 512
+"""Elements of a plane whose rows the threads share. Of smaller ones a thread's part is
+a few cache lines, some of them written by both."""
+
 ROW_VECTORS = 32
 """A long row is cut into units of so many vectors if there is no other dimension."""
 
@@ -218,8 +222,9 @@ def for_units(
     b.loop(begin, end, unit)
 
 
-Plane = Callable[[Index, Index], None]
-"""Called with the first two indices of a point."""
+Plane = Callable[[Index, Index, bool], None]
+"""Called with the first two indices of a point, and whether all threads call it, each
+for its share of the rows."""
 
 
 def are_alike(parts: Sequence[Region]) -> bool:
@@ -244,6 +249,9 @@ def sweep(
     """
     if on_plane is not None or (are_alike(parts) and len(parts) > 1):
         assert are_alike(parts), "parts split the planes"
+        if shares_rows(parts):
+            _sweep_rows(b, parts, buffers, body, on_plane)
+            return
         _sweep_units(b, parts, buffers, body, 2, on_plane)
         return
     for part in parts:
@@ -270,6 +278,47 @@ def _sweep_one(
     _sweep_units(b, [Region(sizes, (), places)], buffers, body, units, None)
 
 
+def shares_rows(parts: Sequence[Region]) -> bool:
+    """Whether threads share the rows, or slices, of large planes rather than planes.
+
+    So do convolutions of one image: what a thread reads it has written itself. A line
+    that another core has written takes three times as long, and five times where the
+    cores have no common cache.
+    """
+    sizes = parts[0].sizes
+    return len(sizes) > 3 and sizes[0] == 1 and math.prod(sizes[2:]) >= LARGE_PLANE
+
+
+def _sweep_rows(
+    b: KernelBuilder,
+    parts: Sequence[Region],
+    buffers: Sequence[SSAValue],
+    body: Body,
+    on_plane: Plane | None,
+) -> None:
+    """`sweep` of one image; each thread has its share of the rows of all planes."""
+
+    def rows(part: Region, c: Index) -> None:
+        inner = [Affine(place.origin, place.strides[3:]) for place in part.places]
+
+        def row(y: SSAValue) -> None:
+            bases = [
+                b.plus(b.times(c, place.strides[1]), b.times(y, place.strides[2]))
+                for place in part.places
+            ]
+            walk(b, part.sizes[3:], buffers, inner, bases, body)
+
+        b.loop(*b.share(part.sizes[2]), row)
+
+    def plane(c: Index) -> None:
+        for part in parts:
+            rows(part, c)
+        if on_plane is not None:
+            on_plane(0, c, True)
+
+    b.repeat(parts[0].sizes[1], plane)
+
+
 def _sweep_units(
     b: KernelBuilder,
     parts: Sequence[Region],
@@ -287,7 +336,7 @@ def _sweep_units(
             inner = [Affine(p.origin, p.strides[count:]) for p in part.places]
             walk(b, part.sizes[count:], buffers, inner, bases, body)
         if on_plane is not None:
-            on_plane(point[0], point[1])
+            on_plane(point[0], point[1], False)
 
     for_units(b, sizes, leading, unit)
 
@@ -306,8 +355,8 @@ def cover(
     result, buffer = views[-1].layout, buffers[-1]
     is_by_plane = has_gaps(result) and math.prod(sizes[:2]) >= ENOUGH_UNITS // 8
 
-    def plane(n: Index, c: Index) -> None:
-        zero_gaps(b, buffer, result, n, c)
+    def plane(n: Index, c: Index, shared: bool) -> None:
+        zero_gaps(b, buffer, result, n, c, shared=shared)
 
     on_plane = plane if is_by_plane else None
     sweep(b, regions(sizes, views), buffers, body, on_plane=on_plane)

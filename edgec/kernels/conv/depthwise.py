@@ -18,7 +18,7 @@ from xdsl.dialects import func
 from xdsl.ir import SSAValue
 
 from edgec.kernels.builder import Index
-from edgec.kernels.conv.plane_by_plane import PlaneBuild, PlaneConv
+from edgec.kernels.conv.plane_by_plane import Plane, PlaneBuild, PlaneConv
 from edgec.kernels.conv.positions import Planes
 
 
@@ -44,41 +44,42 @@ class _Build(PlaneBuild):
         has_mask = spec.result.has_gaps_inside
         super().__init__(spec, name, lanes, has_row_mask=has_mask)
         self.spec = spec
+        self.tile = spec.vectors * lanes
+        self.positions = spec.result.rows * spec.result.pitch
 
-    def plane(
-        self,
-        image: Index,
-        filter_: Index,
-        base: Index,
-        weights: list[SSAValue],
-        bias: SSAValue,
-    ) -> None:
-        """All tiles of a plane, then its gaps."""
-        spec, b = self.spec, self.b
-        planes = Planes.neighbours(filter_, 1)
-        tile = spec.vectors * b.lanes
-        full, rest = divmod(spec.result.rows * spec.result.pitch, tile)
+    @property
+    def steps_of_plane(self) -> int:
+        """Full tiles."""
+        return self.positions // self.tile
 
-        def micro(at: Index, vectors: int, tail: int) -> None:
-            start = b.plus(base, at)
-            values = [self.accumulate(start, v, weights, bias) for v in range(vectors)]
-            self.sink.store(image, planes, at, values, vectors, tail)
+    def steps(self, plane: Plane, begin: Index, end: Index) -> None:
+        """Some tiles of a plane."""
 
-        def whole(number: SSAValue) -> None:
-            micro(b.times(number, tile), spec.vectors, 0)
+        def tile(number: SSAValue) -> None:
+            self._tile(plane, self.b.times(number, self.tile))
 
-        b.loop(0, full, whole)
+        self.b.loop(begin, end, tile)
+
+    def finish(self, plane: Plane) -> None:
+        """The last tile, if it is not full, and the gaps."""
+        rest = self.positions % self.tile
         if rest:
-            micro(full * tile, -(-rest // b.lanes), rest % b.lanes)
-        self.sink.zero_gaps(image, planes)
+            self._tile(plane, self.steps_of_plane * self.tile, rest)
+        self.sink.zero_gaps(plane.image, Planes.neighbours(plane.filter_, 1))
 
-    def accumulate(
-        self, start: Index, vector: int, weights: list[SSAValue], bias: SSAValue
-    ) -> SSAValue:
+    def _tile(self, plane: Plane, at: Index, positions: int | None = None) -> None:
+        """The tile at a position; of fewer positions if it is not full."""
+        b, count = self.b, positions or self.tile
+        vectors, start = -(-count // b.lanes), b.plus(plane.base, at)
+        values = [self.accumulate(plane, start, v) for v in range(vectors)]
+        planes = Planes.neighbours(plane.filter_, 1)
+        self.sink.store(plane.image, planes, at, values, vectors, count % b.lanes)
+
+    def accumulate(self, plane: Plane, start: Index, vector: int) -> SSAValue:
         """One vector of results."""
         b, spec = self.b, self.spec
-        value = bias
-        for tap, weight in zip(spec.taps, weights, strict=True):
+        value = plane.bias
+        for tap, weight in zip(spec.taps, plane.weights, strict=True):
             offset = spec.source.origin + tap + vector * b.lanes
             value = b.dot(value, b.load("x", start, offset=offset), weight)
         return value

@@ -13,7 +13,7 @@ from xdsl.dialects import func
 from xdsl.ir import SSAValue
 
 from edgec.kernels.builder import Index
-from edgec.kernels.conv.plane_by_plane import PlaneBuild, PlaneConv
+from edgec.kernels.conv.plane_by_plane import Plane, PlaneBuild, PlaneConv
 from edgec.kernels.conv.positions import Planes
 from edgec.kernels.layout import SLACK
 
@@ -39,39 +39,38 @@ class _Build(PlaneBuild):
         super().__init__(spec, name, lanes, has_row_mask=False)
         self.spec = spec
 
-    def plane(
-        self,
-        image: Index,
-        filter_: Index,
-        base: Index,
-        weights: list[SSAValue],
-        bias: SSAValue,
-    ) -> None:
-        """All rows of a plane, then its gaps."""
+    @property
+    def steps_of_plane(self) -> int:
+        """Rows."""
+        return self.spec.result.rows
+
+    def steps(self, plane: Plane, begin: Index, end: Index) -> None:
+        """Some rows of a plane."""
         spec, b = self.spec, self.b
 
         def row(y: SSAValue) -> None:
-            start = b.plus(base, b.times(y, spec.stride[0] * spec.source.pitch))
+            start = b.plus(plane.base, b.times(y, spec.stride[0] * spec.source.pitch))
             for x in range(0, spec.result.columns, b.lanes):
                 # The last vector moves back into the row and computes some again.
                 at = min(x, max(0, spec.result.columns - b.lanes))
-                value = self.accumulate(start, at * spec.stride[1], weights, bias)
-                self.sink.store_rows(image, filter_, y, at, [value])
+                value = self.accumulate(plane, start, at * spec.stride[1])
+                self.sink.store_rows(plane.image, plane.filter_, y, at, [value])
 
-        b.loop(0, spec.result.rows, row)
-        self.sink.zero_row_gaps(image, filter_)
-        self.sink.zero_gaps(image, Planes.neighbours(filter_, 1))
+        b.loop(begin, end, row)
 
-    def accumulate(
-        self, start: Index, at: int, weights: list[SSAValue], bias: SSAValue
-    ) -> SSAValue:
+    def finish(self, plane: Plane) -> None:
+        """The gaps."""
+        self.sink.zero_row_gaps(plane.image, plane.filter_)
+        self.sink.zero_gaps(plane.image, Planes.neighbours(plane.filter_, 1))
+
+    def accumulate(self, plane: Plane, start: Index, at: int) -> SSAValue:
         """One vector of results."""
         b, spec = self.b, self.spec
-        value, columns = bias, spec.result.columns
+        value, columns = plane.bias, spec.result.columns
         # Lanes beyond a short row read the slack, unless the stride takes them further.
         beyond = (b.lanes - columns) * spec.stride[1]
         mask = b.tail_mask(columns) if beyond > SLACK else None
-        for tap, weight in zip(spec.taps, weights, strict=True):
+        for tap, weight in zip(spec.taps, plane.weights, strict=True):
             offset = spec.source.origin + tap + at
             x = b.load("x", start, offset=offset, stride=spec.stride[1], mask=mask)
             value = b.dot(value, x, weight)

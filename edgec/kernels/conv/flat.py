@@ -22,6 +22,7 @@ from edgec.dialects.sq import Step
 from edgec.kernels.builder import Index, KernelBuilder
 from edgec.kernels.conv.chunks import Chunks
 from edgec.kernels.conv.positions import (
+    CACHE_LINE,
     Extra,
     Planes,
     PositionStore,
@@ -29,9 +30,6 @@ from edgec.kernels.conv.positions import (
     row_mask_bytes,
 )
 from edgec.kernels.layout import Layout
-
-CACHE_LINE = 16
-"""f32 elements of 64 bytes."""
 
 
 @dataclass(frozen=True)
@@ -183,6 +181,8 @@ class FlatBuild(ABC):
             self.sink.store(image, planes, at, sums, vectors, tail)
 
         def tile(number: SSAValue) -> None:
+            following = b.times(b.plus(number, 1), self.tile)
+            self.sink.fetch(image, planes, following, spec.vectors)
             micro(b.times(number, self.tile), spec.vectors, 0)
 
         def finish() -> None:

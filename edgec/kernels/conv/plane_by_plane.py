@@ -1,11 +1,15 @@
 """What depthwise kernels share: each unit of work is one filter's plane of one image.
 
+Of one image, large planes are cut in two: threads have about the same rows as in the
+layers around, and read what they wrote themselves (`sweep.shares_rows`).
+
 Filter `f` reads channel `f * C / F`. Weights are `[F, taps]`, as torch stores them; a
 filter's are splatted once per plane.
 """
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
@@ -23,6 +27,11 @@ from edgec.kernels.conv.positions import (
     row_mask_bytes,
 )
 from edgec.kernels.layout import Layout
+from edgec.kernels.sweep import LARGE_PLANE
+
+RUNS = 16
+"""Units that the filters of an image are cut in. Taking one from another thread costs
+as much as computing a small plane."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +45,19 @@ class PlaneConv:
     has_bias: bool
     steps: tuple[Step, ...]
     extras: tuple[Extra, ...]
+
+
+@dataclass(frozen=True)
+class Plane:
+    """What one unit of work, or a part of one, computes."""
+
+    image: Index
+    filter_: Index
+    base: Index
+    """Where its input begins."""
+    weights: list[SSAValue]
+    """A vector for each tap."""
+    bias: SSAValue
 
 
 class PlaneBuild(ABC):
@@ -59,29 +81,46 @@ class PlaneBuild(ABC):
         self.b = KernelBuilder(name, buffers, lanes=lanes)
         self.sink = PositionStore(self.b, spec.result, spec.steps, spec.extras)
 
+    @property
+    @abstractmethod
+    def steps_of_plane(self) -> int:
+        """Tiles, or rows, of a plane."""
+
+    @property
+    def parts(self) -> int:
+        """Parts that each plane is cut in."""
+        is_large = math.prod(self.shape.result.shape[2:]) >= LARGE_PLANE
+        return 2 if self.images == 1 and is_large else 1
+
     def function(self) -> func.FuncOp:
-        """Split images x filters among the threads."""
+        """Split images x parts x runs of filters among the threads."""
         b = self.b
+        run = -(-self.filters // RUNS)
+        runs = -(-self.filters // run)
 
         def unit(number: SSAValue) -> None:
-            filter_ = b.remainder(number, self.filters)
-            self._plane(b.quotient(number, self.filters), filter_)
+            first = b.times(b.remainder(number, runs), run)
+            rest = b.quotient(number, runs)
+            image, part = b.quotient(rest, self.parts), b.remainder(rest, self.parts)
 
-        b.units(self.images * self.filters, unit)
+            def plane(filter_: SSAValue) -> None:
+                self._plane(image, part, filter_)
+
+            end = b.plus(first, run)
+            b.loop(first, b.smaller(end, self.filters), plane)
+
+        b.units(self.images * self.parts * runs, unit)
         return b.finish()
 
     @abstractmethod
-    def plane(
-        self,
-        image: Index,
-        filter_: Index,
-        base: Index,
-        weights: list[SSAValue],
-        bias: SSAValue,
-    ) -> None:
-        """All results of a plane, and its gaps; `base` is where its input begins."""
+    def steps(self, plane: Plane, begin: Index, end: Index) -> None:
+        """Some steps of a plane."""
 
-    def _plane(self, image: Index, filter_: Index) -> None:
+    @abstractmethod
+    def finish(self, plane: Plane) -> None:
+        """What follows the last step of a plane: its rest and its gaps."""
+
+    def _plane(self, image: Index, part: Index, filter_: Index) -> None:
         spec, b = self.shape, self.b
         multiplier = spec.result.shape[1] // spec.source.shape[1]
         base = b.plus(
@@ -98,4 +137,14 @@ class PlaneBuild(ABC):
             if spec.has_bias
             else b.constant(0.0)
         )
-        self.plane(image, filter_, base, weights, bias)
+        plane = Plane(image, filter_, base, weights, bias)
+        begin, end = (
+            b.quotient(b.times(number, self.steps_of_plane), self.parts)
+            for number in (part, b.plus(part, 1))
+        )
+        self.steps(plane, begin, end)
+        if self.parts == 1:
+            self.finish(plane)
+        else:
+            is_last = b.equal(part, self.parts - 1)
+            b.when(is_last, lambda: self.finish(plane))

@@ -6,6 +6,7 @@ of one filter's plane.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,9 @@ from edgec.dialects.sq import Step
 from edgec.kernels.builder import Index, KernelBuilder
 from edgec.kernels.conv.bands import Bands
 from edgec.kernels.layout import Layout
+
+CACHE_LINE = 16
+"""f32 elements of 64 bytes."""
 
 
 @dataclass(frozen=True)
@@ -124,6 +128,19 @@ class PositionStore:
                         value = b.select(mask, value, b.constant(0.0))
                     offset = result.origin + f * result.strides[1] + v * b.lanes
                     b.store(value, "y", where, offset=offset, mask=exists)
+
+    def fetch(self, image: Index, planes: Planes, at: Index, vectors: int) -> None:
+        """Fetch what `store` will read besides the sums: planes of other tensors."""
+        b = self.b
+        lines = range(0, vectors * b.lanes, CACHE_LINE)
+        for number, extra in enumerate(self.extras):
+            if extra.per_channel:
+                continue
+            for start, count in planes.runs:
+                where = self.side(extra, image, start, at)
+                for f, line in itertools.product(range(count), lines):
+                    offset = extra.layout.origin + f * extra.layout.strides[1] + line
+                    b.prefetch(f"extra{number}", where, offset=offset)
 
     def rows(self, at: Index, vector: int) -> SSAValue | None:
         """The mask of values, where rows or slices have gaps."""
