@@ -323,6 +323,16 @@ class KernelBuilder:
         """`lane.dot_quads`: unsigned bytes of `x` times signed ones of `w`."""
         return self.add(lane.DotQuadsOp(acc, x, w, bounded=bounded))
 
+    def unpack_quads(self, quads: SSAValue) -> Sequence[SSAValue]:
+        """`lane.unpack_quads`: the four bytes of each lane, as lanes of i32."""
+        operation = lane.UnpackQuadsOp(quads)
+        self.add(operation)
+        return operation.results
+
+    def pack_quads(self, parts: Sequence[SSAValue], offset: int = 0) -> SSAValue:
+        """`lane.pack_quads`: the low bytes of four vectors."""
+        return self.add(lane.PackQuadsOp(parts, offset))
+
     def unary(
         self, kind: str, value: SSAValue, params: Sequence[float] = ()
     ) -> SSAValue:

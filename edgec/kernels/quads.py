@@ -55,7 +55,7 @@ class QuantizeQuads:
                 ]
                 parts = [self.requantize.apply(b, value) for value in values]
                 parts += [b.splat(b.integer(0))] * (QUAD - len(parts))
-                packed = b.add(lane.PackQuadsOp(parts, self.requantize.zero_point))
+                packed = b.pack_quads(parts, self.requantize.zero_point)
                 b.store(packed, "y", b.plus(planes.quads, x), offset=offset, mask=mask)
 
             for_vectors(b, self.source.shape[-1], lanes, quad)

@@ -1,4 +1,4 @@
-"""The bytes that stand for numbers."""
+"""The bytes that stand for numbers, and the numbers."""
 
 from __future__ import annotations
 
@@ -37,3 +37,18 @@ class Requantize:
         low, high = self.low - self.zero_point, self.high - self.zero_point
         value = b.unary("clamp", value, (float(low), float(high)))
         return b.cast(b.unary("round", value), vector(b.lanes, i32))
+
+
+@dataclass(frozen=True)
+class Dequantize:
+    """Numbers that bytes stand for: `(q - zero_point) * scale` in float32."""
+
+    scale: float
+    zero_point: int
+
+    def apply(self, b: KernelBuilder, byte: SSAValue) -> SSAValue:
+        """The number of each byte, which are lanes of i32."""
+        value = b.cast(byte, vector(b.lanes))
+        if self.zero_point:
+            value = b.binary("sub", value, b.constant(float(self.zero_point)))
+        return b.binary("mul", value, b.constant(self.scale))

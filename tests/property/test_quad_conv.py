@@ -15,13 +15,23 @@ from edgec.codegen.host import host_features
 from edgec.dialects.lane import PAIR_BOUND, QUAD
 from edgec.dialects.sq import Step
 from edgec.interpreter import windows
-from edgec.kernels.conv.positions import row_mask
+from edgec.kernels.conv.positions import Extra, row_mask
 from edgec.kernels.conv.quads import QuadConv, as_quads, pack_quads, quad_columns
-from edgec.kernels.layout import Layout
-from edgec.kernels.requantize import Requantize
+from edgec.kernels.layout import Layout, plain
+from edgec.kernels.requantize import Dequantize, Requantize
 from edgec.target import Target
 from tests.conv_cases import MOST_PRODUCTS, deep
-from tests.convs import Array, Shape, conv_shapes, layouts_of, places, rooms
+from tests.convs import (
+    Array,
+    Room,
+    Shape,
+    conv_shapes,
+    layouts_of,
+    places,
+    put,
+    rooms,
+    spaced,
+)
 from tests.lanes import program, run_both, runnable_targets
 
 Bytes = npt.NDArray[np.uint8]
@@ -31,11 +41,11 @@ Ints = npt.NDArray[np.int64]
 machines = (*runnable_targets(), Target.native(host_features()))
 targets = pytest.mark.parametrize("target", machines, ids=lambda t: t.name)
 
-STEPS: dict[str, tuple[Step, ...]] = {
-    "": (),
-    "relu": (Step("relu", (), -1, False),),
-    "clamp": (Step("clamp", (-0.5, 6.0), -1, False),),
+STEPS = {
+    "relu": Step("relu", (), -1, False),
+    "clamp": Step("clamp", (-0.5, 6.0), -1, False),
 }
+"""Steps without an extra operand."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +54,9 @@ class Numbers:
 
     zero_point: int
     """Of the input."""
-    result: Requantize
-    end: str
+    result: Requantize | None
+    end: tuple[str, ...]
+    """Kinds of steps, see `epilogue`."""
     density: float
     corner: bool
     """Whether all bytes are the largest, so that sums are too."""
@@ -55,14 +66,17 @@ class Numbers:
 numbers = st.builds(
     Numbers,
     st.sampled_from([0, 3, 128, 255]),
-    st.builds(
+    st.none()
+    | st.builds(
         Requantize,
         st.sampled_from([1.0, 0.37, 25.0]),
         st.sampled_from([0, 7, 128, 255]),
         st.sampled_from([0, 1]),
         st.sampled_from([255, 127]),
     ),
-    st.sampled_from(list(STEPS)),
+    st.lists(st.sampled_from([*STEPS, "full", "channel", "quads"]), max_size=2).map(
+        tuple
+    ),
     st.sampled_from([0.0, 0.3, 1.0]),
     st.booleans(),
     st.integers(0, 2**16),
@@ -87,9 +101,51 @@ def draw_arrays(
     return x, w * keep, scale, shift
 
 
+@dataclass(frozen=True)
+class Epilogue:
+    """Steps and their extra operands: layouts, buffers, values."""
+
+    steps: tuple[Step, ...]
+    extras: tuple[Extra, ...]
+    buffers: tuple[Array, ...]
+    values: tuple[Floats, ...]
+
+
+def epilogue(shape: Shape, result: Layout, room: Room, given: Numbers) -> Epilogue:
+    """What the kinds of `given` stand for; rows of extras have the result's pitch."""
+    rng = np.random.default_rng(given.seed)
+    steps: list[Step] = []
+    found: list[tuple[Extra, Array, Floats]] = []
+    for kind in given.end:
+        if kind in STEPS:
+            steps.append(STEPS[kind])
+            continue
+        steps.append(Step("sub", (), len(found), len(found) == 1))
+        full = shape.output
+        if kind == "quads":
+            means = Dequantize(0.37, 7)
+            size = (full[0], -(-full[1] // QUAD), *full[2:])
+            layout = spaced(size, result.pitch, room, result.slab)
+            q = rng.integers(0, 256, full).astype(np.uint8)
+            value = (q.astype(np.float32) - 7) * np.float32(0.37)
+            found.append((Extra(layout, False, means), quads_in(layout, q, 0), value))
+            continue
+        if kind == "full":
+            layout = spaced(full, result.pitch, room, result.slab)
+        else:
+            layout = plain((1, full[1], *(1 for _ in full[2:])))
+        value = rng.standard_normal(layout.shape).astype(np.float32)
+        found.append((Extra(layout, kind == "channel"), put(layout, value), value))
+    extras, buffers, values = zip(*found, strict=True) if found else ((), (), ())
+    return Epilogue(tuple(steps), extras, buffers, values)
+
+
 def expected(
-    shape: Shape, given: Numbers, arrays: tuple[Bytes, Any, Floats, Floats]
-) -> Bytes:
+    shape: Shape,
+    given: Numbers,
+    arrays: tuple[Bytes, Any, Floats, Floats],
+    end: Epilogue,
+) -> npt.NDArray[Any]:
     """The same in numpy: integers, then float32 operation by operation."""
     x, w, scale, shift = arrays
     sums = windows.convolve(
@@ -103,14 +159,18 @@ def expected(
     )
     ones = [1] * len(shape.size)
     v = sums.astype(np.float32) * scale.reshape(-1, *ones) + shift.reshape(-1, *ones)
-    for step in STEPS[given.end]:
-        low, high = step.params or (0.0, np.inf)
-        v = np.clip(v, low, high)
+    for step in end.steps:
+        if step.operand < 0:
+            low, high = step.params or (0.0, np.inf)
+            v = np.clip(v, low, high).astype(np.float32)
+        else:
+            other = end.values[step.operand]
+            v = other - v if step.swap else v - other
     to = given.result
+    if to is None:
+        return v
     steps = np.clip(
-        v.astype(np.float32) * np.float32(to.inverse),
-        to.low - to.zero_point,
-        to.high - to.zero_point,
+        v * np.float32(to.inverse), to.low - to.zero_point, to.high - to.zero_point
     )
     return (np.rint(steps) + to.zero_point).astype(np.uint8)
 
@@ -150,7 +210,7 @@ shapes = conv_shapes(grouped=False, most_kernel=3) | deep.filter(
 @settings(max_examples=8)
 @given(
     shape=shapes,
-    spaces=st.tuples(rooms, rooms),
+    spaces=st.tuples(rooms, rooms, rooms),
     given_=numbers,
     schedule=st.tuples(st.integers(1, 3), st.integers(1, 4), st.integers(1, 5)),
     bounded=st.booleans(),
@@ -158,7 +218,7 @@ shapes = conv_shapes(grouped=False, most_kernel=3) | deep.filter(
 def test_exact(
     target: Target,
     shape: Shape,
-    spaces: tuple[Any, Any],
+    spaces: tuple[Room, Room, Room],
     given_: Numbers,
     schedule: tuple[int, int, int],
     bounded: bool,
@@ -166,25 +226,28 @@ def test_exact(
     parts, vectors, chunk = schedule
     filters = QUAD * parts
     arrays = draw_arrays(shape, given_, filters)
-    source, result = layouts_of(grouped(shape), *spaces, flat=True)
+    source, result = layouts_of(grouped(shape), *spaces[:2], flat=True)
+    if given_.result is None:
+        result = spaced(shape.output, result.pitch, spaces[1], result.slab)
+    end = epilogue(shape, result, spaces[2], given_)
     spec = QuadConv(
         source,
         result,
         shape.window.tap_offsets(source),
         1,
         has_bias=False,
-        steps=STEPS[given_.end],
-        extras=(),
+        steps=end.steps,
+        extras=end.extras,
         filters=filters,
         vectors=max(1, min(vectors, MOST_PRODUCTS // (4 * filters))),
         chunk=chunk,
-        columns=quad_columns(
-            arrays[1], result.shape[1] * QUAD, filters, bounded=bounded
-        ).num_columns,
+        columns=0,
         reordered=False,
         requantize=given_.result,
         bounded=bounded,
     )
+    columns = quad_columns(arrays[1], spec.num_filters, filters, bounded=bounded)
+    spec = replace(spec, columns=columns.num_columns)
     tables = pack_quads(arrays[1], given_.zero_point, spec)
     missing = spec.num_filters - shape.filters
     buffers: list[Array] = [quads_in(source, arrays[0], given_.zero_point)]
@@ -192,16 +255,21 @@ def test_exact(
     buffers += [np.pad(array, (0, missing)) for array in arrays[2:]]
     if result.has_gaps_inside:
         buffers.append(row_mask(result))
+    buffers += end.buffers
     module = program(spec.build("kernel", target.lanes), len(buffers))
     ((compiled,), (interpreted,)) = run_both(module, buffers, target)
-    wanted = quads_in(result, expected(shape, given_, arrays), 0)
-    check(result, given_, shape.filters, compiled, wanted)
-    check(result, given_, shape.filters, interpreted, wanted)
+    wanted = expected(shape, given_, arrays, end)
+    if given_.result is None:
+        own, wanted = result.elements - result.slack, put(result, wanted)
+        np.testing.assert_array_equal(compiled[:own], wanted[:own])
+        np.testing.assert_array_equal(interpreted[:own], wanted[:own])
+        return
+    zero, wanted = given_.result.zero_point, quads_in(result, wanted, 0)
+    check(result, zero, shape.filters, compiled, wanted)
+    check(result, zero, shape.filters, interpreted, wanted)
 
 
-def check(
-    layout: Layout, given_: Numbers, filters: int, found: Array, wanted: Array
-) -> None:
+def check(layout: Layout, zero: int, filters: int, found: Array, wanted: Array) -> None:
     """Bytes of real filters agree; gaps hold zeros of the result."""
     own, at = layout.elements - layout.slack, places(layout)
     bytes_of = (
@@ -215,7 +283,7 @@ def check(
     np.testing.assert_array_equal(left, right)
     is_gap = np.ones(own, np.bool_)
     is_gap[at] = False
-    assert (found[:own][is_gap] == quad_of(given_.result.zero_point)).all()
+    assert (found[:own][is_gap] == quad_of(zero)).all()
 
 
 def test_quads_of_a_weight() -> None:

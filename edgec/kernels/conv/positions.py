@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from xdsl.dialects.builtin import MemRefType
+from xdsl.dialects.builtin import MemRefType, f32, i32
 from xdsl.ir import SSAValue
 
 from edgec.dialects.lane import buffer_type
@@ -21,6 +21,7 @@ from edgec.dialects.sq import Step
 from edgec.kernels.builder import Index, KernelBuilder
 from edgec.kernels.conv.bands import Bands
 from edgec.kernels.layout import Layout
+from edgec.kernels.requantize import Dequantize
 
 CACHE_LINE = 16
 """f32 elements of 64 bytes."""
@@ -37,6 +38,8 @@ class Extra:
 
     layout: Layout
     per_channel: bool
+    quantized: Dequantize | None = None
+    """What its bytes stand for, if `layout` is one of quads: for sums of quads."""
 
 
 def declare_extras(
@@ -44,7 +47,8 @@ def declare_extras(
 ) -> None:
     """Add one buffer argument per extra."""
     for number, extra in enumerate(extras):
-        buffers[f"extra{number}"] = buffer_type(extra.layout.elements)
+        element = f32 if extra.quantized is None else i32
+        buffers[f"extra{number}"] = buffer_type(extra.layout.elements, element)
 
 
 def row_mask_bytes(result: Layout) -> int:
@@ -179,17 +183,28 @@ class PositionStore:
             if step.operand < 0:
                 value = b.unary(step.kind, value, step.params)
                 continue
-            extra = self.extras[step.operand]
-            name, at = f"extra{step.operand}", sides[step.operand]
-            offset = extra.layout.origin + f * extra.layout.strides[1]
-            if extra.per_channel:
-                other = b.splat(b.load(name, at, lanes=1, offset=offset))
-            else:
-                offset, pitch = offset + v * b.lanes, extra.layout.pitch
-                other = bands.load(b, name, at, offset=offset, pitch=pitch, mask=exists)
+            other = self.other(step.operand, sides, f, v, exists, bands)
             lhs, rhs = (other, value) if step.swap else (value, other)
             value = b.binary(step.kind, lhs, rhs)
         return value
+
+    def other(
+        self,
+        number: int,
+        sides: Sequence[Index],
+        f: int,
+        v: int,
+        exists: SSAValue | None,
+        bands: Bands,
+    ) -> SSAValue:
+        """What extra operand `number` gives to one vector."""
+        b, extra = self.b, self.extras[number]
+        name, at = f"extra{number}", sides[number]
+        offset = extra.layout.origin + f * extra.layout.strides[1]
+        if extra.per_channel:
+            return b.splat(b.load(name, at, lanes=1, offset=offset))
+        offset, pitch = offset + v * b.lanes, extra.layout.pitch
+        return bands.load(b, name, at, offset=offset, pitch=pitch, mask=exists)
 
     def store_rows(
         self,

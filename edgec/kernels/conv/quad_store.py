@@ -1,7 +1,8 @@
 """The end of an integer convolution: from sums to numbers, and to bytes again.
 
     v = f32(sum) * scale[f] + shift[f]             what the sum stands for
-    v = steps(v)                                   as after any convolution
+    v = steps(v)                                   as after any convolution; an extra
+                                                   in bytes counts as what it stands for
     q = clamp(round(v / output scale)) + zero point, four filters in each lane
 
 `round` is half to even. Multiplication and addition round one by one, so that every
@@ -15,17 +16,17 @@ from collections.abc import Sequence
 
 from xdsl.ir import SSAValue
 
-from edgec.dialects import lane
 from edgec.dialects.lane import QUAD, vector
 from edgec.dialects.sq import Step
 from edgec.kernels.builder import Index, KernelBuilder
+from edgec.kernels.conv.bands import Bands
 from edgec.kernels.conv.positions import Extra, Planes, PositionStore
 from edgec.kernels.layout import Layout
 from edgec.kernels.requantize import Requantize
 
 
-class QuadStore(PositionStore):
-    """Stores sums of four filters in each lane."""
+class SumStore(PositionStore):
+    """Turns sums to numbers, and stores these."""
 
     def __init__(
         self,
@@ -33,10 +34,9 @@ class QuadStore(PositionStore):
         result: Layout,
         steps: Sequence[Step],
         extras: Sequence[Extra],
-        requantize: Requantize,
     ) -> None:
         super().__init__(builder, result, steps, extras)
-        self.requantize = requantize
+        self._bytes: dict[tuple[int, int, int], Sequence[SSAValue]] = {}
 
     def real(self, value: SSAValue, first: Index, f: int) -> SSAValue:
         """What a vector of sums of filter `first + f` stands for."""
@@ -57,11 +57,71 @@ class QuadStore(PositionStore):
         vectors: int,
         tail: int,
     ) -> None:
+        """As `PositionStore`, from sums."""
+        ((first, _),) = planes.runs
+        self._bytes.clear()
+        numbers = [
+            self.real(value, first, n // vectors) for n, value in enumerate(values)
+        ]
+        super().store(image, planes, at, numbers, vectors, tail)
+
+    def side(self, extra: Extra, image: Index, first: Index, at: Index) -> Index:
+        """As `PositionStore`; the planes of a quantized extra hold four filters."""
+        if extra.quantized is not None:
+            first = self.b.quotient(first, QUAD)
+        return super().side(extra, image, first, at)
+
+    def other(
+        self,
+        number: int,
+        sides: Sequence[Index],
+        f: int,
+        v: int,
+        exists: SSAValue | None,
+        bands: Bands,
+    ) -> SSAValue:
+        """As `PositionStore`; four filters share what is read of a quantized extra."""
+        extra = self.extras[number]
+        if extra.quantized is None:
+            return super().other(number, sides, f, v, exists, bands)
+        group, byte = divmod(f, QUAD)
+        key = (number, group, v)
+        if key not in self._bytes:
+            quads = super().other(number, sides, group, v, exists, bands)
+            self._bytes[key] = self.b.unpack_quads(quads)
+        return extra.quantized.apply(self.b, self._bytes[key][byte])
+
+
+class QuadStore(SumStore):
+    """Stores bytes of four filters in each lane."""
+
+    def __init__(
+        self,
+        builder: KernelBuilder,
+        result: Layout,
+        steps: Sequence[Step],
+        extras: Sequence[Extra],
+        requantize: Requantize,
+    ) -> None:
+        super().__init__(builder, result, steps, extras)
+        self.requantize = requantize
+
+    def store(
+        self,
+        image: Index,
+        planes: Planes,
+        at: Index,
+        values: Sequence[SSAValue],
+        vectors: int,
+        tail: int,
+    ) -> None:
         """As `PositionStore`; planes of the result hold four filters."""
         b, result = self.b, self.result
         ((first, count),) = planes.runs
         where = b.plus(self.base(result, image, b.quotient(first, QUAD)), at)
-        sides = [self.side(extra, image, first, at) for extra in self.extras]
+        shared = [self.side(extra, image, first, at) for extra in self.extras]
+        sides = [self.sides_of(shared, image, first, f, at) for f in range(count)]
+        self._bytes.clear()
         for v in range(vectors):
             mask = self.rows(at, v)
             exists = b.tail_mask(tail) if tail and v == vectors - 1 else None
@@ -69,13 +129,29 @@ class QuadStore(PositionStore):
                 parts: list[SSAValue] = []
                 for f in range(group * QUAD, (group + 1) * QUAD):
                     value = self.real(values[f * vectors + v], first, f)
-                    value = self.finish(value, sides, f, v, exists)
+                    value = self.finish(value, sides[f], f, v, exists)
                     parts.append(self.requantize.apply(b, value))
-                quad = b.add(lane.PackQuadsOp(parts, self.requantize.zero_point))
+                quad = b.pack_quads(parts, self.requantize.zero_point)
                 if mask is not None:
                     quad = b.select(mask, quad, self.gap())
                 offset = result.origin + group * result.strides[1] + v * b.lanes
                 b.store(quad, "y", where, offset=offset, mask=exists)
+
+    def sides_of(
+        self, sides: Sequence[Index], image: Index, first: Index, f: int, at: Index
+    ) -> list[Index]:
+        """`sides` for filter `first + f`, which may be there to fill the last quad.
+
+        Such a filter reads what the last one reads.
+        """
+        b, found = self.b, list(sides)
+        for number, extra in enumerate(self.extras):
+            channels, step = extra.layout.shape[1], extra.layout.strides[1]
+            if extra.quantized is None and step and channels % QUAD and f % QUAD:
+                real = b.smaller(b.plus(first, f), channels - 1)
+                # `finish` adds f channels.
+                found[number] = b.minus(self.side(extra, image, real, at), f * step)
+        return found
 
     def gap(self) -> SSAValue:
         """Zeros of the result."""

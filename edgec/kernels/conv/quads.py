@@ -24,7 +24,7 @@ from edgec.dialects.lane import PAIR_BOUND, QUAD, buffer_type
 from edgec.kernels.builder import Index
 from edgec.kernels.conv.columns import ColumnBuild, ColumnConv, pack_columns
 from edgec.kernels.conv.positions import declare_extras, row_mask_bytes
-from edgec.kernels.conv.quad_store import QuadStore
+from edgec.kernels.conv.quad_store import QuadStore, SumStore
 from edgec.kernels.requantize import Requantize
 
 Bytes = npt.NDArray[np.int8]
@@ -33,21 +33,22 @@ Ints = npt.NDArray[np.int32]
 
 @dataclass(frozen=True)
 class QuadConv(ColumnConv):
-    """A convolution of bytes; `source` and `result` are layouts of quads.
+    """A convolution of bytes; `source` is a layout of quads, groups of four channels.
 
-    Their channels are groups of four. `filters` is a multiple of four, there is one
+    So is `result`, unless it is float32. `filters` is a multiple of four, there is one
     group of the convolution, and no bias: `shift` has it.
     """
 
-    requantize: Requantize
+    requantize: Requantize | None
+    """None for a result in float32."""
     bounded: bool
     """Whether columns are split so that pairs of products fit 16 bits: for targets
     without a dot product."""
 
     @property
     def num_filters(self) -> int:
-        """Filters, those included that fill the last quad."""
-        return self.result.shape[1] * QUAD
+        """Filters, those included that fill the last quad of the result."""
+        return self.result.shape[1] * (1 if self.requantize is None else QUAD)
 
     @property
     def blocks_of_group(self) -> int:
@@ -146,12 +147,15 @@ class _Build(ColumnBuild):
         if spec.result.has_gaps_inside:
             buffers["rows"] = buffer_type(row_mask_bytes(spec.result), i8)
         declare_extras(buffers, spec.extras)
-        buffers["y"] = buffer_type(spec.result.elements, i32)
+        element = f32 if spec.requantize is None else i32
+        buffers["y"] = buffer_type(spec.result.elements, element)
         return buffers
 
-    def make_sink(self) -> QuadStore:
-        """From sums to bytes."""
+    def make_sink(self) -> SumStore:
+        """From sums to numbers or bytes."""
         spec = self.quads
+        if spec.requantize is None:
+            return SumStore(self.b, spec.result, spec.steps, spec.extras)
         return QuadStore(self.b, spec.result, spec.steps, spec.extras, spec.requantize)
 
     def start(self, first: Index, number: int) -> SSAValue:
