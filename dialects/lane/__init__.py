@@ -59,6 +59,7 @@ from edgec.dialects.lane.quads import (
     QUAD,
     DotQuadsOp,
     MaxQuadsOp,
+    MinQuadsOp,
     PackQuadsOp,
     UnpackQuadsOp,
 )
@@ -106,6 +107,7 @@ LANE = Dialect(
         PackQuadsOp,
         UnpackQuadsOp,
         MaxQuadsOp,
+        MinQuadsOp,
         BufferOp,
         ScratchOp,
         WeightsOp,
@@ -142,6 +144,7 @@ __all__ = [
     "LoadMaskOp",
     "LoadOp",
     "MaxQuadsOp",
+    "MinQuadsOp",
     "PackQuadsOp",
     "PrefetchOp",
     "ScratchOp",

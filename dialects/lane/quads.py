@@ -91,7 +91,7 @@ class DotQuadsOp(IRDLOperation):
 class PackQuadsOp(IRDLOperation):
     """`%q = lane.pack_quads %a, %b, %c, %d {offset = 3 : i64} : vector<16xi32>`.
 
-    Byte `b` of a lane is the low byte of input `b` plus the offset.
+    Byte `b` of a lane is input `b` plus the offset, or the nearer end of 0..255.
     """
 
     name = "lane.pack_quads"
@@ -158,14 +158,8 @@ class UnpackQuadsOp(IRDLOperation):
         _check(self, self.input)
 
 
-@irdl_op_definition
-class MaxQuadsOp(IRDLOperation):
-    """`%m = lane.max_quads %a, %b : vector<16xi32>`: the larger of each two bytes.
-
-    Bytes are unsigned.
-    """
-
-    name = "lane.max_quads"
+class _ByteByByteOp(IRDLOperation):
+    """Two quads make one."""
 
     T: ClassVar = VarConstraint("T", quads)
     lhs = operand_def(T)
@@ -181,3 +175,23 @@ class MaxQuadsOp(IRDLOperation):
     def verify_(self) -> None:
         """Lanes of 32 bits."""
         _check(self, self.lhs)
+
+
+@irdl_op_definition
+class MaxQuadsOp(_ByteByByteOp):
+    """`%m = lane.max_quads %a, %b : vector<16xi32>`: the larger of each two bytes.
+
+    Bytes are unsigned.
+    """
+
+    name = "lane.max_quads"
+
+
+@irdl_op_definition
+class MinQuadsOp(_ByteByByteOp):
+    """`%m = lane.min_quads %a, %b : vector<16xi32>`: the smaller of each two bytes.
+
+    Bytes are unsigned.
+    """
+
+    name = "lane.min_quads"

@@ -29,35 +29,10 @@ def emit_dot_quads(emitter: FunctionEmitter, op: lane.DotQuadsOp) -> None:
 
 def emit_pack_quads(emitter: FunctionEmitter, op: lane.PackQuadsOp) -> None:
     """`lane.pack_quads`."""
-    type_, lanes = llvm_type(op.result.type), lanes_of(op.result.type)
-
-    def apply(name: str, left: str, right: str | int) -> str:
-        if isinstance(right, int):
-            right = splat_text("i32", str(right), lanes)
-        return emitter.emit(f"{name} {type_} {left}, {right}")
-
-    packed = ""
-    for number, operand in enumerate(op.operands):
-        byte = emitter.value(operand)
-        # The last shift drops what is above the byte.
-        if number < lane.QUAD - 1:
-            byte = apply("and", byte, 255)
-        if number:
-            byte = apply("shl", byte, 8 * number)
-        packed = apply("or", packed, byte) if packed else byte
-    if op.added:
-        packed = _add_bytes(emitter, packed, lanes, op.added)
-    emitter.define(op.result, packed)
-
-
-def _add_bytes(emitter: FunctionEmitter, quads: str, lanes: int, offset: int) -> str:
-    """The offset added to each byte, none of which carries into the next."""
-    wide = "i32" if lanes == 1 else f"<{lanes} x i32>"
-    narrow = f"<{lane.QUAD * lanes} x i8>"
-    text = emitter.emit(f"bitcast {wide} {quads} to {narrow}")
-    splat = splat_text("i8", str(offset), lane.QUAD * lanes)
-    text = emitter.emit(f"add {narrow} {text}, {splat}")
-    return emitter.emit(f"bitcast {narrow} {text} to {wide}")
+    lanes = lanes_of(op.result.type)
+    values = [emitter.value(value) for value in op.operands]
+    found = intrinsics_for(emitter.target, lanes)
+    emitter.define(op.result, found.pack_quads(emitter, lanes, values, op.added))
 
 
 def emit_unpack_quads(emitter: FunctionEmitter, op: lane.UnpackQuadsOp) -> None:
@@ -74,18 +49,29 @@ def emit_unpack_quads(emitter: FunctionEmitter, op: lane.UnpackQuadsOp) -> None:
         emitter.define(result, text)
 
 
-def emit_max_quads(emitter: FunctionEmitter, op: lane.MaxQuadsOp) -> None:
-    """`lane.max_quads`."""
+def _emit_byte_by_byte(
+    emitter: FunctionEmitter, op: lane.MaxQuadsOp | lane.MinQuadsOp, name: str
+) -> None:
     lanes, wide = lane.QUAD * lanes_of(op.result.type), llvm_type(op.result.type)
     narrow = f"<{lanes} x i8>"
     left, right = (
         emitter.emit(f"bitcast {emitter.typed(value)} to {narrow}")
         for value in op.operands
     )
-    larger = emitter.emit(
-        f"call {narrow} @llvm.umax.v{lanes}i8({narrow} {left}, {narrow} {right})"
+    chosen = emitter.emit(
+        f"call {narrow} @llvm.{name}.v{lanes}i8({narrow} {left}, {narrow} {right})"
     )
-    emitter.define(op.result, emitter.emit(f"bitcast {narrow} {larger} to {wide}"))
+    emitter.define(op.result, emitter.emit(f"bitcast {narrow} {chosen} to {wide}"))
+
+
+def emit_max_quads(emitter: FunctionEmitter, op: lane.MaxQuadsOp) -> None:
+    """`lane.max_quads`."""
+    _emit_byte_by_byte(emitter, op, "umax")
+
+
+def emit_min_quads(emitter: FunctionEmitter, op: lane.MinQuadsOp) -> None:
+    """`lane.min_quads`."""
+    _emit_byte_by_byte(emitter, op, "umin")
 
 
 QUADS: Mapping[type[Operation], Emitter] = {
@@ -93,5 +79,6 @@ QUADS: Mapping[type[Operation], Emitter] = {
     lane.PackQuadsOp: emit_pack_quads,
     lane.UnpackQuadsOp: emit_unpack_quads,
     lane.MaxQuadsOp: emit_max_quads,
+    lane.MinQuadsOp: emit_min_quads,
 }
 """Ops on quads."""

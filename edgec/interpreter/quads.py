@@ -59,9 +59,9 @@ class QuadFunctions(InterpreterFunctions):
     def run_pack(
         self, interpreter: Interpreter, op: lane.PackQuadsOp, args: PythonValues
     ) -> PythonValues:
-        """The low bytes."""
+        """The bytes that are nearest."""
         parts = np.stack([np.asarray(value, np.int64) for value in args], -1)
-        return (quads_of(((parts + op.added) & 255).astype(np.uint8))[()],)
+        return (quads_of((parts + op.added).clip(0, 255).astype(np.uint8))[()],)
 
     @impl(lane.UnpackQuadsOp)
     def run_unpack(
@@ -78,3 +78,11 @@ class QuadFunctions(InterpreterFunctions):
         """Byte by byte."""
         left, right = map(bytes_of, args)
         return (quads_of(np.maximum(left, right))[()],)
+
+    @impl(lane.MinQuadsOp)
+    def run_min(
+        self, interpreter: Interpreter, op: lane.MinQuadsOp, args: PythonValues
+    ) -> PythonValues:
+        """Byte by byte."""
+        left, right = map(bytes_of, args)
+        return (quads_of(np.minimum(left, right))[()],)

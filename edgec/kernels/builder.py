@@ -330,8 +330,16 @@ class KernelBuilder:
         return operation.results
 
     def pack_quads(self, parts: Sequence[SSAValue], offset: int = 0) -> SSAValue:
-        """`lane.pack_quads`: the low bytes of four vectors."""
+        """`lane.pack_quads`: the nearest bytes of four vectors."""
         return self.add(lane.PackQuadsOp(parts, offset))
+
+    def max_quads(self, lhs: SSAValue, rhs: SSAValue) -> SSAValue:
+        """`lane.max_quads`."""
+        return self.add(lane.MaxQuadsOp(lhs, rhs))
+
+    def min_quads(self, lhs: SSAValue, rhs: SSAValue) -> SSAValue:
+        """`lane.min_quads`."""
+        return self.add(lane.MinQuadsOp(lhs, rhs))
 
     def unary(
         self, kind: str, value: SSAValue, params: Sequence[float] = ()

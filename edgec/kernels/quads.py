@@ -53,9 +53,7 @@ class QuantizeQuads:
                     b.load("x", b.plus(at, x), offset=offset, mask=mask)
                     for at in planes.channels
                 ]
-                parts = [self.requantize.apply(b, value) for value in values]
-                parts += [b.splat(b.integer(0))] * (QUAD - len(parts))
-                packed = b.pack_quads(parts, self.requantize.zero_point)
+                packed = self.requantize.pack(b, values)
                 b.store(packed, "y", b.plus(planes.quads, x), offset=offset, mask=mask)
 
             for_vectors(b, self.source.shape[-1], lanes, quad)

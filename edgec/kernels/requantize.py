@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from xdsl.dialects.builtin import i32
 from xdsl.ir import SSAValue
 
 from edgec.dialects.lane import QUAD, vector
+from edgec.dialects.quad_ending import ByteRange
 from edgec.kernels.builder import KernelBuilder
+
+
+def quad_of(byte: int) -> int:
+    """Four equal bytes, as a signed number."""
+    return int.from_bytes(bytes([byte] * QUAD), "little", signed=True)
 
 
 @dataclass(frozen=True)
@@ -24,18 +31,40 @@ class Requantize:
     """The byte that stands for 0."""
     low: int = 0
     high: int = 255
+    bounded: bool = False
+    """Whether `v * inverse` is promised to fit 32 bits: then bytes are clamped, four in
+    each lane, and not numbers."""
+
+    @staticmethod
+    def of(to: ByteRange) -> Requantize:
+        """What `edgec.dialects.quad_ending` asks for."""
+        return Requantize(to.inverse, to.zero_point, to.low, to.high, to.bounded)
 
     @property
     def gap(self) -> int:
         """A lane that holds four zeros, as a signed number."""
-        return int.from_bytes(bytes([self.zero_point] * QUAD), "little", signed=True)
+        return quad_of(self.zero_point)
 
-    def apply(self, b: KernelBuilder, value: SSAValue) -> SSAValue:
-        """The byte of each number in a vector, as i32, without the zero point."""
+    def pack(self, b: KernelBuilder, values: Sequence[SSAValue]) -> SSAValue:
+        """Quads of up to four vectors; the byte of a missing one is the zero point."""
+        parts = [self._rounded(b, value) for value in values]
+        nothing = b.splat(b.integer(0))
+        quads = b.pack_quads(
+            [*parts, *[nothing] * (QUAD - len(parts))], self.zero_point
+        )
+        if self.bounded and self.low > 0:
+            quads = b.max_quads(quads, b.splat(b.integer(quad_of(self.low))))
+        if self.bounded and self.high < 255:
+            quads = b.min_quads(quads, b.splat(b.integer(quad_of(self.high))))
+        return quads
+
+    def _rounded(self, b: KernelBuilder, value: SSAValue) -> SSAValue:
+        """As i32, without the zero point."""
         if self.inverse != 1.0:
             value = b.binary("mul", value, b.constant(self.inverse))
-        low, high = self.low - self.zero_point, self.high - self.zero_point
-        value = b.unary("clamp", value, (float(low), float(high)))
+        if not self.bounded:
+            low, high = self.low - self.zero_point, self.high - self.zero_point
+            value = b.unary("clamp", value, (float(low), float(high)))
         return b.cast(b.unary("round", value), vector(b.lanes, i32))
 
 

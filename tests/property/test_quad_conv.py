@@ -15,6 +15,7 @@ from edgec.codegen.host import host_features
 from edgec.dialects.lane import PAIR_BOUND, QUAD
 from edgec.dialects.sq import Step
 from edgec.interpreter import windows
+from edgec.interpreter.lane import fused_multiply_add
 from edgec.kernels.conv.positions import Extra, row_mask
 from edgec.kernels.conv.quads import QuadConv, as_quads, pack_quads, quad_columns
 from edgec.kernels.layout import Layout, plain
@@ -73,6 +74,7 @@ numbers = st.builds(
         st.sampled_from([0, 7, 128, 255]),
         st.sampled_from([0, 1]),
         st.sampled_from([255, 127]),
+        st.booleans(),
     ),
     st.lists(st.sampled_from([*STEPS, "full", "channel", "quads"]), max_size=2).map(
         tuple
@@ -145,6 +147,8 @@ def expected(
     given: Numbers,
     arrays: tuple[Bytes, Any, Floats, Floats],
     end: Epilogue,
+    *,
+    fused: bool = True,
 ) -> npt.NDArray[Any]:
     """The same in numpy: integers, then float32 operation by operation."""
     x, w, scale, shift = arrays
@@ -158,7 +162,12 @@ def expected(
         groups=1,
     )
     ones = [1] * len(shape.size)
-    v = sums.astype(np.float32) * scale.reshape(-1, *ones) + shift.reshape(-1, *ones)
+    v = sums.astype(np.float32)
+    scale, shift = scale.reshape(-1, *ones), shift.reshape(-1, *ones)
+    if fused:
+        v = fused_multiply_add(v, scale, shift).astype(np.float32)
+    else:
+        v = v * scale + shift
     for step in end.steps:
         if step.operand < 0:
             low, high = step.params or (0.0, np.inf)
@@ -258,15 +267,14 @@ def test_exact(
     buffers += end.buffers
     module = program(spec.build("kernel", target.lanes), len(buffers))
     ((compiled,), (interpreted,)) = run_both(module, buffers, target)
-    wanted = expected(shape, given_, arrays, end)
-    if given_.result is None:
-        own, wanted = result.elements - result.slack, put(result, wanted)
-        np.testing.assert_array_equal(compiled[:own], wanted[:own])
-        np.testing.assert_array_equal(interpreted[:own], wanted[:own])
-        return
-    zero, wanted = given_.result.zero_point, quads_in(result, wanted, 0)
-    check(result, zero, shape.filters, compiled, wanted)
-    check(result, zero, shape.filters, interpreted, wanted)
+    for found, fused in ((compiled, target.fma), (interpreted, True)):
+        wanted = expected(shape, given_, arrays, end, fused=fused)
+        if given_.result is None:
+            own = result.elements - result.slack
+            np.testing.assert_array_equal(found[:own], put(result, wanted)[:own])
+        else:
+            zero = given_.result.zero_point
+            check(result, zero, shape.filters, found, quads_in(result, wanted, 0))
 
 
 def check(layout: Layout, zero: int, filters: int, found: Array, wanted: Array) -> None:

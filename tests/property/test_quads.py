@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
@@ -46,13 +47,16 @@ def machines() -> list[Target]:
     return made
 
 
+ROWS = 11
+"""Results of `kernel`."""
+
 targets = pytest.mark.parametrize("target", machines(), ids=lambda t: t.name)
 
 
 def kernel(lanes: int, *, bounded: bool) -> FuncOp:
     """All ops on one vector; the results one after the other."""
     quads = buffer_type(lanes, i32)
-    types = {"acc": quads, "x": quads, "w": quads, "y": buffer_type(8 * lanes, i32)}
+    types = {"acc": quads, "x": quads, "w": quads, "y": buffer_type(ROWS * lanes, i32)}
     b = KernelBuilder("quads", types, lanes=lanes)
     acc, x, w = (b.load(name, 0) for name in ("acc", "x", "w"))
     unpack = lane.UnpackQuadsOp(x)
@@ -64,15 +68,23 @@ def kernel(lanes: int, *, bounded: bool) -> FuncOp:
         *parts,
         b.add(lane.PackQuadsOp(parts)),
         b.add(lane.PackQuadsOp(parts[::-1], offset=200)),
+        b.add(lane.MinQuadsOp(x, w)),
+        b.add(lane.PackQuadsOp([acc, parts[1], acc, acc], offset=7)),
+        b.add(lane.PackQuadsOp([acc] * 4)),
     ]
     for number, result in enumerate(results):
         b.store(result, "y", 0, offset=number * lanes)
     return b.finish()
 
 
+def quad(values: Iterable[int]) -> int:
+    """The nearest bytes."""
+    return int.from_bytes([min(max(value, 0), 255) for value in values], "little")
+
+
 def reference(acc: Ints, x: Bytes, w: Bytes) -> Ints:
     """The same in plain integers of Python; `x` and `w` are `[lanes, 4]`."""
-    rows: list[list[int]] = [[] for _ in range(8)]
+    rows: list[list[int]] = [[] for _ in range(ROWS)]
     for a, some, others in zip(acc.tolist(), x.tolist(), w.tolist(), strict=True):
         signed = [value - 256 if value > 127 else value for value in others]
         rows[0].append(a + sum(p * q for p, q in zip(some, signed, strict=True)))
@@ -81,8 +93,11 @@ def reference(acc: Ints, x: Bytes, w: Bytes) -> Ints:
         for number in range(4):
             rows[2 + number].append(some[number])
         rows[6].append(int.from_bytes(some, "little"))
-        moved = [(value + 200) % 256 for value in some[::-1]]
-        rows[7].append(int.from_bytes(moved, "little"))
+        rows[7].append(quad(value + 200 for value in some[::-1]))
+        smaller = [min(pair) for pair in zip(some, others, strict=True)]
+        rows[8].append(int.from_bytes(smaller, "little"))
+        rows[9].append(quad([a + 7, some[1] + 7, a + 7, a + 7]))
+        rows[10].append(quad([a] * 4))
     return np.array(rows, np.int64).astype(np.int32).reshape(-1)
 
 
@@ -104,6 +119,7 @@ def check(
 def test_any_bytes(target: Target, seed: int) -> None:
     rng = np.random.default_rng(seed)
     acc = rng.integers(-(2**31), 2**31, target.lanes).astype(np.int32)
+    acc[::2] = rng.integers(-300, 300, acc[::2].shape)
     x, w = rng.integers(0, 256, (2, target.lanes, 4), np.uint8)
     check(target, acc, x, w)
 
@@ -114,7 +130,9 @@ def test_corners_do_not_saturate(target: Target) -> None:
     module, shape = program(kernel(target.lanes, bounded=False), 3), (target.lanes, 4)
     run = compiled(module, target)
     for start, x, w in itertools.product(
-        (0, -(2**31), 2**31 - 1), (255, 128, 127, 0), (127, -127, -128, 0)
+        (0, -1, 255, 300, 40000, -40000, -(2**31), 2**31 - 1),
+        (255, 128, 127, 0),
+        (127, -127, -128, 0),
     ):
         acc = np.full(target.lanes, start, np.int32)
         ends = (np.full(shape, x, np.uint8), np.full(shape, w % 256, np.uint8))

@@ -6,6 +6,7 @@ the same functions; `intrinsics_for` picks the best one that a target has.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from edgec.codegen.emit_function import FunctionEmitter
@@ -43,6 +44,15 @@ class Intrinsics(Protocol):
         """`acc + sum(b) u8(x.b) * s8(w.b)` on `<lanes x i32>`, modulo 2^32.
 
         `is_bounded`: pairs of products fit 16 bits (`lane.dot_quads`).
+        """
+        ...
+
+    def pack_quads(
+        self, emitter: FunctionEmitter, lanes: int, values: Sequence[str], offset: int
+    ) -> str:
+        """Four vectors of `<lanes x i32>` as bytes of lanes.
+
+        Each number plus the offset, or the end of 0..255 that is nearest.
         """
         ...
 

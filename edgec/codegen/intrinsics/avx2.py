@@ -8,9 +8,11 @@ ones then sums two pairs. Else bytes are widened first, even and odd ones apart,
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from edgec.codegen.emit_function import FunctionEmitter, splat_text
+from edgec.codegen.intrinsics.packs import pack_saturating
 
 WORDS = {4: "sse2.pmadd.wd", 8: "avx2.pmadd.wd", 16: "avx512.pmaddw.d.512"}
 """Lanes to the intrinsic for pairs of 16-bit numbers."""
@@ -53,6 +55,12 @@ class Avx2:
         for pair in pairs:
             acc = emitter.emit(f"add {wide} {acc}, {pair}")
         return acc
+
+    def pack_quads(
+        self, emitter: FunctionEmitter, lanes: int, values: Sequence[str], offset: int
+    ) -> str:
+        """Packs."""
+        return pack_saturating(emitter, lanes, values, offset)
 
 
 Operands = list[tuple[str, str]]

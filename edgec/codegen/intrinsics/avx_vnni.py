@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from edgec.codegen.emit_function import FunctionEmitter
 from edgec.codegen.intrinsics.dot import call_dot
+from edgec.codegen.intrinsics.packs import pack_saturating
 
 
 @dataclass(frozen=True)
@@ -29,3 +31,9 @@ class AvxVnni:
         del is_bounded
         name = f"x86.avx512.vpdpbusd.{32 * lanes}"
         return call_dot(emitter, lanes, name, (acc, x, w))
+
+    def pack_quads(
+        self, emitter: FunctionEmitter, lanes: int, values: Sequence[str], offset: int
+    ) -> str:
+        """Packs."""
+        return pack_saturating(emitter, lanes, values, offset)

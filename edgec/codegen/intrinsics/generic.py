@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from edgec.codegen.emit_function import FunctionEmitter, splat_text
+from edgec.codegen.intrinsics.packs import pack_with_shifts
 
 BYTES = 4
 """Of a lane."""
@@ -41,3 +43,9 @@ class Generic:
             signed = op("ashr", op("shl", w, 8 * (BYTES - 1 - byte)), 24)
             acc = op("add", acc, op("mul", low, signed))
         return acc
+
+    def pack_quads(
+        self, emitter: FunctionEmitter, lanes: int, values: Sequence[str], offset: int
+    ) -> str:
+        """Shifts."""
+        return pack_with_shifts(emitter, lanes, values, offset)

@@ -1,13 +1,13 @@
 """The end of an integer convolution: from sums to numbers, and to bytes again.
 
-    v = f32(sum) * scale[f] + shift[f]             what the sum stands for
+    v = fma(f32(sum), scale[f], shift[f])          what the sum stands for
     v = steps(v)                                   as after any convolution; an extra
                                                    in bytes counts as what it stands for
-    q = clamp(round(v / output scale)) + zero point, four filters in each lane
+    q = clamp(round(v * inverse) + zero point)     four filters in each lane
 
-`round` is half to even. Multiplication and addition round one by one, so that every
-target gives the same bytes. With steps that only clamp, the output scale is part of
-`scale` and `shift`.
+`round` is half to even. `edgec.dialects.quad_ending` says where the numbers come from,
+and that with steps that only clamp, nothing is left of the second line nor of
+`inverse`.
 """
 
 from __future__ import annotations
@@ -38,15 +38,21 @@ class SumStore(PositionStore):
         super().__init__(builder, result, steps, extras)
         self._bytes: dict[tuple[int, int, int], Sequence[SSAValue]] = {}
 
-    def real(self, value: SSAValue, first: Index, f: int) -> SSAValue:
-        """What a vector of sums of filter `first + f` stands for."""
+    def real(
+        self, values: Sequence[SSAValue], first: Index, vectors: int
+    ) -> list[SSAValue]:
+        """What sums of filters from `first` on stand for."""
         b = self.b
-        scale, shift = (
-            b.splat(b.load(name, first, lanes=1, offset=f))
-            for name in ("scale", "shift")
-        )
-        number = b.cast(value, vector(b.lanes))
-        return b.binary("add", b.binary("mul", number, scale), shift)
+        found: list[SSAValue] = []
+        for f in range(len(values) // vectors):
+            scale, shift = (
+                b.splat(b.load(name, first, lanes=1, offset=f))
+                for name in ("scale", "shift")
+            )
+            for v in range(vectors):
+                number = b.cast(values[f * vectors + v], vector(b.lanes))
+                found.append(b.dot(shift, number, scale))
+        return found
 
     def store(
         self,
@@ -60,9 +66,7 @@ class SumStore(PositionStore):
         """As `PositionStore`, from sums."""
         ((first, _),) = planes.runs
         self._bytes.clear()
-        numbers = [
-            self.real(value, first, n // vectors) for n, value in enumerate(values)
-        ]
+        numbers = self.real(values, first, vectors)
         super().store(image, planes, at, numbers, vectors, tail)
 
     def side(self, extra: Extra, image: Index, first: Index, at: Index) -> Index:
@@ -122,16 +126,16 @@ class QuadStore(SumStore):
         shared = [self.side(extra, image, first, at) for extra in self.extras]
         sides = [self.sides_of(shared, image, first, f, at) for f in range(count)]
         self._bytes.clear()
+        numbers = self.real(values, first, vectors)
         for v in range(vectors):
             mask = self.rows(at, v)
             exists = b.tail_mask(tail) if tail and v == vectors - 1 else None
             for group in range(count // QUAD):
-                parts: list[SSAValue] = []
-                for f in range(group * QUAD, (group + 1) * QUAD):
-                    value = self.real(values[f * vectors + v], first, f)
-                    value = self.finish(value, sides[f], f, v, exists)
-                    parts.append(self.requantize.apply(b, value))
-                quad = b.pack_quads(parts, self.requantize.zero_point)
+                parts = [
+                    self.finish(numbers[f * vectors + v], sides[f], f, v, exists)
+                    for f in range(group * QUAD, (group + 1) * QUAD)
+                ]
+                quad = self.requantize.pack(b, parts)
                 if mask is not None:
                     quad = b.select(mask, quad, self.gap())
                 offset = result.origin + group * result.strides[1] + v * b.lanes

@@ -176,6 +176,14 @@ func.func @quads_of_bytes(%x: vector<16xi8>) {
 
 // -----
 
+// CHECK: 'lane.min_quads' op takes lanes of i32, got vector<16xi8>
+func.func @smaller_bytes(%x: vector<16xi8>) {
+  %r = lane.min_quads %x, %x : vector<16xi8>
+  func.return
+}
+
+// -----
+
 // CHECK: 'lane.pack_quads' op offset must be in 0..255, got 256
 func.func @quad_offset(%x: vector<16xi32>) {
   %r = lane.pack_quads %x, %x, %x, %x {offset = 256 : i64} : vector<16xi32>

@@ -99,6 +99,8 @@ func.func @quads(%acc: vector<16xi32>, %x: vector<16xi32>, %w: vector<16xi32>) {
   %p = lane.pack_quads %a, %b, %c, %d : vector<16xi32>
   // CHECK-NEXT: lane.max_quads %q, %p : vector<16xi32>
   %m = lane.max_quads %q, %p : vector<16xi32>
+  // CHECK-NEXT: lane.min_quads %q, %p : vector<16xi32>
+  %n = lane.min_quads %q, %p : vector<16xi32>
   func.return
 }
 
