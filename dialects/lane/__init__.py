@@ -61,6 +61,7 @@ from edgec.dialects.lane.quads import (
     MaxQuadsOp,
     MinQuadsOp,
     PackQuadsOp,
+    TransposeQuadsOp,
     UnpackQuadsOp,
 )
 from edgec.dialects.lane.shuffles import ConcatOp, SliceOp
@@ -105,6 +106,7 @@ LANE = Dialect(
         CastOp,
         DotQuadsOp,
         PackQuadsOp,
+        TransposeQuadsOp,
         UnpackQuadsOp,
         MaxQuadsOp,
         MinQuadsOp,
@@ -153,6 +155,7 @@ __all__ = [
     "SplatOp",
     "StoreOp",
     "TailMaskOp",
+    "TransposeQuadsOp",
     "UnaryOp",
     "UnpackQuadsOp",
     "WeightsOp",

@@ -32,7 +32,7 @@ from xdsl.irdl import (
 from xdsl.traits import Pure
 from xdsl.utils.exceptions import VerifyException
 
-from edgec.dialects.lane.base import element_of
+from edgec.dialects.lane.base import element_of, lanes_of
 from edgec.dialects.nn import int_attr
 
 QUAD = 4
@@ -46,6 +46,14 @@ quads = base(VectorType) | base(IntegerType)
 def _check(op: IRDLOperation, value: SSAValue) -> None:
     if element_of(value.type) != i32:
         raise VerifyException(f"'{op.name}' op takes lanes of i32, got {value.type}")
+
+
+def _check_blocks(op: IRDLOperation, value: SSAValue) -> None:
+    """Lanes are blocks of four."""
+    if lanes_of(value.type) % QUAD:
+        raise VerifyException(
+            f"'{op.name}' op takes a multiple of {QUAD} lanes, got {value.type}"
+        )
 
 
 @irdl_op_definition
@@ -92,6 +100,9 @@ class PackQuadsOp(IRDLOperation):
     """`%q = lane.pack_quads %a, %b, %c, %d {offset = 3 : i64} : vector<16xi32>`.
 
     Byte `b` of a lane is input `b` plus the offset, or the nearer end of 0..255.
+
+    `{transposed}` takes channels in neighbouring lanes, as `lane.transpose_quads` gives
+    them: byte `b` of lane `4 k + j` is lane `4 k + b` of input `j`.
     """
 
     name = "lane.pack_quads"
@@ -103,6 +114,7 @@ class PackQuadsOp(IRDLOperation):
     fourth = operand_def(T)
     result = result_def(T)
     offset = opt_prop_def(IntegerAttr)
+    transposed = opt_prop_def(UnitAttr)
 
     traits = traits_def(Pure())
     irdl_options = (ParsePropInAttrDict(),)
@@ -110,10 +122,19 @@ class PackQuadsOp(IRDLOperation):
         "$first `,` $second `,` $third `,` $fourth attr-dict `:` type($result)"
     )
 
-    def __init__(self, values: Sequence[SSAValue], offset: int = 0) -> None:
+    def __init__(
+        self,
+        values: Sequence[SSAValue],
+        offset: int = 0,
+        *,
+        transposed: bool = False,
+    ) -> None:
         super().__init__(
             operands=list(values),
-            properties={"offset": int_attr(offset)} if offset else {},
+            properties={
+                "offset": int_attr(offset) if offset else None,
+                "transposed": UnitAttr() if transposed else None,
+            },
             result_types=[values[0].type],
         )
 
@@ -125,6 +146,8 @@ class PackQuadsOp(IRDLOperation):
     def verify_(self) -> None:
         """Lanes of 32 bits, and an offset that is a byte."""
         _check(self, self.first)
+        if self.transposed is not None:
+            _check_blocks(self, self.first)
         if not 0 <= self.added <= 255:
             raise VerifyException(
                 f"'lane.pack_quads' op offset must be in 0..255, got {self.added}"
@@ -156,6 +179,39 @@ class UnpackQuadsOp(IRDLOperation):
     def verify_(self) -> None:
         """Lanes of 32 bits."""
         _check(self, self.input)
+
+
+@irdl_op_definition
+class TransposeQuadsOp(IRDLOperation):
+    """`%p, %q, %r, %s = lane.transpose_quads %a, %b, %c, %d : vector<16xi32>`.
+
+    Byte `t` of lane `4 k + c` of result `j` is byte `c` of lane `4 k + j` of input `t`:
+    four taps of one channel stand in a lane, and channels in neighbouring lanes.
+    """
+
+    name = "lane.transpose_quads"
+
+    T: ClassVar = VarConstraint("T", base(VectorType))
+    a = operand_def(T)
+    b = operand_def(T)
+    c = operand_def(T)
+    d = operand_def(T)
+    first = result_def(T)
+    second = result_def(T)
+    third = result_def(T)
+    fourth = result_def(T)
+
+    traits = traits_def(Pure())
+    assembly_format = "$a `,` $b `,` $c `,` $d attr-dict `:` type($a)"
+
+    def __init__(self, values: Sequence[SSAValue]) -> None:
+        types = [values[0].type] * QUAD
+        super().__init__(operands=list(values), result_types=types)
+
+    def verify_(self) -> None:
+        """Blocks of four lanes of 32 bits."""
+        _check(self, self.a)
+        _check_blocks(self, self.a)
 
 
 class _ByteByByteOp(IRDLOperation):

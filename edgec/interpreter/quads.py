@@ -61,7 +61,18 @@ class QuadFunctions(InterpreterFunctions):
     ) -> PythonValues:
         """The bytes that are nearest."""
         parts = np.stack([np.asarray(value, np.int64) for value in args], -1)
+        if op.transposed is not None:
+            parts = parts.reshape(-1, 4, 4).swapaxes(1, 2).reshape(-1, 4)
         return (quads_of((parts + op.added).clip(0, 255).astype(np.uint8))[()],)
+
+    @impl(lane.TransposeQuadsOp)
+    def run_transpose(
+        self, interpreter: Interpreter, op: lane.TransposeQuadsOp, args: PythonValues
+    ) -> PythonValues:
+        """Axes are input, block, position, channel."""
+        parts = np.stack([bytes_of(value).reshape(-1, 4, 4) for value in args])
+        moved = parts.transpose(2, 1, 3, 0)
+        return tuple(quads_of(part).reshape(-1) for part in moved)
 
     @impl(lane.UnpackQuadsOp)
     def run_unpack(

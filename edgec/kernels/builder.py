@@ -329,9 +329,17 @@ class KernelBuilder:
         self.add(operation)
         return operation.results
 
-    def pack_quads(self, parts: Sequence[SSAValue], offset: int = 0) -> SSAValue:
+    def pack_quads(
+        self, parts: Sequence[SSAValue], offset: int = 0, *, transposed: bool = False
+    ) -> SSAValue:
         """`lane.pack_quads`: the nearest bytes of four vectors."""
-        return self.add(lane.PackQuadsOp(parts, offset))
+        return self.add(lane.PackQuadsOp(parts, offset, transposed=transposed))
+
+    def transpose_quads(self, parts: Sequence[SSAValue]) -> Sequence[SSAValue]:
+        """`lane.transpose_quads` of four vectors."""
+        operation = lane.TransposeQuadsOp(parts)
+        self.add(operation)
+        return operation.results
 
     def max_quads(self, lhs: SSAValue, rhs: SSAValue) -> SSAValue:
         """`lane.max_quads`."""

@@ -45,13 +45,21 @@ class Requantize:
         """A lane that holds four zeros, as a signed number."""
         return quad_of(self.zero_point)
 
-    def pack(self, b: KernelBuilder, values: Sequence[SSAValue]) -> SSAValue:
-        """Quads of up to four vectors; the byte of a missing one is the zero point."""
+    def pack(
+        self,
+        b: KernelBuilder,
+        values: Sequence[SSAValue],
+        *,
+        transposed: bool = False,
+    ) -> SSAValue:
+        """Quads of up to four vectors; the byte of a missing one is the zero point.
+
+        `transposed` as for `lane.pack_quads`.
+        """
         parts = [self._rounded(b, value) for value in values]
         nothing = b.splat(b.integer(0))
-        quads = b.pack_quads(
-            [*parts, *[nothing] * (QUAD - len(parts))], self.zero_point
-        )
+        parts += [nothing] * (QUAD - len(parts))
+        quads = b.pack_quads(parts, self.zero_point, transposed=transposed)
         if self.bounded and self.low > 0:
             quads = b.max_quads(quads, b.splat(b.integer(quad_of(self.low))))
         if self.bounded and self.high < 255:

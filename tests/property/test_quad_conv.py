@@ -159,7 +159,7 @@ def expected(
         low=shape.window.low,
         high=shape.window.high,
         dilation=shape.window.dilation,
-        groups=1,
+        groups=shape.groups,
     )
     ones = [1] * len(shape.size)
     v = sums.astype(np.float32)

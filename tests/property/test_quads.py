@@ -47,7 +47,7 @@ def machines() -> list[Target]:
     return made
 
 
-ROWS = 11
+ROWS = 17
 """Results of `kernel`."""
 
 targets = pytest.mark.parametrize("target", machines(), ids=lambda t: t.name)
@@ -62,6 +62,8 @@ def kernel(lanes: int, *, bounded: bool) -> FuncOp:
     unpack = lane.UnpackQuadsOp(x)
     b.add(unpack)
     parts = list(unpack.results)
+    transpose = lane.TransposeQuadsOp([x, w, acc, x])
+    b.add(transpose)
     results = [
         b.dot_quads(acc, x, w, bounded=bounded),
         b.add(lane.MaxQuadsOp(x, w)),
@@ -71,6 +73,9 @@ def kernel(lanes: int, *, bounded: bool) -> FuncOp:
         b.add(lane.MinQuadsOp(x, w)),
         b.add(lane.PackQuadsOp([acc, parts[1], acc, acc], offset=7)),
         b.add(lane.PackQuadsOp([acc] * 4)),
+        b.add(lane.PackQuadsOp(parts, transposed=True)),
+        b.add(lane.PackQuadsOp([acc, *parts[:3]], offset=9, transposed=True)),
+        *transpose.results,
     ]
     for number, result in enumerate(results):
         b.store(result, "y", 0, offset=number * lanes)
@@ -98,7 +103,24 @@ def reference(acc: Ints, x: Bytes, w: Bytes) -> Ints:
         rows[8].append(int.from_bytes(smaller, "little"))
         rows[9].append(quad([a + 7, some[1] + 7, a + 7, a + 7]))
         rows[10].append(quad([a] * 4))
+    add_transposed(rows, acc, x, w)
     return np.array(rows, np.int64).astype(np.int32).reshape(-1)
+
+
+def add_transposed(rows: list[list[int]], acc: Ints, x: Bytes, w: Bytes) -> None:
+    """Results of blocks of four lanes."""
+    inputs = (x, w, acc.view(np.uint8).reshape(-1, 4), x)
+    for at in range(len(acc)):
+        first, j = at - at % 4, at % 4
+        rows[11].append(quad(int(x[first + b, j]) for b in range(4)))
+        values = [
+            int(acc[first + b]) if j == 0 else int(x[first + b, j - 1])
+            for b in range(4)
+        ]
+        rows[12].append(quad(value + 9 for value in values))
+        for number in range(4):
+            lanes = (int(each[first + number, j]) for each in inputs)
+            rows[13 + number].append(quad(lanes))
 
 
 def check(

@@ -48,11 +48,18 @@ class Intrinsics(Protocol):
         ...
 
     def pack_quads(
-        self, emitter: FunctionEmitter, lanes: int, values: Sequence[str], offset: int
+        self,
+        emitter: FunctionEmitter,
+        lanes: int,
+        values: Sequence[str],
+        offset: int,
+        *,
+        transposed: bool,
     ) -> str:
         """Four vectors of `<lanes x i32>` as bytes of lanes.
 
-        Each number plus the offset, or the end of 0..255 that is nearest.
+        Each number plus the offset, or the end of 0..255 that is nearest;
+        `transposed` as for `lane.pack_quads`.
         """
         ...
 

@@ -57,10 +57,16 @@ class Avx2:
         return acc
 
     def pack_quads(
-        self, emitter: FunctionEmitter, lanes: int, values: Sequence[str], offset: int
+        self,
+        emitter: FunctionEmitter,
+        lanes: int,
+        values: Sequence[str],
+        offset: int,
+        *,
+        transposed: bool,
     ) -> str:
         """Packs."""
-        return pack_saturating(emitter, lanes, values, offset)
+        return pack_saturating(emitter, lanes, values, offset, transposed=transposed)
 
 
 Operands = list[tuple[str, str]]

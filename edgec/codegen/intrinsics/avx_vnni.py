@@ -33,7 +33,13 @@ class AvxVnni:
         return call_dot(emitter, lanes, name, (acc, x, w))
 
     def pack_quads(
-        self, emitter: FunctionEmitter, lanes: int, values: Sequence[str], offset: int
+        self,
+        emitter: FunctionEmitter,
+        lanes: int,
+        values: Sequence[str],
+        offset: int,
+        *,
+        transposed: bool,
     ) -> str:
         """Packs."""
-        return pack_saturating(emitter, lanes, values, offset)
+        return pack_saturating(emitter, lanes, values, offset, transposed=transposed)

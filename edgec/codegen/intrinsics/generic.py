@@ -45,7 +45,13 @@ class Generic:
         return acc
 
     def pack_quads(
-        self, emitter: FunctionEmitter, lanes: int, values: Sequence[str], offset: int
+        self,
+        emitter: FunctionEmitter,
+        lanes: int,
+        values: Sequence[str],
+        offset: int,
+        *,
+        transposed: bool,
     ) -> str:
         """Shifts."""
-        return pack_with_shifts(emitter, lanes, values, offset)
+        return pack_with_shifts(emitter, lanes, values, offset, transposed=transposed)

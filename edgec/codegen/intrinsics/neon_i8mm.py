@@ -33,7 +33,13 @@ class NeonI8mm:
         return call_dot(emitter, lanes, name, (acc, x, w))
 
     def pack_quads(
-        self, emitter: FunctionEmitter, lanes: int, values: Sequence[str], offset: int
+        self,
+        emitter: FunctionEmitter,
+        lanes: int,
+        values: Sequence[str],
+        offset: int,
+        *,
+        transposed: bool,
     ) -> str:
         """Shifts."""
-        return pack_with_shifts(emitter, lanes, values, offset)
+        return pack_with_shifts(emitter, lanes, values, offset, transposed=transposed)

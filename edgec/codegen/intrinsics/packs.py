@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from edgec.codegen.emit_function import FunctionEmitter, splat_text
+from edgec.codegen.emit_values import shuffle
 
 WORDS = {4: "sse2.packssdw.128", 8: "avx2.packssdw", 16: "avx512.packssdw.512"}
 """Lanes to the intrinsic that makes 16-bit numbers, the nearest ones."""
@@ -15,9 +16,17 @@ BLOCK = 16
 
 
 def pack_saturating(
-    emitter: FunctionEmitter, lanes: int, values: Sequence[str], offset: int
+    emitter: FunctionEmitter,
+    lanes: int,
+    values: Sequence[str],
+    offset: int,
+    *,
+    transposed: bool,
 ) -> str:
-    """Three packs leave `aaaabbbbccccdddd` in each block; a shuffle makes quads."""
+    """Three packs leave `aaaabbbbccccdddd` in each block; a shuffle makes quads.
+
+    `transposed`: these are the quads.
+    """
     wide, halves = f"<{lanes} x i32>", f"<{2 * lanes} x i16>"
     narrow = f"<{4 * lanes} x i8>"
     words: list[str] = []
@@ -32,20 +41,30 @@ def pack_saturating(
             )
         words.append(f"{halves} {text}")
     text = emitter.emit(f"call {narrow} @llvm.x86.{BYTES[lanes]}({', '.join(words)})")
-    order = ", ".join(
-        f"i32 {block + part * 4 + lane}"
-        for block in range(0, 4 * lanes, BLOCK)
-        for lane in range(4)
-        for part in range(4)
-    )
-    text = emitter.emit(
-        f"shufflevector {narrow} {text}, {narrow} poison, <{4 * lanes} x i32> <{order}>"
-    )
+    if not transposed:
+        text = transposed_bytes(emitter, 4 * lanes, text)
     return emitter.emit(f"bitcast {narrow} {text} to {wide}")
 
 
+def transposed_bytes(emitter: FunctionEmitter, count: int, text: str) -> str:
+    """Each 16 of `count` bytes, seen as four rows of four, transposed."""
+    narrow = f"<{count} x i8>"
+    order = [
+        block + part * 4 + lane
+        for block in range(0, count, BLOCK)
+        for lane in range(4)
+        for part in range(4)
+    ]
+    return shuffle(emitter, f"{narrow} {text}", f"{narrow} poison", order)
+
+
 def pack_with_shifts(
-    emitter: FunctionEmitter, lanes: int, values: Sequence[str], offset: int
+    emitter: FunctionEmitter,
+    lanes: int,
+    values: Sequence[str],
+    offset: int,
+    *,
+    transposed: bool,
 ) -> str:
     """Each number brought into range, and shifted to its place."""
     type_ = "i32" if lanes == 1 else f"<{lanes} x i32>"
@@ -66,4 +85,9 @@ def pack_with_shifts(
             places = splat_text("i32", str(8 * place), lanes)
             byte = emitter.emit(f"shl {type_} {byte}, {places}")
         packed = emitter.emit(f"or {type_} {packed}, {byte}") if packed else byte
-    return packed
+    if not transposed:
+        return packed
+    narrow = f"<{4 * lanes} x i8>"
+    text = emitter.emit(f"bitcast {type_} {packed} to {narrow}")
+    text = transposed_bytes(emitter, 4 * lanes, text)
+    return emitter.emit(f"bitcast {narrow} {text} to {type_}")

@@ -176,6 +176,22 @@ func.func @quads_of_bytes(%x: vector<16xi8>) {
 
 // -----
 
+// CHECK: 'lane.transpose_quads' op takes a multiple of 4 lanes, got vector<2xi32>
+func.func @half_a_block(%x: vector<2xi32>) {
+  %a, %b, %c, %d = lane.transpose_quads %x, %x, %x, %x : vector<2xi32>
+  func.return
+}
+
+// -----
+
+// CHECK: 'lane.pack_quads' op takes a multiple of 4 lanes, got vector<2xi32>
+func.func @half_a_block_packed(%x: vector<2xi32>) {
+  %r = lane.pack_quads %x, %x, %x, %x {transposed} : vector<2xi32>
+  func.return
+}
+
+// -----
+
 // CHECK: 'lane.min_quads' op takes lanes of i32, got vector<16xi8>
 func.func @smaller_bytes(%x: vector<16xi8>) {
   %r = lane.min_quads %x, %x : vector<16xi8>

@@ -99,6 +99,10 @@ func.func @quads(%acc: vector<16xi32>, %x: vector<16xi32>, %w: vector<16xi32>) {
   %p = lane.pack_quads %a, %b, %c, %d : vector<16xi32>
   // CHECK-NEXT: lane.max_quads %q, %p : vector<16xi32>
   %m = lane.max_quads %q, %p : vector<16xi32>
+  // CHECK-NEXT: lane.pack_quads %a, %b, %c, %d {transposed} : vector<16xi32>
+  %t = lane.pack_quads %a, %b, %c, %d {transposed} : vector<16xi32>
+  // CHECK-NEXT: %e, %f, %g, %h = lane.transpose_quads %a, %b, %c, %d : vector<16xi32>
+  %e, %f, %g, %h = lane.transpose_quads %a, %b, %c, %d : vector<16xi32>
   // CHECK-NEXT: lane.min_quads %q, %p : vector<16xi32>
   %n = lane.min_quads %q, %p : vector<16xi32>
   func.return
