@@ -388,9 +388,11 @@ class KernelBuilder:
             return value
         return self.add(lane.SliceOp(value, first, lanes))
 
-    def scratch(self, elements: int, offset: int = 0) -> SSAValue:
-        """`lane.scratch` of f32; `offset` counts bytes, a multiple of 64."""
-        return self.add(lane.ScratchOp(buffer_type(elements), offset))
+    def scratch(
+        self, elements: int, offset: int = 0, element: Attribute = f32
+    ) -> SSAValue:
+        """`lane.scratch`; `offset` counts bytes, a multiple of 64."""
+        return self.add(lane.ScratchOp(buffer_type(elements, element), offset))
 
     @contextmanager
     def _inside(self, block: Block) -> Generator[None]:

@@ -19,12 +19,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 from xdsl.dialects import func
+from xdsl.dialects.builtin import f32, i32
 from xdsl.ir import SSAValue
 
 from edgec.dialects.lane import buffer_type
 from edgec.kernels.builder import Index, KernelBuilder
 from edgec.kernels.gaps import zero_gaps
 from edgec.kernels.layout import Layout
+from edgec.kernels.requantize import quad_of
 from edgec.kernels.softmax import require_unphased
 from edgec.kernels.sweep import LARGE_PLANE, for_vectors
 
@@ -51,19 +53,24 @@ class Pool:
     dilation: tuple[int, ...]
     count_include_pad: bool = True
     divisor: int = 0
+    zero_point: int | None = None
+    """If layouts are of quads: the byte that stands for 0. For `max`."""
 
     def __post_init__(self) -> None:
+        if self.zero_point is not None:
+            require_unphased("pooling of quads", self.input, self.output)
         if len(self.kernel) == 3:
             require_unphased("3-D pooling", self.input, self.output)
 
     def build(self, name: str, lanes: int) -> func.FuncOp:
         """The kernel; buffers: x, y."""
+        element = f32 if self.zero_point is None else i32
         buffers = {
-            "x": buffer_type(self.input.elements),
-            "y": buffer_type(self.output.elements),
+            "x": buffer_type(self.input.elements, element),
+            "y": buffer_type(self.output.elements, element),
         }
         b = KernelBuilder(name, buffers, lanes=lanes)
-        _Planes(b, self).build()
+        PoolBuild(b, self).build()
         return b.finish()
 
     def windows(self) -> tuple[Window, Window, Window]:
@@ -127,8 +134,10 @@ class RowTap:
     offset: int
 
 
-class _Planes:
+class PoolBuild:
     """Builds the loops of one pooling kernel."""
+
+    scratch_rows = 1
 
     def __init__(self, b: KernelBuilder, spec: Pool) -> None:
         self.b, self.spec = b, spec
@@ -147,7 +156,11 @@ class _Planes:
         self.held = self.left + max(held, reach // self.parts + 1)
         overrun = b.lanes * self.width.stride * self.out_phase[1] + b.lanes
         self.part = -(-(self.held + overrun) // 16) * 16
-        self.row = b.scratch(self.parts * self.part)
+        size = self.parts * self.part
+        element = f32 if spec.zero_point is None else i32
+        self.rows = [
+            b.scratch(size, 4 * k * size, element) for k in range(self.scratch_rows)
+        ]
         self.count_part = 0
         self.counts = self._store_counts()
 
@@ -160,10 +173,11 @@ class _Planes:
     def build(self) -> None:
         """Threads share the planes, or the rows (or slices) of large ones."""
         b, spec = self.b, self.spec
-        images, channels = spec.output.shape[:2]
-        neutral = b.constant(NEUTRAL[spec.kind])
-        for start in range(0, self.parts * self.part, b.lanes):
-            b.store(neutral, self.row, start)
+        images, channels = spec.input.shape[:2]
+        neutral = self._neutral(b.lanes)
+        for row in self.rows:
+            for start in range(0, self.parts * self.part, b.lanes):
+                b.store(neutral, row, start)
         planes = images * channels
         begin, end = (0, planes) if self.shares_rows else b.share(planes)
 
@@ -173,16 +187,33 @@ class _Planes:
                 b.plus(
                     place.origin,
                     b.times(n, place.strides[0]),
-                    b.times(c, place.strides[1]),
+                    b.times(number, place.strides[1]),
                 )
-                for place in (spec.input, spec.output)
+                for place, number in ((spec.input, c), (spec.output, self.plane_of(c)))
             )
             for deep in self.depth.groups():
                 for high in self.height.groups():
                     self._rows(x, y, deep, high)
-            zero_gaps(b, "y", spec.output, n, c, shared=self.shares_rows)
+            self.zero_gaps(n, c)
 
         b.loop(begin, end, plane)
+
+    def plane_of(self, channel: Index) -> Index:
+        """The plane of the result for a plane of the input."""
+        return channel
+
+    def zero_gaps(self, n: Index, c: Index) -> None:
+        """Of one plane of the result."""
+        b, zero = self.b, self.spec.zero_point
+        zeros = None if zero is None else b.splat(b.integer(quad_of(zero)))
+        zero_gaps(b, "y", self.spec.output, n, c, zeros, shared=self.shares_rows)
+
+    def _neutral(self, lanes: int) -> SSAValue:
+        """What does not change the result of a window; no byte is less than 0."""
+        b = self.b
+        if self.spec.zero_point is None:
+            return b.constant(NEUTRAL[self.spec.kind], lanes=lanes)
+        return b.splat(b.integer(0))
 
     def _rows(
         self,
@@ -275,11 +306,11 @@ class _Planes:
             columns = max(0, -((px - self.width.size) // self.in_phase[1]))
             shift = px * self.spec.input.plane if px else 0
             if self.is_split:
-                self._gather_vectors(taps, columns, shift, px * self.part + self.left)
+                self.gather_vectors(taps, columns, shift, px * self.part + self.left)
             else:
                 self._gather_columns(taps, columns, shift, px + self.left)
 
-    def _gather_vectors(
+    def gather_vectors(
         self, taps: Sequence[RowTap], columns: int, shift: int, to: int
     ) -> None:
         """Neighbours of the input become neighbours in scratch, from `to` on."""
@@ -298,7 +329,7 @@ class _Planes:
                 ],
                 b.lanes,
             )
-            b.store(value, self.row, x, offset=to + offset, mask=mask)
+            b.store(value, self.rows[0], x, offset=to + offset, mask=mask)
 
         for_vectors(b, columns, b.lanes, vector)
 
@@ -316,17 +347,20 @@ class _Planes:
                 ],
                 1,
             )
-            b.store(value, self.row, b.times(x, self.in_phase[1]), offset=to)
+            b.store(value, self.rows[0], b.times(x, self.in_phase[1]), offset=to)
 
         b.repeat(columns, column)
 
     def _combined(self, values: Sequence[SSAValue], lanes: int) -> SSAValue:
         """All values as one; neutral elements if there are none."""
         if not values:
-            return self.b.constant(NEUTRAL[self.spec.kind], lanes=lanes)
-        result = values[0]
+            return self._neutral(lanes)
+        b, result = self.b, values[0]
         for value in values[1:]:
-            result = self.b.binary(self.combine, result, value)
+            if self.spec.zero_point is None:
+                result = b.binary(self.combine, result, value)
+            else:
+                result = b.max_quads(result, value)
         return result
 
     def _scatter(self, y: Index, counted: int) -> None:
@@ -344,26 +378,41 @@ class _Planes:
                 px: int = px,
                 shift: int = shift,
             ) -> None:
-                taps: list[SSAValue] = []
-                for k in range(width.kernel):
-                    x = px * width.stride + k * width.dilation - width.padding
-                    at = x % self.parts * self.part + self.left + x // self.parts
-                    taps.append(
-                        b.load(
-                            self.row,
-                            b.times(o, stride),
-                            offset=at + offset * stride,
-                            stride=stride,
-                        )
-                    )
-                value = self._combined(taps, b.lanes)
-                if self.spec.kind == "avg":
-                    count = self._counts_at(px, b.plus(o, offset), counted)
-                    value = b.binary("div", value, count)
-                at_y = b.plus(y, o)
-                b.store(value, "y", at_y, offset=offset + shift, mask=mask)
+                at = b.times(o, stride), offset * stride
+                values = [
+                    self._window(row, px, at, stride, (b.plus(o, offset), counted))
+                    for row in self.rows
+                ]
+                self.store(values, b.plus(y, o), offset + shift, mask)
 
             for_vectors(b, columns, b.lanes, vector)
+
+    def _window(
+        self,
+        row: SSAValue,
+        px: int,
+        at: tuple[Index, int],
+        stride: int,
+        average: tuple[Index, int],
+    ) -> SSAValue:
+        """Windows of a scratch row from `at` on; `average` as for `_counts_at`."""
+        b, width = self.b, self.width
+        taps: list[SSAValue] = []
+        for k in range(width.kernel):
+            x = px * width.stride + k * width.dilation - width.padding
+            first = x % self.parts * self.part + self.left + x // self.parts
+            taps.append(b.load(row, at[0], offset=first + at[1], stride=stride))
+        value = self._combined(taps, b.lanes)
+        if self.spec.kind == "avg":
+            value = b.binary("div", value, self._counts_at(px, *average))
+        return value
+
+    def store(
+        self, values: Sequence[SSAValue], y: Index, offset: int, mask: SSAValue | None
+    ) -> None:
+        """Results of all scratch rows."""
+        (value,) = values
+        self.b.store(value, "y", y, offset=offset, mask=mask)
 
     def _count_of(self, window: Window, o: int) -> int:
         """The factor of one dimension in the number that an average divides by."""
@@ -384,7 +433,7 @@ class _Planes:
         columns = self._column_counts()
         if self.spec.kind == "max" or len(set(itertools.chain(*columns))) == 1:
             return None
-        b, first = self.b, 4 * self.parts * self.part
+        b, first = self.b, 4 * self.parts * self.part * self.scratch_rows
         self.count_part = -(-(len(columns[0]) + b.lanes) // 16) * 16
         memory = b.scratch(len(columns) * self.count_part, first)
         for px, counts in enumerate(columns):
