@@ -9,6 +9,7 @@ from typing import Literal, get_args
 from edgec.errors import InvalidInput
 
 Sparsity = Literal["auto", "ignore", "always"]
+Integers = Literal["auto", "never"]
 _PATH = (str, os.PathLike, type(None))
 _PATHS = {"cache": "folder", "tuning_log": "file"}
 
@@ -24,6 +25,10 @@ class Options:
     """`auto`: a pruned layer runs sparse where that is predicted to be faster.
     `ignore`: every layer runs dense, zeros and all (the baseline). `always`: a layer
     with a sparse encoding runs sparse even where dense would be faster."""
+
+    integers: Integers = "auto"
+    """`auto`: layers whose input and weight are quantized multiply integers where there
+    is a kernel. `never`: they compute the same in float32 (the baseline)."""
 
     reorder: bool = True
     """Run filter-kernel-reorder and propagate-permutation, and let encode-sparsity put
@@ -66,6 +71,11 @@ class Options:
             raise InvalidInput(
                 f"option `sparsity` must be one of {list(get_args(Sparsity))}, "
                 f"got {self.sparsity!r}"
+            )
+        if self.integers not in get_args(Integers):
+            raise InvalidInput(
+                f"option `integers` must be one of {list(get_args(Integers))}, "
+                f"got {self.integers!r}"
             )
         for field in fields(self):
             value = getattr(self, field.name)

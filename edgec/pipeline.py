@@ -16,6 +16,7 @@ from xdsl.dialects.builtin import ModuleOp
 from xdsl.passes import ModulePass
 from xdsl.utils.exceptions import DiagnosticException, VerifyException
 
+from edgec.codegen.intrinsics import wants_bounded
 from edgec.errors import EdgecError, PassFailed
 from edgec.options import Options
 from edgec.passes.base import run_pass
@@ -29,10 +30,12 @@ from edgec.passes.encode_sparsity import EncodeSparsity
 from edgec.passes.filter_kernel_reorder import FilterKernelReorder
 from edgec.passes.fold_batch_norm import FoldBatchNorm
 from edgec.passes.fuse import Fuse
+from edgec.passes.integer_layers import IntegerLayers
 from edgec.passes.layout_tuning import LayoutTuning
 from edgec.passes.load_redundancy_elimination import LoadRedundancyElimination
 from edgec.passes.plan_memory import PlanMemory
 from edgec.passes.propagate_permutation import PropagatePermutation
+from edgec.passes.propagate_quantization import PropagateQuantization
 from edgec.passes.rewrite_algebra import RewriteAlgebra
 from edgec.passes.shrink_channels import ShrinkChannels
 from edgec.passes.sparse_linear import SparseLinear
@@ -45,6 +48,8 @@ KERNEL_DIALECTS = frozenset({"builtin", "func", "arith", "scf", "lane"})
 
 STAGES: Mapping[str, frozenset[str]] = {
     "canonicalize-nn": TENSOR_DIALECTS,
+    "propagate-quantization": TENSOR_DIALECTS,
+    "integer-layers": TENSOR_DIALECTS,
     "fold-batch-norm": TENSOR_DIALECTS,
     "decompose-conv-transpose": TENSOR_DIALECTS,
     "rewrite-algebra": TENSOR_DIALECTS,
@@ -73,6 +78,10 @@ def tensor_passes(options: Options, target: Target) -> tuple[ModulePass, ...]:
     return (
         # Padding, no-ops and 1-D layers in the one form that later passes match.
         CanonicalizeNn(),
+        # Layers are in one form: let bytes meet between them.
+        *((PropagateQuantization(),) if options.integers == "auto" else ()),
+        # Before passes that look at weights, which float32 layers have from here on.
+        IntegerLayers(never=options.integers == "never"),
         # Before anything looks at weights: folding changes them.
         FoldBatchNorm(),
         # After folding, which knows transposed convolutions too.
@@ -89,12 +98,18 @@ def tensor_passes(options: Options, target: Target) -> tuple[ModulePass, ...]:
         *((FilterKernelReorder(),) if sparse and options.reorder else ()),
         # Rows have their last order, and ops are still single: channels take it over.
         *((PropagatePermutation(),) if sparse and options.reorder else ()),
-        # No kernel computes on integers; after rewrites that would change its rounding.
+        # What no integer kernel reads; after rewrites that would change its rounding.
         DecomposeQuantization(),
         # After weight rewrites, which match plain nn ops.
         Fuse(),
         # Needs fused ops, whose epilogues are part of the cost.
-        ChooseKernel(lanes, registers, l1_bytes=target.l1d_bytes, force=force),
+        ChooseKernel(
+            lanes,
+            registers,
+            l1_bytes=target.l1d_bytes,
+            force=force,
+            bounded=wants_bounded(target),
+        ),
         # Some linear layers are to be convolutions, which layouts are made for.
         SparseLinear(),
         # Needs the families: each asks for other layouts.

@@ -13,6 +13,8 @@ from xdsl.ir import SSAValue
 
 from edgec.context import WeightStore
 from edgec.dialects import nn, sq
+from edgec.dialects.lane import QUAD
+from edgec.kernels.conv.quad_columns import kept_columns
 from edgec.passes.constants import read_constant
 
 Weighted = sq.ConvOp | sq.LinearOp | nn.RecurrentOp
@@ -123,7 +125,7 @@ def describe_layers(module: ModuleOp, weights: WeightStore) -> list[LayerReport]
 
 
 def _describe(op: Weighted, weights: WeightStore) -> LayerReport:
-    path, why = op.attributes.get("nn.path"), op.attributes.get("sq.why")
+    path = op.attributes.get("nn.path")
     owner = op.weight.owner
     shape = nn.shape_of(op.weight)
     size = math.prod(shape)
@@ -131,6 +133,9 @@ def _describe(op: Weighted, weights: WeightStore) -> LayerReport:
         scheme, names = owner.encoding.scheme(), owner.resource_names()
         stored = sum(weights[name].nbytes for name in names.values())
         density = weights[names["weight"]].size / size
+    elif isinstance(op, sq.ConvOp) and sq.has_integers(op.input):
+        scheme, stored = "int8", _stored_quads(op)
+        density = stored / _stored_quads(op, is_dense=True)
     else:
         scheme, stored = "dense", 4 * size
         density = _nonzero_share(op.weight, weights)
@@ -143,8 +148,22 @@ def _describe(op: Weighted, weights: WeightStore) -> LayerReport:
         kernel=_kernel(op),
         stored_bytes=stored,
         epilogue=() if isinstance(op, nn.RecurrentOp) else _epilogue(op.epilogue),
-        why=why.data if isinstance(why, StringAttr) else "",
+        why="; ".join(
+            why.data
+            for name in ("sq.why_float", "sq.why")
+            if isinstance(why := op.attributes.get(name), StringAttr)
+        ),
     )
+
+
+def _stored_quads(op: sq.ConvOp, *, is_dense: bool = False) -> int:
+    """Bytes of the columns of quads that the kernel keeps, or of all of them."""
+    filters, channels, *window = nn.shape_of(op.weight)
+    assert op.kernel is not None
+    block = op.kernel.settings["filters"]
+    columns = -(-channels // QUAD) * math.prod(window) * -(-filters // block)
+    kept = columns if is_dense else kept_columns(op)[block]
+    return kept * (block + 1) * QUAD
 
 
 def _nonzero_share(weight: SSAValue, weights: WeightStore) -> float | None:

@@ -10,7 +10,8 @@ fewest, with the conversions between layers whose layouts differ (`analysis.choi
 A sparse kernel counts with `LEAST_GAIN`, as predictions have errors.
 A layer that is chosen to run dense has its weights decoded. Linear layers have a family
 for few rows (`columns`) and one for many (`conv`, which `sparse-linear` makes a
-convolution); depthwise layers have one of their own; a recurrent layer runs as its
+convolution); depthwise layers have one of their own, and so have convolutions of integers, whose kept
+columns are counted here; a recurrent layer runs as its
 weight is stored. The choice and the prediction of the layer by itself stand in `kernel`
 and `sq.why`. A layer that a tuning log knows has the family and the schedule that were
 measured.
@@ -36,7 +37,9 @@ from xdsl.ir import Operation, OpResult
 from edgec.context import tuned_of, weights_of
 from edgec.dialects import nn, sq
 from edgec.errors import InvalidInput, PassFailed
+from edgec.kernels.conv.quad_columns import count_columns, keep_columns
 from edgec.kernels.cost import Registers
+from edgec.kernels.cost_quads import candidates
 from edgec.passes.analysis.choices import Layer, choose
 from edgec.passes.analysis.layer_key import layer_key
 from edgec.passes.analysis.predict import (
@@ -50,6 +53,7 @@ from edgec.passes.analysis.predict import (
 )
 from edgec.passes.analysis.settings import why_not
 from edgec.passes.base import ReportingPass
+from edgec.passes.constants import read_constant
 from edgec.tuning_log import Entry
 
 
@@ -76,7 +80,7 @@ def layer_of(op: Layer) -> str:
 Weighted = Layer | nn.RecurrentOp
 """Layers whose weights may be stored sparse."""
 
-FAMILIES = ("dense", "depthwise", "pattern", "columns")
+FAMILIES = ("dense", "depthwise", "pattern", "columns", "quads")
 """Families of convolution kernels."""
 
 
@@ -121,6 +125,8 @@ class ChooseKernel(ReportingPass):
     """Level 1 data cache of a core."""
     force: str | None = None
     """`sparse` or `dense`: choose that wherever it exists, whatever it costs."""
+    bounded: bool = False
+    """The target has no dot product of bytes: pairs of products must fit 16 bits."""
 
     def run(self, ctx: Context, op: ModuleOp) -> Mapping[str, int]:
         """Count the families chosen, and the sparse layers that run dense."""
@@ -140,6 +146,9 @@ class ChooseKernel(ReportingPass):
         for recurrent in [o for o in op.walk() if isinstance(o, nn.RecurrentOp)]:
             self._recurrent(ctx, recurrent, registers, counts)
         layers = [o for o in op.walk() if isinstance(o, sq.ConvOp | sq.LinearOp)]
+        for layer in layers:
+            if isinstance(layer, sq.ConvOp) and sq.has_integers(layer.input):
+                self._count(ctx, layer, registers)
         measured = self._measured(layers, tuned_of(ctx))
         families = self._choose(op, layers, measured, registers)
         for layer in layers:
@@ -159,6 +168,17 @@ class ChooseKernel(ReportingPass):
                 layer.properties["kernel"] = sq.KernelAttr.of(family, settings)
                 counts[f"linear_{family}" if is_linear else family] += 1
         return counts
+
+    def _count(self, ctx: Context, conv: sq.ConvOp, registers: Registers) -> None:
+        """Say what an integer convolution keeps, which its cost depends on."""
+        weight = read_constant(conv.weight, weights_of(ctx))
+        if weight is None:
+            raise PassFailed(
+                f"the weight of {layer_of(conv)} must be a constant, got {conv.weight}"
+            )
+        blocks = candidates(registers)
+        counts = count_columns(weight, blocks, bounded=self.bounded)
+        keep_columns(conv, counts, bounded=self.bounded)
 
     def _measured(
         self, layers: Sequence[Layer], tuned: Mapping[str, Entry]

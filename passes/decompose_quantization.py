@@ -44,6 +44,7 @@ from edgec.context import WeightStore, weights_of
 from edgec.dialects import nn, sq
 from edgec.interpreter.arrays import AnyArray
 from edgec.interpreter.quant import Parameters, dequantize, parameters_of
+from edgec.passes.analysis.quantized import keeps_quads, stored_in_bytes
 from edgec.passes.base import ReportingPass
 from edgec.passes.constants import MAX_INLINE, constant_name, read_constant
 from edgec.passes.patterns.dynamic_quantization import choose, round_trip
@@ -86,6 +87,11 @@ class Decomposer:
         elif array is not None and not type_.is_dynamic:
             value = self._constant(dequantize(array, type_, self.weights), q)
             self.counts["constants"] += 1
+        elif isinstance(maker, Operation) and keeps_quads(maker):
+            moved = self._moved(maker)
+            if moved is None:
+                return None
+            value = moved
         else:
             integers = self._integers(q)
             if integers is None:
@@ -94,6 +100,21 @@ class Decomposer:
             self.counts["pairs"] += 1
         self.values[q] = value
         return value
+
+    def _moved(self, maker: Operation) -> SSAValue | None:
+        """An op that moves or chooses quantized values, on what they stand for."""
+        values = [self.dequantized(value) for value in maker.operands]
+        sources = [value for value in values if value is not None]
+        if len(sources) < len(values):
+            return None
+        result = maker.results[0]
+        new = type(maker).create(
+            operands=sources,
+            result_types=[TensorType(f32, nn.shape_of(result))],
+            properties=dict(maker.properties),
+            attributes=dict(maker.attributes),
+        )
+        return self._insert(new, result)
 
     def _integers(self, q: SSAValue) -> SSAValue | None:
         """The integers of a quantized tensor in float32."""
@@ -194,7 +215,7 @@ class DecomposeQuantization(ReportingPass):
 
         `choices` are scales computed at run time.
         """
-        decomposer = Decomposer(weights_of(ctx))
+        decomposer, stored = Decomposer(weights_of(ctx)), stored_in_bytes(op)
         for old in list(op.walk()):
             if isinstance(old, sq.ChooseQparamsOp):
                 for result, new in zip(old.results, choose(old), strict=True):
@@ -203,6 +224,8 @@ class DecomposeQuantization(ReportingPass):
                 old.erase()
                 decomposer.counts["choices"] += 1
             if not isinstance(old, sq.DequantizeOp | sq.DequantizeDynamicOp):
+                continue
+            if old.input in stored:
                 continue
             value = decomposer.dequantized(old.input)
             if value is None:
@@ -215,11 +238,13 @@ class DecomposeQuantization(ReportingPass):
 
 
 def _erase_unread(op: Operation) -> None:
-    """Erase `op` and what made its input, as long as nobody reads it."""
-    while isinstance(op, MADE_BY) and not op.results[0].first_use:
-        source = op.operands[0].owner if op.operands else None
-        op.detach()
-        op.erase()
-        if not isinstance(source, Operation):
-            return
-        op = source
+    """Erase `op` and what made its inputs, as long as nobody reads it."""
+    is_made = isinstance(op, MADE_BY) or keeps_quads(op)
+    if not is_made or op.results[0].first_use:
+        return
+    sources = [value.owner for value in op.operands]
+    op.detach()
+    op.erase()
+    for source in dict.fromkeys(sources):
+        if isinstance(source, Operation):
+            _erase_unread(source)

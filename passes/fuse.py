@@ -20,6 +20,9 @@ its operands are known. Whether an op may join is asked of the table of mapping 
 are many-to-many). What else the table allows is not done here: no kernel computes on
 what it reads, and ops of movement are folded by `eliminate-data-movement`.
 
+An `sq.conv` on integers starts a chain too. It reads what an extra operand is
+dequantized from, and ends with the `sq.quantize` behind it.
+
 Invariants: needs `nn` and weights of any encoding. Leaves no f32 `nn.conv`,
 `nn.linear`, `nn.matmul`, `nn.unary` or `nn.binary`. Other element types are left alone.
 
@@ -65,7 +68,7 @@ STATISTICS = (
     "elementwise_steps",
 )
 
-Product = nn.ConvOp | nn.LinearOp | nn.MatmulOp
+Product = nn.ConvOp | nn.LinearOp | nn.MatmulOp | sq.ConvOp
 Pointwise = nn.UnaryOp | nn.BinaryOp
 Fused = sq.ConvOp | sq.LinearOp | sq.MatmulOp | sq.ElementwiseOp
 
@@ -113,10 +116,17 @@ class Extra(NamedTuple):
     operand: int
     form: Shape
 
+    in_bytes: bool
+    """Whether the tensor is read from which the operand is dequantized."""
+
     @property
     def value(self) -> SSAValue:
         """The operand as it is now."""
-        return self.op.operands[self.operand]
+        value = self.op.operands[self.operand]
+        if not self.in_bytes:
+            return value
+        assert isinstance(value.owner, sq.DequantizeOp)
+        return value.owner.input
 
 
 @dataclass
@@ -135,6 +145,13 @@ class Chain:
     """Which operand of the head is the input of a chain without product."""
     steps: list[sq.StepAttr] = field(default_factory=list[sq.StepAttr])
     extras: list[Extra] = field(default_factory=list[Extra])
+    quantize: sq.QuantizeOp | None = None
+    """What ends the chain: nothing joins after it."""
+
+    @property
+    def is_integer(self) -> bool:
+        """Whether the head multiplies integers: its kernel reads and writes bytes."""
+        return isinstance(self.head, sq.ConvOp)
 
     @property
     def rank(self) -> tuple[bool, int]:
@@ -144,7 +161,7 @@ class Chain:
     def form(self, shape: Shape) -> Shape | None:
         """The form of an extra operand of `shape`; None if it cannot be one."""
         result = nn.shape_of(self.last)
-        if isinstance(self.head, nn.ConvOp):
+        if isinstance(self.head, nn.ConvOp | sq.ConvOp):
             return form_for_conv(shape, result)
         if isinstance(self.head, nn.LinearOp):
             return form_for_linear(shape, result)
@@ -174,9 +191,29 @@ class Chain:
             return
         form = self.form(nn.shape_of(op.operands[1 - operand]))
         assert form is not None
+        other = op.operands[1 - operand]
+        in_bytes = self.is_integer and is_readable(other) and form == nn.shape_of(other)
         swap = operand == 1
         self.steps.append(sq.StepAttr.binary(kind, len(self.extras), swap=swap))
-        self.extras.append(Extra(op, 1 - operand, form))
+        self.extras.append(Extra(op, 1 - operand, form, in_bytes))
+
+    def end(self, op: Operation) -> bool:
+        """Attempt to end the chain in bytes with `op`, which quantizes its result."""
+        value, type_ = self.last.results[0], sq.quant_type(op.results[0])
+        if not isinstance(op, sq.QuantizeOp) or type_ is None or not self.is_integer:
+            return False
+        if not value.has_one_use() or sq.why_no_activation(type_) is not None:
+            return False
+        self.quantize = self.last = op
+        return True
+
+
+def is_readable(value: SSAValue) -> bool:
+    """Whether a tensor is dequantized from bytes that kernels can read themselves."""
+    if not isinstance(value.owner, sq.DequantizeOp):
+        return False
+    type_ = sq.quant_type(value.owner.input)
+    return type_ is not None and sq.why_no_activation(type_) is None
 
 
 def start_chain(op: Product | Pointwise, position: int) -> Chain:
@@ -206,7 +243,9 @@ def find_chains(block: Block) -> list[Chain]:
     chains: list[Chain] = []
     ends: dict[SSAValue, Chain] = {}
     for position, op in enumerate(block.ops):
-        if not isinstance(op, Product | Pointwise) or not _is_f32(op):
+        if isinstance(op, sq.QuantizeOp) and op.input in ends:
+            ends[op.input].end(op)
+        if not isinstance(op, Product | Pointwise) or not _is_open(op):
             continue
         chain = None
         if isinstance(op, Pointwise):
@@ -223,7 +262,11 @@ def find_chains(block: Block) -> list[Chain]:
     return chains
 
 
-def _is_f32(op: Operation) -> bool:
+def _is_open(op: Operation) -> bool:
+    """Whether this pass may fuse it: f32, or integers without an epilogue yet."""
+    if isinstance(op, sq.ConvOp):
+        is_single = not op.epilogue.data and nn.tensor_type(op.result).element_type == f32
+        return is_single and sq.has_integers(op.input)
     values = (*op.operands, *op.results)
     return all(nn.tensor_type(value).element_type == f32 for value in values)
 
@@ -236,14 +279,23 @@ def fuse_chain(chain: Chain, weights: WeightStore) -> Fused:
         _adapt(value, extra.form, last, weights)
         for value, extra in zip(values, chain.extras, strict=True)
     ]
+    if chain.is_integer and not chain.steps and chain.quantize is None:
+        assert isinstance(chain.head, sq.ConvOp)
+        return chain.head
     fused = _build(chain, extras)
     _insert_before(fused, last)
     fused.result.name_hint = last.results[0].name_hint
     last.results[0].replace_all_uses_with(fused.result)
     head = [chain.head] if isinstance(chain.head, Product) else []
-    for op in reversed([*head, *chain.tail]):
+    end = [] if chain.quantize is None else [chain.quantize]
+    readers = [x.op.operands[x.operand].owner for x in chain.extras if x.in_bytes]
+    for op in reversed([*head, *chain.tail, *end]):
         op.detach()
         op.erase()
+    for op in dict.fromkeys(readers):
+        if isinstance(op, sq.DequantizeOp) and not op.result.first_use:
+            op.detach()
+            op.erase()
     erase_unused(*values)
     return fused
 
@@ -280,7 +332,7 @@ def _build(chain: Chain, extras: Sequence[SSAValue]) -> Fused:
     """The op that a chain becomes, with the attributes of its head."""
     head, type_ = chain.head, chain.last.results[0].type
     match head:
-        case nn.ConvOp():
+        case nn.ConvOp() | sq.ConvOp():
             fused = sq.ConvOp(
                 head.input,
                 head.weight,

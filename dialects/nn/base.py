@@ -68,13 +68,18 @@ class NNOperation(IRDLOperation):
             expected = self.result_shape()
         except shapes.ShapeError as error:
             raise VerifyException(f"'{self.name}' op {error}") from None
-        verify_same_elements(self, self.operands)
         found = tensor_type(self.results[0])
         if found.get_shape() != expected:
             raise VerifyException(
                 f"'{self.name}' op result must have shape {expected}, "
                 f"got {found.get_shape()}"
             )
+        self.verify_elements()
+
+    def verify_elements(self) -> None:
+        """Check the element types; the shapes fit."""
+        verify_same_elements(self, self.operands)
+        found = tensor_type(self.results[0])
         if found.element_type != self.result_element():
             raise VerifyException(
                 f"'{self.name}' op result must have element type "

@@ -25,6 +25,11 @@ from edgec.dialects.sq.attrs import (
     StepAttr,
 )
 from edgec.dialects.sq.encodings import ColumnsAttr, PatternAttr, WeightEncoding
+from edgec.dialects.sq.integers import (
+    has_integers,
+    why_no_activation,
+    why_no_weight,
+)
 from edgec.dialects.sq.ops import (
     ConvertLayoutOp,
     ConvOp,
@@ -74,7 +79,10 @@ __all__ = [
     "WeightEncoding",
     "WeightOp",
     "layout_of",
+    "has_integers",
     "quant_type",
+    "why_no_activation",
+    "why_no_weight",
 ]
 
 SQ = Dialect(

@@ -45,6 +45,7 @@ from edgec.dialects.sq.attrs import (
     StepAttr,
 )
 from edgec.dialects.sq.encodings import ColumnsAttr, WeightEncoding
+from edgec.dialects.sq.integers import has_integers, verify_ends, verify_product
 
 
 @irdl_op_definition
@@ -132,6 +133,11 @@ class ConvOp(NNOperation):
     """`%y = sq.conv %x, %w bias(%b : …) extras(%r : …) {…} : …`: `nn.conv`.
 
     Then the steps of `epilogue`.
+
+    With a quantized input and weight, of zero point z and scales s and t[f]:
+    `f32(sum((x - z) w)) (s t[f]) + b[f]`, the sum exact in 32 bits, all else and each
+    step rounded to float32 one by one. Quantized extra operands count as dequantized,
+    and a quantized result is quantized after the last step.
     """
 
     name = "sq.conv"
@@ -191,6 +197,13 @@ class ConvOp(NNOperation):
             dilation=self.dilation.get_values(),
             groups=self.groups.value.data,
         )
+
+    def verify_elements(self) -> None:
+        """All are alike, or bytes are multiplied."""
+        if has_integers(self.input, self.weight):
+            verify_product(self, self.weight, self.bias, self.extras)
+        else:
+            super().verify_elements()
 
     def verify_(self) -> None:
         """Check the shapes and the epilogue."""
@@ -306,7 +319,9 @@ class MatmulOp(NNOperation):
 class ElementwiseOp(NNOperation):
     """`%y = sq.elementwise %x extras(%r : …) {…} : …`: a chain of steps.
 
-    `%x` is broadcast to the shape of the result first.
+    `%x` is broadcast to the shape of the result first. Quantized operands count as
+    dequantized, a quantized result is quantized after the last step; then each step
+    rounds to float32.
     """
 
     name = "sq.elementwise"
@@ -339,6 +354,13 @@ class ElementwiseOp(NNOperation):
     def result_shape(self) -> shapes.Shape:
         """The shape that the result must have."""
         return shapes.broadcast(shape_of(self.input), shape_of(self.result))
+
+    def verify_elements(self) -> None:
+        """All are alike, or numbers that bytes may stand for."""
+        if has_integers(self.input, *self.extras, self.result):
+            verify_ends(self, (self.input, *self.extras))
+        else:
+            super().verify_elements()
 
     def verify_(self) -> None:
         """Check the shapes and the epilogue."""

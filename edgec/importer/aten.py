@@ -40,6 +40,8 @@ class Rule:
     """Whether the result never shares memory with an operand."""
     quantized: bool = False
     """Whether operands and results may be quantized; constants come as tensors."""
+    weighted: bool = False
+    """Whether a weight that is stored in integers stays so: `sq.dequantize`."""
 
 
 def _rules(table: Mapping[str, Callable[..., Any]], **flags: bool) -> dict[str, Rule]:
@@ -48,9 +50,9 @@ def _rules(table: Mapping[str, Callable[..., Any]], **flags: bool) -> dict[str, 
 
 TABLE: dict[str, Rule] = {
     **_rules(aten_activation.RULES, fresh=True),
-    **_rules(aten_conv.RULES, fresh=True),
+    **_rules(aten_conv.RULES, fresh=True, weighted=True),
     **_rules(aten_elementwise.RULES, converts=True, fresh=True),
-    **_rules(aten_matmul.RULES, fresh=True),
+    **_rules(aten_matmul.RULES, fresh=True, weighted=True),
     **_rules(aten_norm.RULES, fresh=True),
     **_rules(aten_pool.RULES),
     **_rules(aten_recurrent.RULES, fresh=True),

@@ -1,8 +1,9 @@
 """Rules for `quantized_decomposed` ops, torch's language of quantized models (PT2E).
 
-Weights never come here: what depends on constants alone is folded by torch itself, so
-that an int8 weight with its dequantize op is a float32 constant. A rule gets constants
-as tensors. Scales and zero points are constants, or what `choose_qparams` chose.
+The weight of a convolution or linear layer stays in integers: `STORED` are the ops that
+may stand between. What else depends on constants alone is folded by torch itself, and is
+a float32 constant. A rule gets constants as tensors. Scales and zero points are
+constants, or what `choose_qparams` chose.
 """
 
 # A rule takes the arguments of its overload, however many these are.
@@ -198,7 +199,7 @@ def _dequantize_per_channel(
 
 def _quantize_per_channel_group(
     b: Builder,
-    input: SSAValue,
+    input: Array,
     scales: Array,
     zero_points: Array,
     quant_min: int,
@@ -213,7 +214,7 @@ def _quantize_per_channel_group(
 
 def _dequantize_per_channel_group(
     b: Builder,
-    w_int8: SSAValue,
+    w_int8: Array,
     scales: Array,
     zero_points: Array | None,
     quant_min: int,
@@ -243,3 +244,13 @@ RULES: dict[str, Callable[..., Any]] = {
     "quantize_per_token.default": _quantize_per_token,
     "dequantize_per_token.default": _dequantize_per_token,
 }
+
+STORED = frozenset(
+    f"quantized_decomposed.{name}"
+    for name in (
+        *(f"dequantize_per_tensor.{name}" for name in _OVERLOADS),
+        "dequantize_per_channel.default",
+        "dequantize_per_channel_group.default",
+    )
+)
+"""Ops that give what a stored weight stands for."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from xdsl.dialects.builtin import (
     f32,
     i64,
 )
-from xdsl.ir import Block, Operation, SSAValue
+from xdsl.ir import Attribute, Block, Operation, SSAValue
 
 from edgec.context import WeightStore
 from edgec.dialects import nn
@@ -60,6 +60,9 @@ class Builder:
         """Where arrays go that types name; other constants follow at the end."""
         self._constants: dict[object, _Constant] = {}
         self._by_value: dict[SSAValue, torch.Tensor] = {}
+        self._later: dict[SSAValue, Callable[[], torch.Tensor]] = {}
+        self.stored: str | None = None
+        """While a stored weight is imported: a name for its arrays."""
         self._scalars: dict[str, SSAValue] = {}
 
     def emit(self, op: Operation, part: str = "") -> SSAValue:
@@ -114,8 +117,27 @@ class Builder:
             self._scalars[key] = self._dense(value, TensorType(f32, []))
         return self._scalars[key]
 
+    def integers(self, tensor: torch.Tensor, hint: str, element: Attribute) -> SSAValue:
+        """A constant of a quantized type."""
+        key = (tensor.data_ptr(), str(element), tensor.shape, tensor.stride())
+        if key not in self._constants:
+            op = nn.ConstantOp(hint, TensorType(element, tensor.shape))
+            self.block.add_op(op)
+            self._constants[key] = _Constant(op, tensor, hint)
+        return self._constants[key].op.result
+
+    def know(self, value: SSAValue, tensor: Callable[[], torch.Tensor]) -> None:
+        """Say what a value is, to whom asks."""
+        self._later[value] = tensor
+
+    def is_constant(self, value: SSAValue) -> bool:
+        """Whether `constant_of` gives a tensor."""
+        return value in self._by_value or value in self._later
+
     def constant_of(self, value: SSAValue) -> torch.Tensor | None:
         """The tensor behind a value that `constant` made; None for others."""
+        if value in self._later:
+            return self._later[value]()
         return self._by_value.get(value)
 
     def erase_dead(self) -> None:
@@ -192,7 +214,7 @@ class Builder:
 
         `part` as for `emit`.
         """
-        if self.constant_of(weight) is not None:
+        if self.is_constant(weight):
             return self.emit(nn.LinearOp(x, weight, bias), part)
         shape = nn.shape_of(x)
         rows = self.reshape(x, (1, *shape)) if len(shape) == 1 else x
@@ -202,7 +224,7 @@ class Builder:
 
     def require_constant(self, weight: SSAValue) -> None:
         """Refuse a weight that the model computes, for ops whose kernels pack it."""
-        if self.constant_of(weight) is None:
+        if not self.is_constant(weight):
             raise Unsupported(
                 "its weight is computed by the model",
                 "compute the weight before the model is exported",

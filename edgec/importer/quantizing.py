@@ -94,9 +94,10 @@ def _arrays(
     path = f"{b.path}." if b.path else ""
     arrays = scales.reshape(shape), zero_points.to(torch.int32).reshape(shape)
     first, second = (array.detach().contiguous().numpy() for array in arrays)
+    hint = f"{path}activation" if b.stored is None else b.stored
     return (
-        b.weights.add(f"{path}activation.scale", first),
-        b.weights.add(f"{path}activation.zero_point", second),
+        b.weights.add(f"{hint}.scale", first),
+        b.weights.add(f"{hint}.zero_point", second),
     )
 
 
@@ -119,7 +120,7 @@ def per_channel_type(
 
 def per_group_type(
     b: Builder,
-    x: SSAValue,
+    x: Array,
     scales: Array,
     zero_points: Array | None,
     ends: tuple[int, int],
@@ -133,7 +134,7 @@ def per_group_type(
             "its groups have zero points",
             "quantize activations in groups symmetrically, with zero points of 0",
         )
-    rows, columns = nn.shape_of(x)
+    rows, columns = nn.shape_of(x) if isinstance(x, SSAValue) else x.shape
     group = min(group, columns)
     names = _arrays(b, scales, zero_points, ends, (rows, columns // group))
     storage = storage_of(dtype)
@@ -151,7 +152,12 @@ def value_of(b: Builder, x: Array) -> SSAValue:
 
 
 def dequantize(b: Builder, q: Array, type_: sq.QuantType) -> SSAValue:
-    """`sq.dequantize`, of what was quantized with the same numbers."""
+    """`sq.dequantize`, of what was quantized with the same numbers.
+
+    A tensor is a stored weight.
+    """
+    if isinstance(q, torch.Tensor) and b.stored is not None:
+        q = b.integers(q, b.stored, type_)
     found = None if isinstance(q, torch.Tensor) else sq.quant_type(q)
     if isinstance(q, torch.Tensor) or found is None:
         raise Unsupported(

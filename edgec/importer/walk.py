@@ -24,6 +24,7 @@ from edgec.dialects import nn, sq
 from edgec.dialects.shapes import ShapeError
 from edgec.importer import export, inplace, signature
 from edgec.importer.aten import IGNORED, TABLE, Rule, functional_name
+from edgec.importer.aten_quantized import STORED
 from edgec.importer.builder import ELEMENT_TYPES, Builder, dtype_advice
 from edgec.importer.fold import ConstantFolder
 from edgec.importer.model import ImportedModel
@@ -93,6 +94,7 @@ class _Walk:
         self.block = Block()
         self.builder = Builder(self.block)
         self.bad_dtypes: set[torch.dtype] = set()
+        self.stored: dict[fx.Node, SSAValue | None] = {}
 
     def is_ready(self) -> bool:
         """Whether every call has a rule as it stands."""
@@ -257,6 +259,10 @@ class _Walk:
             raise Unsupported(
                 f"operand '{node.name}' is no tensor", "remove it from the model"
             )
+        if rule.weighted and self._is_stored(node):
+            weight = self._stored(node)
+            if weight is not None:
+                return weight
         tensor: torch.Tensor = self.folder.value(node)
         if rule.quantized:
             return tensor
@@ -266,6 +272,30 @@ class _Walk:
             self._note_leaf(node, tensor)
             return self._stand_in(node)
         return self.builder.constant(tensor, self._hint(node))
+
+    @staticmethod
+    def _is_stored(node: fx.Node) -> bool:
+        """Whether a constant is what integers stand for."""
+        return node.op == "call_function" and str(node.target) in STORED
+
+    def _stored(self, node: fx.Node) -> SSAValue | None:
+        """A weight that stays in integers; None if these are none that `sq` knows."""
+        if node not in self.stored:
+            args: Any = map_arg(node.args, self.folder.value)
+            kwargs: Any = map_arg(node.kwargs, self.folder.value)
+            codes = node.args[0]
+            assert isinstance(codes, fx.Node)
+            builder, value = self.builder, None
+            builder.stored = self._hint(codes)
+            try:
+                rule = TABLE[str(node.target)]
+                value = cast(SSAValue, rule.build(builder, *args, **kwargs))
+                builder.know(value, lambda: self.folder.value(node))
+            except Unsupported:
+                pass  # the float32 numbers are as good
+            builder.stored = None
+            self.stored[node] = value
+        return self.stored[node]
 
     def _check_operand(self, node: fx.Node, rule: Rule) -> None:
         value = node.meta.get("val")

@@ -18,7 +18,7 @@ from xdsl.interpreter import (
     impl,
     register_impls,
 )
-from xdsl.ir import Attribute
+from xdsl.ir import Attribute, SSAValue
 
 from edgec.context import WeightStore
 from edgec.dialects import nn, sq
@@ -26,6 +26,7 @@ from edgec.interpreter import windows
 from edgec.interpreter.arrays import AnyArray, WideArray, widen
 from edgec.interpreter.elementwise import BINARY, UNARY
 from edgec.interpreter.nn import narrow, per_channel
+from edgec.interpreter.quant import dequantize, parameters_of, quantize
 
 
 def apply_epilogue(
@@ -66,6 +67,8 @@ class SqFunctions(InterpreterFunctions):
         self, interpreter: Interpreter, op: sq.ConvOp, args: PythonValues
     ) -> PythonValues:
         """Convolution, bias, steps."""
+        if sq.has_integers(op.input):
+            return self._integer_conv(op, args)
         y = windows.convolve(
             widen(args[0]),
             widen(args[1]),
@@ -80,6 +83,50 @@ class SqFunctions(InterpreterFunctions):
             bias, *extras = extras
             y = y + per_channel(widen(bias), y.ndim)
         return narrow(apply_epilogue(y, op.epilogue, extras), op.result)
+
+    def _integer_conv(self, op: sq.ConvOp, args: PythonValues) -> PythonValues:
+        """Sums of integers, exact in float64; then float32, rounded step by step."""
+        source, stored = sq.quant_type(op.input), sq.quant_type(op.weight)
+        assert source is not None
+        assert source.numbers is not None
+        assert stored is not None
+        scale, zero_point = source.numbers
+        sums = windows.convolve(
+            args[0].astype(np.float64) - zero_point,
+            args[1].astype(np.float64),
+            stride=op.stride.get_values(),
+            low=op.padding_low.get_values(),
+            high=op.padding_high.get_values(),
+            dilation=op.dilation.get_values(),
+            groups=op.groups.value.data,
+        )
+        filters = len(args[1])
+        scales = parameters_of(stored, args[1].shape, self.weights).scale
+        factor = np.broadcast_to(np.float32(scale) * scales.reshape(-1), (filters,))
+        y = sums.astype(np.float32) * per_channel(factor, sums.ndim)
+        extras = list(args[2:])
+        if op.bias is not None:
+            y = y + per_channel(extras.pop(0), sums.ndim)
+        pairs = zip(extras, op.extras, strict=True)
+        return self._finish(y, op, [self._real(*pair) for pair in pairs])
+
+    def _real(self, array: AnyArray, value: SSAValue) -> AnyArray:
+        """The numbers that an operand stands for."""
+        type_ = sq.quant_type(value)
+        return array if type_ is None else dequantize(array, type_, self.weights)
+
+    def _finish(
+        self, x: AnyArray, op: sq.ConvOp | sq.ElementwiseOp, extras: Sequence[AnyArray]
+    ) -> PythonValues:
+        """The steps, each rounded to float32, and the bytes if these are asked for."""
+        for step in op.epilogue:
+            with np.errstate(all="ignore"):
+                wide = apply_epilogue(widen(x), ArrayAttr([step]), extras)
+                x = wide.astype(np.float32)
+        type_ = sq.quant_type(op.result)
+        if type_ is None:
+            return narrow(x, op.result)
+        return (quantize(x, type_, self.weights),)
 
     @impl(sq.LinearOp)
     def run_linear(
@@ -106,6 +153,13 @@ class SqFunctions(InterpreterFunctions):
         self, interpreter: Interpreter, op: sq.ElementwiseOp, args: PythonValues
     ) -> PythonValues:
         """The steps on the input, broadcast to the result."""
+        if sq.has_integers(*op.operands, op.result):
+            x, *extras = (
+                self._real(array, value)
+                for array, value in zip(args, op.operands, strict=True)
+            )
+            x = np.broadcast_to(x, nn.shape_of(op.result))
+            return self._finish(x, op, extras)
         x = np.broadcast_to(widen(args[0]), nn.shape_of(op.result))
         return narrow(apply_epilogue(x, op.epilogue, args[1:]), op.result)
 

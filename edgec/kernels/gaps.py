@@ -54,8 +54,16 @@ def zero_gaps(
         b.when(is_first, lambda: zero_range(b, buffer, 0, layout.origin, zeros))
 
 
-def zero_all_gaps(b: KernelBuilder, buffer: SSAValue | str, layout: Layout) -> None:
-    """Zero all gaps of a tensor; the threads share its planes."""
+def zero_all_gaps(
+    b: KernelBuilder,
+    buffer: SSAValue | str,
+    layout: Layout,
+    zeros: SSAValue | None = None,
+) -> None:
+    """Zero all gaps of a tensor; the threads share its planes.
+
+    `zeros` as for `zero_gaps`.
+    """
     if not has_gaps(layout):
         return
     channels = layout.shape[1]
@@ -63,7 +71,7 @@ def zero_all_gaps(b: KernelBuilder, buffer: SSAValue | str, layout: Layout) -> N
 
     def plane(p: SSAValue) -> None:
         n, c = b.quotient(p, channels), b.remainder(p, channels)
-        zero_gaps(b, buffer, layout, n, c)
+        zero_gaps(b, buffer, layout, n, c, zeros)
 
     b.loop(begin, end, plane)
 

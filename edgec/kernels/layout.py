@@ -7,13 +7,14 @@ strides, origin, and where the gaps are that must be kept zero.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from xdsl.dialects import func
 from xdsl.ir import BlockArgument, SSAValue
 
-from edgec.dialects.nn import tensor_type
-from edgec.dialects.sq import LaneAttr, StridedAttr, layout_of
+from edgec.dialects.lane import QUAD
+from edgec.dialects.nn import shape_of, tensor_type
+from edgec.dialects.sq import LaneAttr, StridedAttr, layout_of, quant_type
 
 SLACK = 64
 """Elements after the last one of an arena buffer that kernels may read: one widest tile
@@ -138,6 +139,20 @@ def plain(shape: tuple[int, ...], slack: int = 0) -> Layout:
     return Layout(shape, tuple(reversed(strides)), slack=slack)
 
 
+def in_planes(place: Layout) -> Layout:
+    """A tensor of rank 2 or 3 as one of rank 4, whose planes have one row."""
+    size = place.shape[2:]
+    if len(size) > 1:
+        return place
+    batch, channels = place.shape[:2]
+    length, step = (size[0], place.strides[2]) if size else (1, 1)
+    return replace(
+        place,
+        shape=(batch, channels, 1, length),
+        strides=(*place.strides[:2], length, step),
+    )
+
+
 def slack_of(value: SSAValue) -> int:
     """Elements that may be read after the tensor: none in a caller's own buffers.
 
@@ -150,10 +165,26 @@ def slack_of(value: SSAValue) -> int:
     return 0 if is_result else SLACK
 
 
+def is_in_quads(value: SSAValue) -> bool:
+    """Whether a tensor is stored as quads: four channels of one position in an i32.
+
+    Quantized tensors that have channels are.
+    """
+    return quant_type(value) is not None and len(shape_of(value)) > 1
+
+
+def stored_shape(value: SSAValue) -> tuple[int, ...]:
+    """The shape of what the buffer of a tensor holds: of a quantized one, quads."""
+    shape = shape_of(value)
+    if not is_in_quads(value):
+        return shape
+    return (shape[0], -(-shape[1] // QUAD), *shape[2:])
+
+
 def layout(value: SSAValue) -> Layout:
-    """The layout of a tensor value of `@main`."""
+    """The layout of a tensor value of `@main`; of a quantized one, of its quads."""
     type_ = tensor_type(value)
-    shape = type_.get_shape()
+    shape = stored_shape(value)
     if isinstance(type_.encoding, StridedAttr):
         return strided_layout(shape, type_.encoding)
     encoding = layout_of(value)

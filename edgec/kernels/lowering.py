@@ -19,7 +19,7 @@ from edgec.kernels.adaptive import adaptive_pool
 from edgec.kernels.constants import constant_array, constant_name
 from edgec.kernels.conv.lower import lower_conv
 from edgec.kernels.elementwise import Elementwise
-from edgec.kernels.layout import plain
+from edgec.kernels.layout import in_planes, plain
 from edgec.kernels.linear.lower import (
     lower_fused_linear,
     lower_fused_matmul,
@@ -29,13 +29,17 @@ from edgec.kernels.linear.lower import (
 from edgec.kernels.lowered import Lowered, Packed
 from edgec.kernels.norm import BatchNorm, GroupNorm, LayerNorm
 from edgec.kernels.operands import (
+    dequantize_of,
     element_of,
+    gap_of,
     in_place,
     layout_of,
+    requantize_of,
     require_f32,
     steps_of,
 )
 from edgec.kernels.pool import Pool
+from edgec.kernels.quads import DequantizeQuads, QuantizeQuads
 from edgec.kernels.recurrent.lower import lower_recurrent
 from edgec.kernels.reduce import Reduce
 from edgec.kernels.resize import Resize
@@ -202,8 +206,8 @@ def lower_resize(op: nn.ResizeOp, _: WeightStore, __: int) -> Lowered:
 
 def _moved(spec: move.Move, values: Sequence[SSAValue]) -> Lowered:
     """A move of tensors of one element type."""
-    element = element_of(values[0])
-    spec = move.Move(spec.inputs, spec.output, spec.boxes, element, element)
+    element, gap = element_of(values[0]), gap_of(values[0])
+    spec = move.Move(spec.inputs, spec.output, spec.boxes, element, element, gap)
     return Lowered(spec, tuple(values))
 
 
@@ -254,6 +258,23 @@ def lower_convert_layout(op: sq.ConvertLayoutOp, _: WeightStore, __: int) -> Low
     return _moved(move.copy(layout_of(op.input), layout_of(op.result)), [op.input])
 
 
+def lower_quantize(op: sq.QuantizeOp, _: WeightStore, __: int) -> Lowered:
+    """Numbers to quads of bytes."""
+    requantize = requantize_of(op.result)
+    assert requantize is not None
+    places = (in_planes(layout_of(value)) for value in (op.input, op.result))
+    return Lowered(QuantizeQuads(*places, requantize), (op.input,))
+
+
+def lower_dequantize(op: sq.DequantizeOp, _: WeightStore, __: int) -> Lowered:
+    """Quads of bytes to numbers."""
+    found = dequantize_of(op.input)
+    assert found is not None
+    places = (in_planes(layout_of(value)) for value in (op.input, op.result))
+    spec = DequantizeQuads(*places, found.scale, found.zero_point)
+    return Lowered(spec, (op.input,))
+
+
 def lower_cast(op: nn.CastOp, _: WeightStore, __: int) -> Lowered:
     """The same numbers as elements of another type."""
     elements = element_of(op.input), element_of(op.result)
@@ -284,8 +305,10 @@ LOWERINGS: Mapping[type[Operation], Lower] = {
     nn.UnaryOp: lower_unary,
     sq.ConvOp: lower_conv,
     sq.ConvertLayoutOp: lower_convert_layout,
+    sq.DequantizeOp: lower_dequantize,
     sq.ElementwiseOp: lower_elementwise,
     sq.LinearOp: lower_fused_linear,
     sq.MatmulOp: lower_fused_matmul,
+    sq.QuantizeOp: lower_quantize,
 }
 """The lowering of each op that has a kernel."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from xdsl.dialects import func
-from xdsl.dialects.builtin import f32, i64
+from xdsl.dialects.builtin import f32, i32, i64
 from xdsl.ir import Attribute, SSAValue
 
 from edgec.dialects.lane import buffer_type, vector
@@ -25,10 +25,10 @@ from edgec.kernels.strides import common_refinement, reshaped
 from edgec.kernels.sweep import Cursor, are_alike, sweep
 from edgec.kernels.views import Axis, Region, Sizes, View, broadcast, identity, regions
 
-Element = Literal["f32", "i64"]
+Element = Literal["f32", "i64", "i32"]
 
-ELEMENTS: dict[Element, Attribute] = {"f32": f32, "i64": i64}
-"""Element types that can be moved."""
+ELEMENTS: dict[Element, Attribute] = {"f32": f32, "i64": i64, "i32": i32}
+"""Element types that can be moved; i32 are quads of bytes."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,8 @@ class Move:
     boxes: tuple[Box, ...]
     element: Element = "f32"
     result: Element = "f32"
+    gap: int = 0
+    """What stands in the gaps of quads, which 0 is not always a byte of."""
 
     def build(self, name: str, lanes: int) -> func.FuncOp:
         """The kernel; buffers: x0, x1, …, y."""
@@ -73,8 +75,12 @@ class Move:
         for job in jobs:
             job.build(zero_planes=is_by_plane)
         if not is_by_plane:
-            zero_all_gaps(b, "y", self.output)
+            zero_all_gaps(b, "y", self.output, self.gaps(b))
         return b.finish()
+
+    def gaps(self, b: KernelBuilder) -> SSAValue | None:
+        """A vector of what stands in gaps; None for the number 0."""
+        return b.splat(b.integer(self.gap)) if self.result == "i32" else None
 
 
 @dataclass(frozen=True)
@@ -110,7 +116,8 @@ class _Job:
 
         def plane(n: Index, c: Index, shared: bool) -> None:
             at = b.plus(n, box.start[0]), b.plus(c, box.start[1])
-            zero_gaps(b, "y", self.spec.output, *at, shared=shared)
+            zeros = self.spec.gaps(b)
+            zero_gaps(b, "y", self.spec.output, *at, zeros, shared=shared)
 
         on_plane = plane if zero_planes else None
         sweep(b, self.parts, self.buffers, self.store, on_plane=on_plane)

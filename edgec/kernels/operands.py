@@ -12,7 +12,8 @@ from edgec.dialects import nn, sq
 from edgec.errors import InvalidInput
 from edgec.kernels import move
 from edgec.kernels.constants import constant_array
-from edgec.kernels.layout import Layout, layout, plain
+from edgec.kernels.layout import Layout, is_in_quads, layout, plain
+from edgec.kernels.requantize import Dequantize, Requantize
 from edgec.kernels.strides import is_same_place, part_of
 
 
@@ -37,11 +38,45 @@ def in_place(op: nn.ConcatOp) -> list[bool]:
 
 def element_of(value: SSAValue) -> move.Element:
     """The element type as a name; raises `InvalidInput` where there is no kernel."""
+    if is_in_quads(value):
+        return "i32"
     element = nn.tensor_type(value).element_type
     for name, type_ in move.ELEMENTS.items():
         if element == type_:
             return name
     raise InvalidInput(f"element type must be one of f32, i64, got {element}")
+
+
+def gap_of(value: SSAValue) -> int:
+    """What stands in the gaps of a tensor: a lane of zero points, or 0."""
+    type_ = sq.quant_type(value)
+    if type_ is None or type_.numbers is None:
+        return 0
+    scale, zero_point = type_.numbers
+    return Requantize(scale, zero_point).gap
+
+
+def requantize_of(value: SSAValue) -> Requantize | None:
+    """How numbers become the bytes of a tensor; None if it holds numbers."""
+    type_ = sq.quant_type(value)
+    if type_ is None:
+        return None
+    if type_.numbers is None or not type_.is_unsigned:
+        raise InvalidInput(f"bytes must be unsigned with one scale, got {type_}")
+    scale, zero_point = type_.numbers
+    inverse = float(np.float32(1 / scale))
+    return Requantize(inverse, zero_point, type_.low, type_.high)
+
+
+def dequantize_of(value: SSAValue) -> Dequantize | None:
+    """What the bytes of a tensor stand for; None if it holds numbers."""
+    type_ = sq.quant_type(value)
+    if type_ is None:
+        return None
+    if type_.numbers is None or not type_.is_unsigned:
+        raise InvalidInput(f"bytes must be unsigned with one scale, got {type_}")
+    scale, zero_point = type_.numbers
+    return Dequantize(float(np.float32(scale)), zero_point)
 
 
 def require_f32(*values: SSAValue) -> None:

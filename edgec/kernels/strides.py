@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from xdsl.ir import Operation
 
 from edgec.dialects import nn
-from edgec.kernels.layout import Layout
+from edgec.kernels.layout import Layout, stored_shape
 
 Ints = tuple[int, ...]
 
@@ -31,11 +31,11 @@ def seen_through(op: Operation, source: Layout) -> Layout | None:
             return transposed(source, op.permutation.get_values())
         case nn.SliceOp():
             starts, steps = op.starts.get_values(), op.steps.get_values()
-            return sliced(source, starts, nn.shape_of(op.result), steps)
+            return sliced(source, starts, stored_shape(op.result), steps)
         case nn.BroadcastOp():
-            return repeated(source, nn.shape_of(op.result))
+            return repeated(source, stored_shape(op.result))
         case nn.ReshapeOp():
-            return reshaped(source, nn.shape_of(op.result))
+            return reshaped(source, stored_shape(op.result))
         case _:
             return None
 
@@ -50,7 +50,7 @@ def written(op: Operation, result: Layout) -> Layout | None:
             inverse = [order.index(d) for d in range(len(order))]
             return transposed(result, inverse)
         case nn.ReshapeOp():
-            return reshaped(result, nn.shape_of(op.input))
+            return reshaped(result, stored_shape(op.input))
         case _:
             return None
 

@@ -29,6 +29,7 @@ from xdsl.ir import Operation, SSAValue
 from edgec.dialects import nn, sq
 from edgec.kernels.cost import Registers, copy_cycles
 from edgec.kernels.cost_columns import turn_cycles
+from edgec.kernels.layout import stored_shape
 from edgec.passes.analysis.predict import conv_cycles, predict_linear, with_margin
 from edgec.passes.analysis.rows import (
     Grid,
@@ -164,7 +165,7 @@ def positions_at(shape: tuple[int, ...], grid: Grid) -> int:
 
 def conversion_cycles(value: SSAValue) -> float:
     """A copy of a tensor to another layout."""
-    shape = nn.shape_of(value)
+    shape = stored_shape(value)
     return copy_cycles(math.prod(shape[:-1]), shape[-1])
 
 

@@ -12,7 +12,7 @@ from edgec.dialects import nn, sq
 from edgec.kernels.cost import Registers
 from edgec.kernels.cost_columns import turn_cycles
 from edgec.kernels.cost_moves import moved_cycles, sweep_cycles
-from edgec.kernels.layout import layout
+from edgec.kernels.layout import layout, stored_shape
 from edgec.passes.analysis.predict import (
     predict_conv,
     predict_linear,
@@ -63,7 +63,7 @@ def _other_cycles(op: Operation) -> float:
         *rows, columns = nn.shape_of(op.input)
         return turn_cycles(math.prod(rows), columns)
     values = [*op.operands, *op.results]
-    return moved_cycles(4 * sum(math.prod(nn.shape_of(value)) for value in values))
+    return moved_cycles(4 * sum(math.prod(stored_shape(value)) for value in values))
 
 
 def module_cycles(module: ModuleOp, target: Target) -> float:

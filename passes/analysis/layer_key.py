@@ -27,6 +27,8 @@ def layer_key(op: sq.ConvOp | sq.LinearOp) -> str:
             f"dilation={_sizes(op.dilation.get_values())}",
             f"groups={op.groups.value.data}",
         ]
+    if sq.has_integers(op.input):
+        parts.append("int8" if sq.has_integers(op.result) else "int8 to f32")
     if op.bias is not None:
         parts.append("bias")
     steps = [str(step) for step in op.epilogue]

@@ -30,12 +30,13 @@ from edgec.kernels.cost_recurrent import (
     columns_step_cycles,
     dense_step_cycles,
 )
+from edgec.kernels.cost_quads import best_quads_block, quads_cycles
 from edgec.kernels.layout import layout
 from edgec.kernels.linear.columns import MIN_BLOCK
-from edgec.passes.analysis.sparse import column_layer, sparse_layer
+from edgec.passes.analysis.sparse import column_layer, quad_layer, sparse_layer
 
 Prediction = Mapping[str, float]
-"""Family → cycles of one core for one image; `dense` is always there."""
+"""Family → cycles of one core for one image; `dense` where there is a choice."""
 
 
 LEAST_GAIN = 1.1
@@ -69,6 +70,8 @@ def families_of(op: sq.ConvOp | sq.LinearOp) -> tuple[str, ...]:
             return ("dense",)
         few = columns.block_size >= MIN_BLOCK and not columns.is_reordered
         return ("dense", "columns", "conv") if few else ("dense", "conv")
+    if sq.has_integers(op.input):
+        return ("quads",)
     if is_depthwise(op):
         return ("depthwise",)
     is_single = columns is not None and columns.block_size == 1
@@ -90,6 +93,9 @@ def conv_cycles(
         return depthwise_cycles(
             lanes=lanes, positions=positions, filters=weight[0], taps=taps
         )
+    if family == "quads":
+        quads = quad_layer(op, positions)
+        return quads_cycles(quads, best_quads_block(quads, registers), lanes=lanes)
     if family == "columns":
         assert isinstance(encoding, sq.ColumnsAttr)
         layer = column_layer(op, encoding, positions)

@@ -34,9 +34,10 @@ from edgec.kernels.cost_columns import (
     columns_blocks,
     columns_cycles,
 )
-from edgec.kernels.layout import layout
+from edgec.kernels.cost_quads import best_quads_block, quads_blocks, quads_cycles
+from edgec.kernels.layout import layout, stored_shape
 from edgec.passes.analysis.rows import is_split, is_strided
-from edgec.passes.analysis.sparse import column_layer, sparse_layer
+from edgec.passes.analysis.sparse import column_layer, quad_layer, sparse_layer
 
 FEW_TILES = 4
 """Tiles of a sparse layer below which its filters are split too."""
@@ -158,6 +159,9 @@ def _dense_shape(op: sq.ConvOp) -> dict[str, int]:
 def _best_block(op: sq.ConvOp, family: str, machine: Machine) -> RegisterBlock:
     if family == "dense":
         return best_block(machine.registers, **_dense_shape(op))
+    if family == "quads":
+        quads = quad_layer(op, positions_of(op))
+        return best_quads_block(quads, machine.registers)
     encoding = _sparse(op)
     assert isinstance(encoding, sq.ColumnsAttr)
     layer = column_layer(op, encoding, positions_of(op))
@@ -168,6 +172,9 @@ def _blocks(op: sq.ConvOp, family: str, machine: Machine) -> list[RegisterBlock]
     """All register blocks, those of more filters first."""
     if family == "dense":
         found = dense_blocks(machine.registers, _dense_shape(op)["filters"])
+    elif family == "quads":
+        quads = quad_layer(op, positions_of(op))
+        found = quads_blocks(quads, machine.registers)
     else:
         encoding = _sparse(op)
         assert isinstance(encoding, sq.ColumnsAttr)
@@ -183,6 +190,8 @@ def _flat_cycles(
     if family == "dense":
         groups = op.groups.value.data
         return groups * dense_cycles(block, lanes=lanes, **_dense_shape(op))
+    if family == "quads":
+        return quads_cycles(quad_layer(op, positions_of(op)), block, lanes=lanes)
     encoding = _sparse(op)
     assert isinstance(encoding, sq.ColumnsAttr)
     return columns_cycles(
@@ -202,7 +211,7 @@ def _flat(
     tiles, tile = _num_tiles(op, block, machine)
     units = result[0] * groups * -(-weight[0] // groups // block.filters)
     chunks = min(tiles, max(1, -(-CHUNK_UNITS // units)))
-    planes = weight[1] * math.prod(weight[2:-2])
+    planes = stored_shape(op.input)[1] // groups * math.prod(weight[2:-2])
     in_l2 = max(1, machine.l2_bytes // 3 // (planes * tile * 4))
     chunk = min(-(-tiles // chunks), in_l2)
     settings = {"filters": block.filters, "vectors": block.vectors, "chunk": chunk}

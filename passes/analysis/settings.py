@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from edgec.dialects import nn, sq
+from edgec.dialects.lane import QUAD
 from edgec.kernels.conv.bands import BANDS
 from edgec.kernels.conv.lower import SETTINGS
 from edgec.kernels.conv.pattern_loops import FORMS
 from edgec.kernels.cost import MIN_COLUMNS
+from edgec.kernels.cost_quads import MOST_FILTERS
 from edgec.passes.analysis.predict import families_of
 
 MOST_ACCUMULATORS = 64
@@ -54,6 +56,8 @@ def _register_block(
             f"`filters` times `vectors` must be at most {MOST_ACCUMULATORS}, got "
             f"{filters} times {vectors}"
         )
+    if family == "quads":
+        return _quads(op, filters)
     encoding = nn.tensor_type(op.weight).encoding
     if family != "dense" and isinstance(encoding, sq.ColumnsAttr):
         block = encoding.block_size
@@ -66,6 +70,16 @@ def _register_block(
     return (
         None if filters <= most else f"`filters` must be at most {most}, got {filters}"
     )
+
+
+def _quads(op: sq.ConvOp | sq.LinearOp, filters: int) -> str | None:
+    most = max(QUAD, -(-nn.shape_of(op.weight)[0] // QUAD) * QUAD)
+    if filters % QUAD or filters > min(most, MOST_FILTERS):
+        return (
+            f"`filters` must be a multiple of {QUAD} of at most "
+            f"{min(most, MOST_FILTERS)}, got {filters}"
+        )
+    return None
 
 
 def _pattern(

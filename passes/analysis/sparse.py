@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from edgec.dialects import nn, sq
+from edgec.dialects.lane import QUAD
+from edgec.kernels.conv.quad_columns import is_bounded, kept_columns
 from edgec.kernels.cost import SparseLayer
 from edgec.kernels.cost_columns import ColumnLayer
+from edgec.kernels.cost_quads import QuadLayer
 
 MAX_DENSITY = 0.9
 """Largest share of a weight that is worth storing sparsely."""
@@ -48,4 +51,17 @@ def column_layer(
         columns=encoding.num_columns,
         channels=nn.shape_of(op.weight)[1],
         groups=encoding.num_groups,
+    )
+
+
+def quad_layer(op: sq.ConvOp, positions: int) -> QuadLayer:
+    """The integer convolution as the cost model sees it."""
+    filters, channels = nn.shape_of(op.weight)[:2]
+    return QuadLayer(
+        positions=positions,
+        filters=filters,
+        channels=-(-channels // QUAD),
+        kept=tuple(sorted(kept_columns(op).items())),
+        steps=len(op.epilogue),
+        bounded=is_bounded(op),
     )

@@ -74,6 +74,11 @@ PREFERRED: tuple[Intrinsics, ...] = (
 """The best first; the last one is for every target."""
 
 
+def wants_bounded(target: Target) -> bool:
+    """Whether dot products of bytes are faster where pairs of products fit 16 bits."""
+    return isinstance(intrinsics_for(target, target.lanes), Avx2)
+
+
 def intrinsics_for(target: Target, lanes: int) -> Intrinsics:
     """The first of `PREFERRED` that the target has for so many lanes."""
     return next(

@@ -2,32 +2,33 @@
 
 from __future__ import annotations
 
-import numpy as np
-import numpy.typing as npt
-from xdsl.ir import SSAValue
-
 from edgec.context import WeightStore
 from edgec.dialects import nn, sq
 from edgec.errors import PassFailed
-from edgec.kernels.constants import constant_array, constant_name
+from edgec.kernels.constants import constant_name
 from edgec.kernels.conv.columns import ColumnConv, pack_columns
 from edgec.kernels.conv.dense import DenseConv, pack_dense
 from edgec.kernels.conv.depthwise import DepthwiseConv
 from edgec.kernels.conv.depthwise_strided import StridedDepthwiseConv
+from edgec.kernels.conv.ends import (
+    constant_operand,
+    extras_of,
+    rest_of,
+    steps_of,
+)
+from edgec.kernels.conv.lower_quads import lower_quads
 from edgec.kernels.conv.pack_pattern import pack_pattern, single_taps
 from edgec.kernels.conv.pattern import PatternConv
 from edgec.kernels.conv.pattern_loops import FORMS
-from edgec.kernels.conv.positions import Extra, row_mask
 from edgec.kernels.conv.window import window_of
-from edgec.kernels.layout import Layout, layout
+from edgec.kernels.layout import layout
 from edgec.kernels.lowered import Lowered, Packed
-
-Floats = npt.NDArray[np.float32]
 
 SETTINGS: dict[str, set[str]] = {
     "dense": {"filters", "vectors", "chunk"},
     "columns": {"filters", "vectors", "chunk"},
     "depthwise": {"vectors"},
+    "quads": {"filters", "vectors", "chunk"},
     "pattern": {"form", "packed", "rows", "bands", "block", "splits"},
 }
 """Family → what its schedule sets."""
@@ -40,7 +41,11 @@ def lower_conv(op: sq.ConvOp, weights: WeightStore, lanes: int) -> Lowered:
         return _lower_pattern(op, weights, lanes)
     if family == "columns":
         return _lower_columns(op, weights)
-    lower = {"dense": _lower_dense, "depthwise": _lower_depthwise}[family]
+    lower = {
+        "dense": _lower_dense,
+        "depthwise": _lower_depthwise,
+        "quads": lower_quads,
+    }[family]
     return lower(op, weights)
 
 
@@ -64,17 +69,6 @@ def _checked_family(op: sq.ConvOp) -> str:
     return family
 
 
-def constant_operand(value: SSAValue, weights: WeightStore) -> Floats:
-    """The array of a constant operand."""
-    owner = value.owner
-    if not isinstance(owner, nn.ConstantOp):
-        raise PassFailed(
-            f"'sq.conv' op weight and bias must be constants, got {value}; compute "
-            "them before the model is exported"
-        )
-    return np.ascontiguousarray(constant_array(owner, weights), np.float32)
-
-
 def _lower_dense(op: sq.ConvOp, weights: WeightStore) -> Lowered:
     assert op.kernel is not None
     settings, source = op.kernel.settings, layout(op.input)
@@ -84,8 +78,8 @@ def _lower_dense(op: sq.ConvOp, weights: WeightStore) -> Lowered:
         taps=window_of(op).tap_offsets(source),
         groups=op.groups.value.data,
         has_bias=op.bias is not None,
-        steps=_steps(op),
-        extras=_extras(op),
+        steps=steps_of(op),
+        extras=extras_of(op),
         filters=settings["filters"],
         vectors=settings["vectors"],
         chunk=settings["chunk"],
@@ -93,14 +87,14 @@ def _lower_dense(op: sq.ConvOp, weights: WeightStore) -> Lowered:
     dense = constant_operand(op.weight, weights)
     packed = pack_dense(dense, spec.groups, spec.filters)
     tables = [Packed(f"{constant_name(op.weight.owner)}.packed{spec.filters}", packed)]
-    return Lowered(spec, (op.input, *tables, *_rest(op, weights, spec.result)))
+    return Lowered(spec, (op.input, *tables, *rest_of(op, weights, spec.result)))
 
 
 def _lower_depthwise(op: sq.ConvOp, weights: WeightStore) -> Lowered:
     assert op.kernel is not None
     source, result = layout(op.input), layout(op.result)
     window, has_bias = window_of(op), op.bias is not None
-    end = (_steps(op), _extras(op))
+    end = (steps_of(op), extras_of(op))
     dense = constant_operand(op.weight, weights).reshape(-1)
     table = Packed(constant_name(op.weight.owner), dense)
     if window.is_strided and not source.is_split:
@@ -108,11 +102,11 @@ def _lower_depthwise(op: sq.ConvOp, weights: WeightStore) -> Lowered:
         strided = StridedDepthwiseConv(
             source, result, taps, has_bias, *end, (rows, columns)
         )
-        return Lowered(strided, (op.input, table, *_rest(op, weights, None)))
+        return Lowered(strided, (op.input, table, *rest_of(op, weights, None)))
     vectors = op.kernel.settings["vectors"]
     taps = window.tap_offsets(source)
     flat = DepthwiseConv(source, result, taps, has_bias, *end, vectors)
-    return Lowered(flat, (op.input, table, *_rest(op, weights, result)))
+    return Lowered(flat, (op.input, table, *rest_of(op, weights, result)))
 
 
 def _lower_pattern(op: sq.ConvOp, weights: WeightStore, lanes: int) -> Lowered:
@@ -135,8 +129,8 @@ def _lower_pattern(op: sq.ConvOp, weights: WeightStore, lanes: int) -> Lowered:
         patterns=storage.patterns,
         kernels=kernels,
         has_bias=op.bias is not None,
-        steps=_steps(op),
-        extras=_extras(op),
+        steps=steps_of(op),
+        extras=extras_of(op),
         form=FORMS[settings["form"]],
         packed=bool(settings["packed"]),
         rows=settings["rows"],
@@ -149,7 +143,7 @@ def _lower_pattern(op: sq.ConvOp, weights: WeightStore, lanes: int) -> Lowered:
         Packed(f"{name}.{field}", getattr(tables, field))
         for field in ("w", "where", "counts", "starts", "parts", "visits")
     ]
-    rest = _rest(op, weights, None)
+    rest = rest_of(op, weights, None)
     return Lowered(spec, (op.input, *packed, *rest))
 
 
@@ -167,8 +161,8 @@ def _lower_columns(op: sq.ConvOp, weights: WeightStore) -> Lowered:
         taps=window_of(op).tap_offsets(source),
         groups=encoding.num_groups,
         has_bias=op.bias is not None,
-        steps=_steps(op),
-        extras=_extras(op),
+        steps=steps_of(op),
+        extras=extras_of(op),
         filters=settings["filters"],
         vectors=settings["vectors"],
         chunk=settings["chunk"],
@@ -182,48 +176,4 @@ def _lower_columns(op: sq.ConvOp, weights: WeightStore) -> Lowered:
     packed = [
         Packed(f"{names['weight']}.{field}", getattr(tables, field)) for field in fields
     ]
-    return Lowered(spec, (op.input, *packed, *_rest(op, weights, spec.result)))
-
-
-def _rest(
-    op: sq.ConvOp, weights: WeightStore, flat: Layout | None
-) -> list[SSAValue | Packed]:
-    """Bias, row mask (of a flat-position kernel), extras."""
-    rest: list[SSAValue | Packed] = []
-    if op.bias is not None:
-        bias = constant_operand(op.bias, weights)
-        rest.append(Packed(f"{constant_name(op.weight.owner)}.bias", bias))
-    if flat is not None and flat.has_gaps_inside:
-        slices = "" if flat.slices == 1 else f"{flat.slices}x{flat.slab}."
-        hint = f"rows.{slices}{flat.height}x{flat.columns}.{flat.pitch}"
-        rest.append(Packed(hint, row_mask(flat)))
-    return [*rest, *op.extras]
-
-
-def _steps(op: sq.ConvOp) -> tuple[sq.Step, ...]:
-    return tuple(step.step for step in op.epilogue if isinstance(step, sq.StepAttr))
-
-
-def _extras(op: sq.ConvOp) -> tuple[Extra, ...]:
-    """How each extra operand is read."""
-    result = nn.shape_of(op.result)
-    extras: list[Extra] = []
-    for value in op.extras:
-        shape = nn.shape_of(value)
-        is_channels = set(shape[2:]) == {1} and shape[1] in (1, result[1])
-        if not is_channels and shape != result:
-            ones = ", 1" * (len(result) - 2)
-            raise PassFailed(
-                f"'sq.conv' op extra operand must have shape {result} or "
-                f"(N, C{ones}), got {shape}"
-            )
-        extras.append(Extra(_channels(layout(value), result), is_channels))
-    return tuple(extras)
-
-
-def _channels(extra: Layout, result: tuple[int, ...]) -> Layout:
-    """A size of 1 is read again for every channel."""
-    if extra.shape[1] == result[1]:
-        return extra
-    strides = (extra.strides[0], 0, *extra.strides[2:])
-    return Layout(extra.shape, strides, extra.origin, extra.phase, extra.slack)
+    return Lowered(spec, (op.input, *packed, *rest_of(op, weights, spec.result)))

@@ -1,0 +1,103 @@
+"""How long integer convolutions take, in cycles of one core.
+
+Source of the constants as in `cost`.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+
+from edgec.dialects.lane import QUAD
+from edgec.kernels.cost import (
+    DENSE_EFFICIENCY,
+    FMA_PER_CYCLE,
+    MOST_REMEMBERED,
+    TILE_OVERHEAD,
+    Block,
+    Registers,
+)
+from edgec.kernels.cost_columns import COLUMN_OVERHEAD, FAR_LOAD, NEAR_BYTES
+
+EPILOGUE = 9
+"""Instructions for each vector of sums: to a number, in the range, rounded, packed."""
+STEP = 1.5
+"""Instructions more for each step of the epilogue; an extra operand is loaded too."""
+BOUNDED_PRODUCT = 3
+"""Instructions where there is no dot product of bytes: pairs, quads, the sum."""
+MOST_FILTERS = 16
+"""Filters of a block: more of them keep more columns, and few vectors are left."""
+MOST_VECTORS = 4
+"""Vectors of positions of a block."""
+
+
+@dataclass(frozen=True)
+class QuadLayer:
+    """An integer convolution, for one image."""
+
+    positions: int
+    filters: int
+    channels: int
+    """Of the input, in quads."""
+    kept: tuple[tuple[int, int], ...]
+    """Filters of a block, and the columns that all blocks of so many keep."""
+    steps: int
+    """Of the epilogue."""
+    bounded: bool
+
+
+def fits(block: Block, registers: Registers) -> bool:
+    """Whether sums, inputs and a weight stay in registers."""
+    return block.filters * block.vectors + block.vectors + 1 <= registers.count
+
+
+def candidates(registers: Registers) -> list[int]:
+    """Numbers of filters of a block."""
+    several = range(QUAD, MOST_FILTERS + 1, QUAD)
+    return [count for count in several if fits(Block(count, 1), registers)]
+
+
+def quads_blocks(layer: QuadLayer, registers: Registers) -> list[Block]:
+    """Register blocks that fit; of more filters than the layer has only the least."""
+    most = max(QUAD, -(-layer.filters // QUAD) * QUAD)
+    return [
+        Block(filters, vectors)
+        for filters, _ in layer.kept
+        for vectors in range(1, MOST_VECTORS + 1)
+        if fits(Block(filters, vectors), registers) and filters <= most
+    ]
+
+
+def quads_cycles(layer: QuadLayer, block: Block, *, lanes: int) -> float:
+    """All positions of all filters."""
+    columns = dict(layer.kept)[block.filters]
+    blocks = math.ceil(layer.filters / block.filters)
+    total = 0.0
+    full, rest = divmod(layer.positions, block.vectors * lanes)
+    for vectors, tiles in ((block.vectors, full), (math.ceil(rest / lanes), 1)):
+        if not vectors or not tiles:
+            continue
+        part = Block(block.filters, vectors)
+        is_near = layer.channels * vectors * lanes * 4 <= NEAR_BYTES
+        far = 0.0 if is_near else vectors * FAR_LOAD
+        products = part.column_cycles(lanes)
+        if layer.bounded:
+            count = block.filters * vectors * BOUNDED_PRODUCT
+            products = max(products, count / FMA_PER_CYCLE)
+        cycles = max(products, far) + COLUMN_OVERHEAD
+        end = (EPILOGUE + STEP * layer.steps) * block.filters * vectors / FMA_PER_CYCLE
+        total += tiles * (columns * cycles + blocks * (TILE_OVERHEAD + end))
+    return total / DENSE_EFFICIENCY
+
+
+@lru_cache(MOST_REMEMBERED)
+def best_quads_block(layer: QuadLayer, registers: Registers) -> Block:
+    """The register block with the fewest cycles; ties go to more filters."""
+    return min(
+        quads_blocks(layer, registers),
+        key=lambda block: (
+            quads_cycles(layer, block, lanes=registers.lanes),
+            -block.filters,
+        ),
+    )

@@ -1,0 +1,223 @@
+"""Let layers whose input and weight are quantized multiply integers.
+
+What: an `nn.conv` of what `sq.dequantize` makes of an activation and of a constant
+becomes an `sq.conv` on the quantized tensors. Every other layer with a stored weight
+gets it as a float32 constant, and an attribute `sq.why_float` with the reason.
+
+Why: products of bytes take a quarter of the time and of the memory of float32 ones.
+
+How: a layer is taken if there is a kernel for it: a convolution of rank 4 or 5 with one
+group, an input with one scale, a weight of signed bytes with one scale or one for each
+filter and no zero point, and sums that 32 bits hold. Signed activations become unsigned
+ones, whose zero point is larger by 128: the kernels multiply unsigned by signed bytes.
+`sq.conv` says that the layer has its last form; passes on `nn` products, which change
+weights or move channels, do not see it.
+
+Invariants: needs `nn` and `sq`; runs after `propagate-quantization`. Leaves no
+`sq.dequantize` of a constant that a convolution or linear layer reads. The sums are
+exact, so results differ from float32 arithmetic in rounding only.
+
+Source: Jacob et al., "Quantization and Training of Neural Networks for Efficient
+Integer-Arithmetic-Only Inference" (CVPR 2018), section 2.2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from xdsl.context import Context
+from xdsl.dialects.builtin import ModuleOp, StringAttr, TensorType, f32
+from xdsl.ir import Operation, SSAValue
+from xdsl.rewriter import Rewriter
+
+from edgec.context import WeightStore, weights_of
+from edgec.dialects import nn, sq
+from edgec.interpreter.quant import dequantize, parameters_of
+from edgec.passes.base import ReportingPass
+from edgec.passes.constants import constant_name, read_constant
+from edgec.passes.patterns.rewriting import erase_dead, producer
+
+Layer = nn.ConvOp | nn.LinearOp | nn.ConvTransposeOp
+
+LARGEST_BYTE = 255
+LARGEST_SUM = 2**31 - 1
+SIGNED_OFFSET = 128
+"""From signed to unsigned bytes."""
+
+
+def why_float(op: Layer, weights: WeightStore) -> str | None:
+    """Why no integer kernel runs a layer with a stored weight; None if one does."""
+    if not isinstance(op, nn.ConvOp):
+        kind = "linear" if isinstance(op, nn.LinearOp) else "transposed"
+        return f"there is no integer kernel for {kind} layers"
+    rank = len(nn.shape_of(op.weight))
+    if op.groups.value.data != 1:
+        return "there is no integer kernel for groups"
+    if rank not in (4, 5):
+        return f"the weight has rank {rank}, not 4 or 5"
+    if op.bias is not None and not isinstance(op.bias.owner, nn.ConstantOp):
+        return "the bias is computed"
+    if isinstance(op.input.owner, sq.DequantizeDynamicOp):
+        return "the scale of the input is computed at run time"
+    source = producer(op.input, sq.DequantizeOp)
+    if source is None:
+        return "the input is float32"
+    type_ = sq.quant_type(source.input)
+    assert type_ is not None
+    if type_.numbers is None:
+        return "the input has several scales"
+    return _why_not_weight(op.weight, weights)
+
+
+def _why_not_weight(weight: SSAValue, weights: WeightStore) -> str | None:
+    stored = _stored(weight)
+    assert stored is not None
+    type_ = sq.quant_type(stored)
+    assert type_ is not None
+    reason = sq.why_no_weight(type_)
+    if reason is not None:
+        return f"of the weight: {reason}"
+    shape = nn.shape_of(stored)
+    if parameters_of(type_, shape, weights).zero_point.any():
+        return "the weight has zero points"
+    array = read_constant(stored, weights)
+    assert array is not None
+    sums = np.abs(array.reshape(len(array), -1).astype(np.int64)).sum(1)
+    if LARGEST_BYTE * sums.max(initial=0) > LARGEST_SUM:
+        return "its sums may not fit 32 bits"
+    return None
+
+
+def _stored(weight: SSAValue) -> SSAValue | None:
+    """The constant in integers that a weight is dequantized from."""
+    maker = producer(weight, sq.DequantizeOp)
+    if maker is None or not isinstance(maker.input.owner, nn.ConstantOp):
+        return None
+    return maker.input
+
+
+def integer_conv(op: nn.ConvOp) -> sq.ConvOp:
+    """The same convolution of the quantized tensors."""
+    source, stored = producer(op.input, sq.DequantizeOp), _stored(op.weight)
+    assert source is not None
+    assert stored is not None
+    type_ = TensorType(f32, nn.shape_of(op.result))
+    new = sq.ConvOp(source.input, stored, op.bias, (), op.properties, (), type_)
+    new.attributes.update(op.attributes)
+    return new
+
+
+def make_unsigned(module: ModuleOp) -> int:
+    """Store signed activations with one scale as unsigned bytes; how many."""
+    count = 0
+    for op in module.walk():
+        for value in op.results if not isinstance(op, nn.ConstantOp) else ():
+            if not isinstance(value.type, TensorType):
+                continue
+            type_ = sq.quant_type(value)
+            if type_ is None or type_.is_unsigned or type_.numbers is None:
+                continue
+            scale, zero_point = type_.numbers
+            ends = type_.low + SIGNED_OFFSET, type_.high + SIGNED_OFFSET
+            unsigned = sq.QuantType.per_tensor(
+                "ui8", *ends, scale, zero_point + SIGNED_OFFSET
+            )
+            shaped = TensorType(unsigned, nn.shape_of(value))
+            Rewriter.replace_value_with_new_type(value, shaped)
+            count += 1
+    return count
+
+
+@dataclass
+class Floats:
+    """The float32 numbers of stored weights, each made once."""
+
+    weights: WeightStore
+    made: dict[SSAValue, SSAValue] = field(default_factory=dict[SSAValue, SSAValue])
+
+    def of(self, stored: SSAValue) -> SSAValue:
+        """A constant of what integers stand for."""
+        if stored not in self.made:
+            type_, array = sq.quant_type(stored), read_constant(stored, self.weights)
+            assert type_ is not None
+            assert array is not None
+            numbers = dequantize(array, type_, self.weights)
+            hint = f"{constant_name(stored)}.float"
+            name = self.weights.add(hint, numbers)
+            op = nn.ConstantOp(name, TensorType(f32, numbers.shape))
+            maker = stored.owner
+            assert isinstance(maker, Operation)
+            assert maker.parent is not None
+            maker.parent.insert_op_after(op, maker)
+            self.made[stored] = op.result
+        return self.made[stored]
+
+
+@dataclass(frozen=True)
+class IntegerLayers(ReportingPass):
+    """Let layers whose input and weight are quantized multiply integers.
+
+    **Before**
+
+    ```mlir
+    !x = !sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>
+    !w = !sq.quant<i8<-127:127>, scale = 0.25, zero_point = 0>
+    func.func @main(%x: tensor<1x4x2x2xf32>) -> tensor<1x1x2x2xf32> {
+      %q = sq.quantize %x : (tensor<1x4x2x2xf32>) -> tensor<1x4x2x2x!x>
+      %a = sq.dequantize %q : (tensor<1x4x2x2x!x>) -> tensor<1x4x2x2xf32>
+      %c = nn.constant "w" : tensor<1x4x1x1x!w>
+      %w = sq.dequantize %c : (tensor<1x4x1x1x!w>) -> tensor<1x4x1x1xf32>
+      %y = nn.conv %a, %w {stride = array<i64: 1, 1>,
+        padding_low = array<i64: 0, 0>, padding_high = array<i64: 0, 0>,
+        dilation = array<i64: 1, 1>, groups = 1 : i64}
+        : (tensor<1x4x2x2xf32>, tensor<1x4x1x1xf32>) -> tensor<1x1x2x2xf32>
+      func.return %y : tensor<1x1x2x2xf32>
+    }
+    ```
+
+    **After**
+
+    ```mlir
+    !x = !sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>
+    !w = !sq.quant<i8<-127:127>, scale = 0.25, zero_point = 0>
+    func.func @main(%x: tensor<1x4x2x2xf32>) -> tensor<1x1x2x2xf32> {
+      %q = sq.quantize %x : (tensor<1x4x2x2xf32>) -> tensor<1x4x2x2x!x>
+      %c = nn.constant "w" : tensor<1x4x1x1x!w>
+      %y = sq.conv %q, %c {stride = array<i64: 1, 1>,
+        padding_low = array<i64: 0, 0>, padding_high = array<i64: 0, 0>,
+        dilation = array<i64: 1, 1>, groups = 1 : i64, epilogue = []}
+        : tensor<1x4x2x2x!x>, tensor<1x4x1x1x!w> -> tensor<1x1x2x2xf32>
+      func.return %y : tensor<1x1x2x2xf32>
+    }
+    ```
+    """
+
+    name = "integer-layers"
+
+    never: bool = False
+    """Give all layers float32 weights."""
+
+    def run(self, ctx: Context, op: ModuleOp) -> Mapping[str, int]:
+        """Count layers in `integers` and `floats`, and activations made `unsigned`."""
+        counts = dict.fromkeys(("integers", "floats", "unsigned"), 0)
+        floats = Floats(weights_of(ctx))
+        for layer in list(op.walk()):
+            stored = _stored(layer.weight) if isinstance(layer, Layer) else None
+            if stored is None or not isinstance(layer, Layer):
+                continue
+            reason = "integers are switched off"
+            if not self.never:
+                reason = why_float(layer, floats.weights)
+            if reason is None and isinstance(layer, nn.ConvOp):
+                Rewriter.replace_op(layer, integer_conv(layer))
+                counts["integers"] += 1
+                continue
+            layer.attributes["sq.why_float"] = StringAttr(f"float32: {reason}")
+            layer.operands[1] = floats.of(stored)
+            counts["floats"] += 1
+        if counts["integers"]:
+            counts["unsigned"] = make_unsigned(op)
+        erase_dead(op)
+        return counts

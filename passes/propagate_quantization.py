@@ -1,0 +1,189 @@
+"""Let ops that only move or choose values work on quantized tensors.
+
+What: `sq.dequantize` moves down through poolings of maxima, concatenations, slices,
+reshapes and nearest neighbours, and `sq.quantize` up through reshapes; the two vanish
+where they meet with the same scale and zero point.
+
+Why: such ops give the same bytes that they would give as numbers, and bytes are a
+quarter of the memory. Layers between which nothing but bytes is left can run in
+integers (`integer-layers`).
+
+How: one walk forward. An op all of whose inputs are dequantized from one type reads
+the quantized tensors instead, and its result is dequantized. Only those are moved that
+kernels on *quads* can do, where four channels share a lane: channels stay together, so a
+reshape keeps the first two dimensions, a slice takes all channels, and all parts of a
+concatenation of channels but the last have a multiple of four.
+
+Invariants: needs `nn` and `sq`. Bit by bit the same, as dequantizing is monotonic and
+done element by element. Scales computed at run time and scales per channel are left
+alone.
+
+Source: the placement rules of integer inference in Jacob et al., "Quantization and
+Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference" (CVPR
+2018), appendix A.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from xdsl.context import Context
+from xdsl.dialects.builtin import ModuleOp, TensorType
+from xdsl.ir import Operation, SSAValue
+
+from edgec.context import WeightStore, weights_of
+from edgec.dialects import nn, sq
+from edgec.passes.analysis.quantized import has_same_channels, keeps_quads
+from edgec.passes.base import ReportingPass
+from edgec.passes.constants import constant_name, make_constant, read_constant
+from edgec.passes.patterns.rewriting import copy_labels, erase_dead
+
+STATISTICS = ("moved", "hoisted", "cancelled")
+
+
+def shared_type(op: Operation) -> sq.QuantType | None:
+    """The type that all operands of an op are dequantized from, if it is one."""
+    found: set[sq.QuantType | None] = set()
+    for value in op.operands:
+        maker = value.owner
+        is_made = isinstance(maker, sq.DequantizeOp)
+        found.add(sq.quant_type(maker.input) if is_made else None)
+    type_ = found.pop() if len(found) == 1 else None
+    return type_ if type_ is not None and type_.numbers is not None else None
+
+
+def move_down(op: Operation, element: sq.QuantType) -> None:
+    """Replace `op` by one on quantized tensors, and dequantize its result."""
+    sources: list[SSAValue] = []
+    for value in op.operands:
+        assert isinstance(value.owner, sq.DequantizeOp)
+        sources.append(value.owner.input)
+    new = type(op).create(
+        operands=sources,
+        result_types=[TensorType(element, nn.shape_of(op.results[0]))],
+        properties=dict(op.properties),
+        attributes=dict(op.attributes),
+    )
+    after = sq.DequantizeOp(new.results[0])
+    copy_labels(op, after)
+    _replace(op, new, after)
+
+
+def reshaped_weight(
+    op: nn.ReshapeOp, weights: WeightStore
+) -> tuple[nn.ConstantOp, sq.DequantizeOp] | None:
+    """A dequantized constant that is reshaped, as one of the other shape."""
+    maker = op.input.owner
+    if not isinstance(maker, sq.DequantizeOp):
+        return None
+    type_, array = sq.quant_type(maker.input), read_constant(maker.input, weights)
+    assert type_ is not None
+    is_by_row = type_.axis_number in (None, 0) and type_.group_size is None
+    shape = nn.shape_of(op.result)
+    if array is None or not is_by_row or shape[:1] != array.shape[:1]:
+        return None
+    name = constant_name(maker.input)
+    constant = make_constant(array.reshape(shape), name, maker.input, weights)
+    return constant, sq.DequantizeOp(constant.result)
+
+
+def hoist(op: sq.QuantizeOp) -> bool:
+    """Quantize what is reshaped instead of the result."""
+    before = op.input.owner
+    if not isinstance(before, nn.ReshapeOp) or not op.input.has_one_use():
+        return False
+    if not has_same_channels(before.input, before.result):
+        return False
+    type_ = sq.quant_type(op.result)
+    assert type_ is not None
+    if type_.numbers is None:
+        return False
+    quantized = sq.QuantizeOp(before.input, type_)
+    copy_labels(op, quantized)
+    after = nn.ReshapeOp(quantized.result, nn.shape_of(op.result))
+    copy_labels(before, after)
+    _replace(op, quantized, after)
+    return True
+
+
+def _replace(op: Operation, *new: Operation) -> None:
+    """Put ops in the place of one, the last for its result."""
+    block = op.parent
+    assert block is not None
+    block.insert_ops_before(list(new), op)
+    new[-1].results[0].name_hint = op.results[0].name_hint
+    op.results[0].replace_all_uses_with(new[-1].results[0])
+    op.detach()
+    op.erase()
+
+
+def cancel(op: sq.QuantizeOp) -> bool:
+    """Quantizing again what was dequantized gives the same bytes."""
+    maker = op.input.owner
+    if not isinstance(maker, sq.DequantizeOp):
+        return False
+    if sq.quant_type(maker.input) != sq.quant_type(op.result):
+        return False
+    op.result.replace_all_uses_with(maker.input)
+    op.detach()
+    op.erase()
+    return True
+
+
+@dataclass(frozen=True)
+class PropagateQuantization(ReportingPass):
+    """Let ops that only move or choose values work on quantized tensors.
+
+    **Before**
+
+    ```mlir
+    !q = !sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>
+    func.func @main(%x: tensor<1x4x4x4x!q>) -> tensor<1x4x2x2x!q> {
+      %a = sq.dequantize %x : (tensor<1x4x4x4x!q>) -> tensor<1x4x4x4xf32>
+      %p = nn.pool max %a {kernel = array<i64: 2, 2>, stride = array<i64: 2, 2>,
+        padding = array<i64: 0, 0>, dilation = array<i64: 1, 1>, ceil_mode = false,
+        count_include_pad = false} : (tensor<1x4x4x4xf32>) -> tensor<1x4x2x2xf32>
+      %b = sq.quantize %p : (tensor<1x4x2x2xf32>) -> tensor<1x4x2x2x!q>
+      func.return %b : tensor<1x4x2x2x!q>
+    }
+    ```
+
+    **After**
+
+    ```mlir
+    !q = !sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>
+    func.func @main(%x: tensor<1x4x4x4x!q>) -> tensor<1x4x2x2x!q> {
+      %p = nn.pool max %x {kernel = array<i64: 2, 2>, stride = array<i64: 2, 2>,
+        padding = array<i64: 0, 0>, dilation = array<i64: 1, 1>, ceil_mode = false,
+        count_include_pad = false} : (tensor<1x4x4x4x!q>) -> tensor<1x4x2x2x!q>
+      func.return %p : tensor<1x4x2x2x!q>
+    }
+    ```
+    """
+
+    name = "propagate-quantization"
+
+    def run(self, ctx: Context, op: ModuleOp) -> Mapping[str, int]:
+        """Count ops `moved` to quantized tensors, `hoisted` and `cancelled` quantize."""
+        weights = weights_of(ctx)
+        counts = dict.fromkeys(STATISTICS, 0)
+        for old in list(op.walk()):
+            if isinstance(old, sq.QuantizeOp):
+                if cancel(old):
+                    counts["cancelled"] += 1
+                else:
+                    counts["hoisted"] += hoist(old)
+                continue
+            if isinstance(old, nn.ReshapeOp):
+                constants = reshaped_weight(old, weights)
+                if constants is not None:
+                    _replace(old, *constants)
+                    counts["moved"] += 1
+                    continue
+            type_ = shared_type(old) if keeps_quads(old) else None
+            if type_ is not None:
+                move_down(old, type_)
+                counts["moved"] += 1
+        erase_dead(op)
+        return counts
