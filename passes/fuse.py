@@ -68,7 +68,9 @@ STATISTICS = (
     "elementwise_steps",
 )
 
-Product = nn.ConvOp | nn.LinearOp | nn.MatmulOp | sq.ConvOp
+Product = nn.ConvOp | nn.LinearOp | nn.MatmulOp
+Head = Product | sq.ConvOp
+"""What starts a chain besides elementwise ops; an `sq.conv` if it is on integers."""
 Pointwise = nn.UnaryOp | nn.BinaryOp
 Fused = sq.ConvOp | sq.LinearOp | sq.MatmulOp | sq.ElementwiseOp
 
@@ -133,7 +135,7 @@ class Extra(NamedTuple):
 class Chain:
     """Ops that become one; `head` is a product or the first elementwise op."""
 
-    head: Product | Pointwise
+    head: Head | Pointwise
     position: int
     """Where the head stands in its block."""
     last: Operation
@@ -156,7 +158,7 @@ class Chain:
     @property
     def rank(self) -> tuple[bool, int]:
         """Of two chains the one with the higher rank takes an op."""
-        return (isinstance(self.head, Product), self.position)
+        return (isinstance(self.head, Head), self.position)
 
     def form(self, shape: Shape) -> Shape | None:
         """The form of an extra operand of `shape`; None if it cannot be one."""
@@ -216,9 +218,9 @@ def is_readable(value: SSAValue) -> bool:
     return type_ is not None and sq.why_no_activation(type_) is None
 
 
-def start_chain(op: Product | Pointwise, position: int) -> Chain:
+def start_chain(op: Head | Pointwise, position: int) -> Chain:
     """A chain with one member."""
-    if isinstance(op, Product):
+    if isinstance(op, Head):
         return Chain(op, position, op, mapping_type(op))
     chain = Chain(op, position, op, MappingType.ONE_TO_ONE)
     chain.start = main_operand(op)
@@ -245,7 +247,7 @@ def find_chains(block: Block) -> list[Chain]:
     for position, op in enumerate(block.ops):
         if isinstance(op, sq.QuantizeOp) and op.input in ends:
             ends[op.input].end(op)
-        if not isinstance(op, Product | Pointwise) or not _is_open(op):
+        if not isinstance(op, Head | Pointwise) or not _is_open(op):
             continue
         chain = None
         if isinstance(op, Pointwise):
@@ -286,7 +288,7 @@ def fuse_chain(chain: Chain, weights: WeightStore) -> Fused:
     _insert_before(fused, last)
     fused.result.name_hint = last.results[0].name_hint
     last.results[0].replace_all_uses_with(fused.result)
-    head = [chain.head] if isinstance(chain.head, Product) else []
+    head = [chain.head] if isinstance(chain.head, Head) else []
     end = [] if chain.quantize is None else [chain.quantize]
     readers = [x.op.operands[x.operand].owner for x in chain.extras if x.in_bytes]
     for op in reversed([*head, *chain.tail, *end]):
@@ -413,7 +415,7 @@ class Fuse(ReportingPass):
                 kind = fuse_chain(chain, weights).name.removeprefix("sq.")
                 counts[f"{kind}_steps"] += len(chain.steps)
                 counts["ops_before"] += len(chain.steps)
-                counts["ops_before"] += isinstance(chain.head, Product)
+                counts["ops_before"] += isinstance(chain.head, Head)
                 counts["ops_after"] += 1
         return counts
 

@@ -10,13 +10,11 @@ from edgec.dialects.lane import QUAD
 
 
 def keeps_quads(op: Operation) -> bool:
-    """Whether an op only moves or chooses values, and its channels stay together.
+    """Whether an op only moves values, channels stay together, and there is a kernel.
 
     Four channels share a lane of what integer kernels read (`kernels.layout`).
     """
     match op:
-        case nn.PoolOp():
-            return op.kind.data is nn.PoolKind.MAX
         case nn.ReshapeOp():
             return has_same_channels(op.input, op.result)
         case nn.SliceOp():
@@ -25,8 +23,6 @@ def keeps_quads(op: Operation) -> bool:
         case nn.ConcatOp():
             axis, sizes = op.axis.value.data, [nn.shape_of(v) for v in op.inputs]
             return axis != 1 or all(size[1] % QUAD == 0 for size in sizes[:-1])
-        case nn.ResizeOp():
-            return op.kind.data is nn.ResizeKind.NEAREST
         case _:
             return False
 
