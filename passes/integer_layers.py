@@ -23,6 +23,8 @@ Integer-Arithmetic-Only Inference" (CVPR 2018), section 2.2.
 
 from __future__ import annotations
 
+import math
+
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -42,6 +44,7 @@ from edgec.passes.patterns.rewriting import erase_dead, producer
 Layer = nn.ConvOp | nn.LinearOp | nn.ConvTransposeOp
 
 LARGEST_BYTE = 255
+LARGEST_WEIGHT = 128
 LARGEST_SUM = 2**31 - 1
 SIGNED_OFFSET = 128
 """From signed to unsigned bytes."""
@@ -82,6 +85,8 @@ def _why_not_weight(weight: SSAValue, weights: WeightStore) -> str | None:
     shape = nn.shape_of(stored)
     if parameters_of(type_, shape, weights).zero_point.any():
         return "the weight has zero points"
+    if LARGEST_BYTE * LARGEST_WEIGHT * math.prod(shape[1:]) <= LARGEST_SUM:
+        return None
     array = read_constant(stored, weights)
     assert array is not None
     sums = np.abs(array.reshape(len(array), -1).astype(np.int64)).sum(1)
@@ -162,13 +167,17 @@ class IntegerLayers(ReportingPass):
     **Before**
 
     ```mlir
-    !x = !sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>
-    !w = !sq.quant<i8<-127:127>, scale = 0.25, zero_point = 0>
     func.func @main(%x: tensor<1x4x2x2xf32>) -> tensor<1x1x2x2xf32> {
-      %q = sq.quantize %x : (tensor<1x4x2x2xf32>) -> tensor<1x4x2x2x!x>
-      %a = sq.dequantize %q : (tensor<1x4x2x2x!x>) -> tensor<1x4x2x2xf32>
-      %c = nn.constant "w" : tensor<1x4x1x1x!w>
-      %w = sq.dequantize %c : (tensor<1x4x1x1x!w>) -> tensor<1x4x1x1xf32>
+      %q = sq.quantize %x : (tensor<1x4x2x2xf32>)
+        -> tensor<1x4x2x2x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>
+      %a = sq.dequantize %q
+        : (tensor<1x4x2x2x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>)
+        -> tensor<1x4x2x2xf32>
+      %c = nn.constant "w"
+        : tensor<1x4x1x1x!sq.quant<i8<-127:127>, scale = 0.25, zero_point = 0>>
+      %w = sq.dequantize %c
+        : (tensor<1x4x1x1x!sq.quant<i8<-127:127>, scale = 0.25, zero_point = 0>>)
+        -> tensor<1x4x1x1xf32>
       %y = nn.conv %a, %w {stride = array<i64: 1, 1>,
         padding_low = array<i64: 0, 0>, padding_high = array<i64: 0, 0>,
         dilation = array<i64: 1, 1>, groups = 1 : i64}
@@ -180,15 +189,17 @@ class IntegerLayers(ReportingPass):
     **After**
 
     ```mlir
-    !x = !sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>
-    !w = !sq.quant<i8<-127:127>, scale = 0.25, zero_point = 0>
     func.func @main(%x: tensor<1x4x2x2xf32>) -> tensor<1x1x2x2xf32> {
-      %q = sq.quantize %x : (tensor<1x4x2x2xf32>) -> tensor<1x4x2x2x!x>
-      %c = nn.constant "w" : tensor<1x4x1x1x!w>
+      %q = sq.quantize %x : (tensor<1x4x2x2xf32>)
+        -> tensor<1x4x2x2x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>
+      %c = nn.constant "w"
+        : tensor<1x4x1x1x!sq.quant<i8<-127:127>, scale = 0.25, zero_point = 0>>
       %y = sq.conv %q, %c {stride = array<i64: 1, 1>,
         padding_low = array<i64: 0, 0>, padding_high = array<i64: 0, 0>,
         dilation = array<i64: 1, 1>, groups = 1 : i64, epilogue = []}
-        : tensor<1x4x2x2x!x>, tensor<1x4x1x1x!w> -> tensor<1x1x2x2xf32>
+        : tensor<1x4x2x2x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>,
+        tensor<1x4x1x1x!sq.quant<i8<-127:127>, scale = 0.25, zero_point = 0>>
+        -> tensor<1x1x2x2xf32>
       func.return %y : tensor<1x1x2x2xf32>
     }
     ```

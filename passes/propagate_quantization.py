@@ -1,18 +1,18 @@
 """Let ops that only move or choose values work on quantized tensors.
 
-What: `sq.dequantize` moves down through poolings of maxima, concatenations, slices,
-reshapes and nearest neighbours, and `sq.quantize` up through reshapes; the two vanish
-where they meet with the same scale and zero point.
+What: `sq.dequantize` moves down through concatenations, slices and reshapes, and
+`sq.quantize` up through reshapes; the two vanish where they meet with the same scale
+and zero point.
 
 Why: such ops give the same bytes that they would give as numbers, and bytes are a
 quarter of the memory. Layers between which nothing but bytes is left can run in
 integers (`integer-layers`).
 
 How: one walk forward. An op all of whose inputs are dequantized from one type reads
-the quantized tensors instead, and its result is dequantized. Only those are moved that
-kernels on *quads* can do, where four channels share a lane: channels stay together, so a
-reshape keeps the first two dimensions, a slice takes all channels, and all parts of a
-concatenation of channels but the last have a multiple of four.
+the quantized tensors instead, and its result is dequantized. That is done to ops that
+kernels on *quads* can do, where four channels share a lane: a reshape keeps the first
+two dimensions, a slice takes all channels, and all parts of a concatenation of channels
+but the last have a multiple of four.
 
 Invariants: needs `nn` and `sq`. Bit by bit the same, as dequantizing is monotonic and
 done element by element. Scales computed at run time and scales per channel are left
@@ -138,26 +138,29 @@ class PropagateQuantization(ReportingPass):
     **Before**
 
     ```mlir
-    !q = !sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>
-    func.func @main(%x: tensor<1x4x4x4x!q>) -> tensor<1x4x2x2x!q> {
-      %a = sq.dequantize %x : (tensor<1x4x4x4x!q>) -> tensor<1x4x4x4xf32>
-      %p = nn.pool max %a {kernel = array<i64: 2, 2>, stride = array<i64: 2, 2>,
-        padding = array<i64: 0, 0>, dilation = array<i64: 1, 1>, ceil_mode = false,
-        count_include_pad = false} : (tensor<1x4x4x4xf32>) -> tensor<1x4x2x2xf32>
-      %b = sq.quantize %p : (tensor<1x4x2x2xf32>) -> tensor<1x4x2x2x!q>
-      func.return %b : tensor<1x4x2x2x!q>
+    func.func @main(%x: tensor<1x4x2x6x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>)
+        -> tensor<1x4x4x3x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>> {
+      %a = sq.dequantize %x
+        : (tensor<1x4x2x6x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>)
+        -> tensor<1x4x2x6xf32>
+      %r = nn.reshape %a : (tensor<1x4x2x6xf32>) -> tensor<1x4x4x3xf32>
+      %b = sq.quantize %r : (tensor<1x4x4x3xf32>)
+        -> tensor<1x4x4x3x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>
+      func.return %b
+        : tensor<1x4x4x3x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>
     }
     ```
 
     **After**
 
     ```mlir
-    !q = !sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>
-    func.func @main(%x: tensor<1x4x4x4x!q>) -> tensor<1x4x2x2x!q> {
-      %p = nn.pool max %x {kernel = array<i64: 2, 2>, stride = array<i64: 2, 2>,
-        padding = array<i64: 0, 0>, dilation = array<i64: 1, 1>, ceil_mode = false,
-        count_include_pad = false} : (tensor<1x4x4x4x!q>) -> tensor<1x4x2x2x!q>
-      func.return %p : tensor<1x4x2x2x!q>
+    func.func @main(%x: tensor<1x4x2x6x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>)
+        -> tensor<1x4x4x3x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>> {
+      %r = nn.reshape %x
+        : (tensor<1x4x2x6x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>)
+        -> tensor<1x4x4x3x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>
+      func.return %r
+        : tensor<1x4x4x3x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>
     }
     ```
     """

@@ -78,9 +78,12 @@ def verify_product(
     verify_ends(op, extras)
 
 
-def verify_ends(op: Operation, values: Sequence[SSAValue]) -> None:
-    """`values` and the result hold f32, or unsigned bytes with one scale."""
-    named = [(f"extra operand {k}", value) for k, value in enumerate(values)]
+def verify_ends(
+    op: Operation, extras: Sequence[SSAValue], input: SSAValue | None = None
+) -> None:
+    """What stands around steps holds f32, or unsigned bytes with one scale."""
+    named = [(f"extra operand {k}", value) for k, value in enumerate(extras)]
+    named += [] if input is None else [("input", input)]
     for what, value in (*named, ("result", op.results[0])):
         type_ = quant_type(value)
         found = tensor_type(value).element_type

@@ -358,7 +358,7 @@ class ElementwiseOp(NNOperation):
     def verify_elements(self) -> None:
         """All are alike, or numbers that bytes may stand for."""
         if has_integers(self.input, *self.extras, self.result):
-            verify_ends(self, (self.input, *self.extras))
+            verify_ends(self, self.extras, self.input)
         else:
             super().verify_elements()
 

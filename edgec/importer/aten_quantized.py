@@ -1,8 +1,8 @@
 """Rules for `quantized_decomposed` ops, torch's language of quantized models (PT2E).
 
 The weight of a convolution or linear layer stays in integers: `STORED` are the ops that
-may stand between. What else depends on constants alone is folded by torch itself, and is
-a float32 constant. A rule gets constants as tensors. Scales and zero points are
+may stand between. What else depends on constants alone is folded by torch itself, and
+is a float32 constant. A rule gets constants as tensors. Scales and zero points are
 constants, or what `choose_qparams` chose.
 """
 

@@ -132,7 +132,8 @@ def test_pruned_weights_stay_sparse() -> None:
         return functional.relu(y)
 
     model = Call(call)
-    compiled = edgec.compile(model, example, threads=1, options=NO_CACHE)
+    options = Options(use_cache=False, integers="never")
+    compiled = edgec.compile(model, example, threads=1, options=options)
     assert compiled.report().layers[0].scheme == "pattern"
     expected = eager(model, example)
     limit = TOLERANCE * float(expected.abs().max())

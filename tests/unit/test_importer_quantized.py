@@ -32,10 +32,11 @@ def check(call: Callable[..., Any], *args: torch.Tensor) -> ImportedModel:
 
 
 def pair(imported: ImportedModel) -> tuple[sq.QuantType, ...]:
-    """The types of the quantized tensors; each is dequantized once."""
+    """The types of the quantized activations; each is dequantized once."""
     ops = list(imported.module.walk())
     made = [op for op in ops if isinstance(op, sq.QuantizeOp)]
-    assert len(made) == sum(isinstance(op, sq.DequantizeOp) for op in ops)
+    read = [op.input for op in ops if isinstance(op, sq.DequantizeOp)]
+    assert len(made) == sum(not isinstance(q.owner, ConstantOp) for q in read)
     types = [sq.quant_type(op.result) for op in made]
     return tuple(type_ for type_ in types if type_ is not None)
 
@@ -103,7 +104,7 @@ def test_readers_of_one_tensor() -> None:
 
 
 @pytest.mark.parametrize("size", [8, 1100])
-def test_weights_are_folded_whatever_their_size(size: int) -> None:
+def test_weights_stay_in_integers_whatever_their_size(size: int) -> None:
     weight = torch.randint(-127, 128, (size, size), dtype=torch.int8)
     scale = torch.rand(size) + 0.01
     zeros = torch.zeros(size, dtype=torch.int64)
@@ -119,16 +120,42 @@ def test_weights_are_folded_whatever_their_size(size: int) -> None:
             return nn.functional.linear(x, w)
 
     imported = import_model(Model(), torch.ones(1, size))
-    constants = [op for op in imported.module.walk() if isinstance(op, ConstantOp)]
-    assert len(constants) == 1
-    assert pair(imported) == ()
-    expected = weight.numpy().astype(np.float32) * scale.numpy()[:, None]
-    assert np.array_equal(imported.ctx.weights["weight"], expected)
+    (constant,) = (op for op in imported.module.walk() if isinstance(op, ConstantOp))
+    type_ = sq.quant_type(constant.result)
+    assert type_ is not None
+    assert type_.arrays == ("weight.scale", "weight.zero_point")
+    assert np.array_equal(imported.ctx.weights["weight"], weight.numpy())
+    assert np.array_equal(imported.ctx.weights["weight.scale"], scale.numpy())
+
+
+def test_weights_that_something_else_reads_are_folded() -> None:
+    """Only layers have kernels for integers."""
+    weight = torch.randint(-127, 128, (4, 4), dtype=torch.int8)
+
+    def call(x: torch.Tensor) -> torch.Tensor:
+        args = (0.5, 3, -128, 127, torch.int8)
+        return x + OPS.dequantize_per_tensor(weight, *args)
+
+    module = check(call, X[:, :4]).module
+    assert not any(isinstance(op, sq.DequantizeOp) for op in module.walk())
+
+
+def test_weights_in_integers_that_are_moved_are_folded() -> None:
+    weight = torch.randint(-127, 128, (6, 4), dtype=torch.int8)
+
+    def call(x: torch.Tensor) -> torch.Tensor:
+        args = (0.5, 3, -128, 127, torch.int8)
+        return x @ OPS.dequantize_per_tensor(weight, *args)
+
+    module = import_model(Call(call).eval(), (X,)).module
+    assert not any(isinstance(op, sq.DequantizeOp) for op in module.walk())
 
 
 def test_layers_keep_their_names() -> None:
     imported = import_model(QuantizedCnn().eval(), torch.ones(1, 3, 8, 8))
     assert {"stem.weight", "middle.weight", "head.weight"} <= set(imported.ctx.weights)
+    stored = {"stem.weight.scale", "last.weight.scale", "head.weight.scale"}
+    assert stored <= set(imported.ctx.weights)
     assert len(pair(imported)) == 6
 
 

@@ -1,0 +1,45 @@
+// RUN: edgec-opt %s -p propagate-quantization | filecheck %s
+
+// Down through a slice and a concatenation of a multiple of four channels; the two ends
+// cancel.
+
+// CHECK-LABEL: func.func @down(
+// CHECK-NEXT: %[[S:.*]] = nn.slice %x {{.*}} : (tensor<1x4x4x4x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>)
+// CHECK-NEXT: %[[C:.*]] = nn.concat {{.*}} -> tensor<1x8x2x2x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>
+// CHECK-NEXT: func.return %[[C]]
+func.func @down(%x: tensor<1x4x4x4x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>) -> tensor<1x8x2x2x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>> {
+  %a = sq.dequantize %x : (tensor<1x4x4x4x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>) -> tensor<1x4x4x4xf32>
+  %s = nn.slice %a {starts = array<i64: 0, 0, 0, 0>, steps = array<i64: 1, 1, 2, 2>} : (tensor<1x4x4x4xf32>) -> tensor<1x4x2x2xf32>
+  %c = nn.concat %s, %s {axis = 1 : i64} : (tensor<1x4x2x2xf32>, tensor<1x4x2x2xf32>) -> tensor<1x8x2x2xf32>
+  %q = sq.quantize %c : (tensor<1x8x2x2xf32>) -> tensor<1x8x2x2x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>
+  func.return %q : tensor<1x8x2x2x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>
+}
+
+// Up through a reshape that keeps channels.
+
+// CHECK-LABEL: func.func @up(
+// CHECK-NEXT: %[[Q:.*]] = sq.quantize %x {{.*}} -> tensor<1x3x1x6x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>
+// CHECK-NEXT: %[[R:.*]] = nn.reshape %[[Q]]
+// CHECK-NEXT: func.return %[[R]]
+func.func @up(%x: tensor<1x3x1x6xf32>) -> tensor<1x3x6x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>> {
+  %r = nn.reshape %x : (tensor<1x3x1x6xf32>) -> tensor<1x3x6xf32>
+  %q = sq.quantize %r {nn.path = "a"} : (tensor<1x3x6xf32>) -> tensor<1x3x6x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>
+  func.return %q : tensor<1x3x6x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>
+}
+
+// Left alone: three channels before others, a flattened plane, an op that computes, and
+// other numbers.
+
+// CHECK-LABEL: func.func @stays(
+// CHECK: nn.concat {{.*}} -> tensor<1x6x2x2xf32>
+// CHECK: nn.reshape {{.*}} -> tensor<1x12xf32>
+// CHECK: nn.unary relu {{.*}} -> tensor<1x3x2x2xf32>
+// CHECK: sq.quantize %[[A:.*]] : (tensor<1x3x2x2xf32>)
+func.func @stays(%x: tensor<1x3x2x2x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>) -> (tensor<1x6x2x2xf32>, tensor<1x12xf32>, tensor<1x3x2x2xf32>, tensor<1x3x2x2x!sq.quant<ui8<0:255>, scale = 0.25, zero_point = 0>>) {
+  %a = sq.dequantize %x : (tensor<1x3x2x2x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>) -> tensor<1x3x2x2xf32>
+  %c = nn.concat %a, %a {axis = 1 : i64} : (tensor<1x3x2x2xf32>, tensor<1x3x2x2xf32>) -> tensor<1x6x2x2xf32>
+  %f = nn.reshape %a : (tensor<1x3x2x2xf32>) -> tensor<1x12xf32>
+  %r = nn.unary relu %a : (tensor<1x3x2x2xf32>) -> tensor<1x3x2x2xf32>
+  %q = sq.quantize %a : (tensor<1x3x2x2xf32>) -> tensor<1x3x2x2x!sq.quant<ui8<0:255>, scale = 0.25, zero_point = 0>>
+  func.return %c, %f, %r, %q : tensor<1x6x2x2xf32>, tensor<1x12xf32>, tensor<1x3x2x2xf32>, tensor<1x3x2x2x!sq.quant<ui8<0:255>, scale = 0.25, zero_point = 0>>
+}
