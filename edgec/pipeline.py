@@ -79,7 +79,7 @@ def tensor_passes(options: Options, target: Target) -> tuple[ModulePass, ...]:
         # Padding, no-ops and 1-D layers in the one form that later passes match.
         CanonicalizeNn(),
         # Layers are in one form: let bytes meet between them.
-        *((PropagateQuantization(),) if options.integers == "auto" else ()),
+        PropagateQuantization(),
         # Before passes that look at weights, which float32 layers have from here on.
         IntegerLayers(never=options.integers == "never"),
         # Before anything looks at weights: folding changes them.

@@ -31,13 +31,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from xdsl.context import Context
-from xdsl.dialects.builtin import ModuleOp, StringAttr, TensorType
+from xdsl.dialects.builtin import ModuleOp, StringAttr, TensorType, UnitAttr
 from xdsl.ir import Operation, OpResult
 
 from edgec.context import tuned_of, weights_of
 from edgec.dialects import nn, sq
 from edgec.errors import InvalidInput, PassFailed
-from edgec.kernels.conv.quad_columns import count_columns, keep_columns
+from edgec.kernels.conv.lower_quads import ending_of
+from edgec.kernels.conv.quad_columns import FITS, count_columns, keep_columns
 from edgec.kernels.cost import Registers
 from edgec.kernels.cost_quads import candidates
 from edgec.passes.analysis.choices import Layer, choose
@@ -179,6 +180,9 @@ class ChooseKernel(ReportingPass):
         blocks = candidates(registers)
         counts = count_columns(weight, blocks, bounded=self.bounded)
         keep_columns(conv, counts, bounded=self.bounded)
+        to = ending_of(conv, weights_of(ctx)).to
+        if to is not None and to.bounded:
+            conv.attributes[FITS] = UnitAttr()
 
     def _measured(
         self, layers: Sequence[Layer], tuned: Mapping[str, Entry]

@@ -267,7 +267,9 @@ def find_chains(block: Block) -> list[Chain]:
 def _is_open(op: Operation) -> bool:
     """Whether this pass may fuse it: f32, or integers without an epilogue yet."""
     if isinstance(op, sq.ConvOp):
-        is_single = not op.epilogue.data and nn.tensor_type(op.result).element_type == f32
+        is_single = (
+            not op.epilogue.data and nn.tensor_type(op.result).element_type == f32
+        )
         return is_single and sq.has_integers(op.input)
     values = (*op.operands, *op.results)
     return all(nn.tensor_type(value).element_type == f32 for value in values)

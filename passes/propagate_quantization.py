@@ -79,9 +79,10 @@ def reshaped_weight(
         return None
     type_, array = sq.quant_type(maker.input), read_constant(maker.input, weights)
     assert type_ is not None
-    is_by_row = type_.axis_number in (None, 0) and type_.group_size is None
-    shape = nn.shape_of(op.result)
-    if array is None or not is_by_row or shape[:1] != array.shape[:1]:
+    if array is None or type_.group_size is not None:
+        return None
+    axis, shape = type_.axis_number, nn.shape_of(op.result)
+    if axis is not None and shape[: axis + 1] != array.shape[: axis + 1]:
         return None
     name = constant_name(maker.input)
     constant = make_constant(array.reshape(shape), name, maker.input, weights)

@@ -136,8 +136,8 @@ class ConvOp(NNOperation):
 
     With a quantized input and weight, of zero point z and scales s and t[f]:
     `f32(sum((x - z) w)) (s t[f]) + b[f]`, the sum exact in 32 bits, all else and each
-    step rounded to float32 one by one. Quantized extra operands count as dequantized,
-    and a quantized result is quantized after the last step.
+    step in float32 as `edgec.dialects.quad_ending` says. Quantized extra operands count
+    as dequantized, and a quantized result is quantized after the last step.
     """
 
     name = "sq.conv"

@@ -22,6 +22,7 @@ from xdsl.ir import Attribute, SSAValue
 
 from edgec.context import WeightStore
 from edgec.dialects import nn, sq
+from edgec.dialects.quad_ending import ending
 from edgec.interpreter import windows
 from edgec.interpreter.arrays import AnyArray, WideArray, widen
 from edgec.interpreter.elementwise import BINARY, UNARY
@@ -102,13 +103,18 @@ class SqFunctions(InterpreterFunctions):
         )
         filters = len(args[1])
         scales = parameters_of(stored, args[1].shape, self.weights).scale
-        factor = np.broadcast_to(np.float32(scale) * scales.reshape(-1), (filters,))
-        y = sums.astype(np.float32) * per_channel(factor, sums.ndim)
         extras = list(args[2:])
-        if op.bias is not None:
-            y = y + per_channel(extras.pop(0), sums.ndim)
-        pairs = zip(extras, op.extras, strict=True)
-        return self._finish(y, op, [self._real(*pair) for pair in pairs])
+        bias = np.zeros(filters, np.float32) if op.bias is None else extras.pop(0)
+        steps = [s.step for s in op.epilogue if isinstance(s, sq.StepAttr)]
+        end = ending(scale, scales.reshape(-1), bias, steps, sq.quant_type(op.result))
+        # Products of two float32 numbers are exact in float64.
+        y = sums.astype(np.float32) * per_channel(widen(end.scale), sums.ndim)
+        y = (y + per_channel(widen(end.shift), sums.ndim)).astype(np.float32)
+        if end.to is None or end.steps:
+            pairs = zip(extras, op.extras, strict=True)
+            return self._finish(y, op, [self._real(*pair) for pair in pairs])
+        codes = np.rint(y * np.float32(end.to.inverse)) + end.to.zero_point
+        return (np.clip(codes, end.to.low, end.to.high).astype(np.uint8),)
 
     def _real(self, array: AnyArray, value: SSAValue) -> AnyArray:
         """The numbers that an operand stands for."""

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
-import numpy.typing as npt
 
 from edgec.context import WeightStore
 from edgec.dialects import nn, sq
+from edgec.dialects.quad_ending import Ending, ending
 from edgec.errors import PassFailed
 from edgec.interpreter.quant import parameters_of
 from edgec.kernels.constants import constant_array, constant_name
 from edgec.kernels.conv.ends import constant_operand, extras_of, masks_of, steps_of
-from edgec.kernels.conv.quad_columns import is_bounded, kept_columns
+from edgec.kernels.conv.quad_columns import FITS, is_bounded, kept_columns
 from edgec.kernels.conv.quads import QuadConv, pack_quads
 from edgec.kernels.conv.window import window_of
 from edgec.kernels.layout import layout
 from edgec.kernels.lowered import Lowered, Packed
-from edgec.kernels.operands import dequantize_of, requantize_of
-
-Floats = npt.NDArray[np.float32]
+from edgec.kernels.operands import dequantize_of
+from edgec.kernels.requantize import Requantize
 
 
 def lower_quads(op: sq.ConvOp, weights: WeightStore) -> Lowered:
@@ -31,25 +32,31 @@ def lower_quads(op: sq.ConvOp, weights: WeightStore) -> Lowered:
         )
     assert op.kernel is not None
     settings, source = op.kernel.settings, layout(op.input)
+    end = ending_of(op, weights)
+    requantize = None if end.to is None else Requantize.of(end.to)
+    if requantize is not None:
+        # Weights are no part of a stored program: the op must say so.
+        requantize = replace(requantize, bounded=FITS in op.attributes)
     spec = QuadConv(
         source=source,
         result=layout(op.result),
         taps=window_of(op).tap_offsets(source),
         groups=1,
         has_bias=False,
-        steps=steps_of(op),
+        steps=end.steps,
         extras=extras_of(op),
         filters=settings["filters"],
         vectors=settings["vectors"],
         chunk=settings["chunk"],
         columns=kept_columns(op)[settings["filters"]],
         reordered=False,
-        requantize=requantize_of(op.result),
+        requantize=requantize,
         bounded=is_bounded(op),
     )
     weight = np.asarray(constant_array(owner, weights), np.int8)
     tables = pack_quads(weight, found.zero_point, spec)
-    scale, shift = scale_and_shift(op, weights, spec.num_filters)
+    scale, shift = np.zeros((2, spec.num_filters), np.float32)
+    scale[: len(weight)], shift[: len(weight)] = end.scale, end.shift
     arrays = {
         "w": tables.w,
         "where": tables.where,
@@ -64,17 +71,16 @@ def lower_quads(op: sq.ConvOp, weights: WeightStore) -> Lowered:
     return Lowered(spec, (op.input, *packed, *rest))
 
 
-def scale_and_shift(
-    op: sq.ConvOp, weights: WeightStore, filters: int
-) -> tuple[Floats, Floats]:
-    """Factor and summand of the sums of each filter; 0 past the last."""
-    found, stored = dequantize_of(op.input), sq.quant_type(op.weight)
-    assert found is not None
+def ending_of(op: sq.ConvOp, weights: WeightStore) -> Ending:
+    """From the sums of a convolution to its result."""
+    source, stored = sq.quant_type(op.input), sq.quant_type(op.weight)
+    assert source is not None
+    assert source.numbers is not None
     assert stored is not None
     shape = nn.shape_of(op.weight)
     scales = parameters_of(stored, shape, weights).scale.reshape(-1)
-    scale, shift = np.zeros((2, filters), np.float32)
-    scale[: shape[0]] = np.float32(found.scale) * scales
+    bias = np.zeros(shape[0], np.float32)
     if op.bias is not None:
-        shift[: shape[0]] = constant_operand(op.bias, weights)
-    return scale, shift
+        bias = constant_operand(op.bias, weights)
+    result = sq.quant_type(op.result)
+    return ending(source.numbers[0], scales, bias, steps_of(op), result)

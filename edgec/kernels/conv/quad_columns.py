@@ -22,6 +22,9 @@ KEPT = "sq.kept_columns"
 BOUNDED = "sq.bounded_pairs"
 """Whether columns stand there twice so that pairs of products fit 16 bits."""
 
+FITS = "sq.fits_32_bits"
+"""Whether numbers before they are rounded to bytes fit 32 bits, with these weights."""
+
 
 def count_columns(
     weight: npt.NDArray[np.int8], blocks: Sequence[int], *, bounded: bool
