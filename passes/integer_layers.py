@@ -212,7 +212,8 @@ class IntegerLayers(ReportingPass):
 
     def run(self, ctx: Context, op: ModuleOp) -> Mapping[str, int]:
         """Count layers in `integers` and `floats`, and activations made `unsigned`."""
-        counts = dict.fromkeys(("integers", "floats", "unsigned"), 0)
+        names = ("integers", "floats", "unsigned")
+        counts: dict[str, int] = dict.fromkeys(names, 0)
         floats = Floats(weights_of(ctx))
         for layer in list(op.walk()):
             stored = _stored(layer.weight) if isinstance(layer, Layer) else None

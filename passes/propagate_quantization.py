@@ -171,7 +171,7 @@ class PropagateQuantization(ReportingPass):
     def run(self, ctx: Context, op: ModuleOp) -> Mapping[str, int]:
         """Count ops `moved` to quantized tensors, `hoisted` and `cancelled` quantize."""
         weights = weights_of(ctx)
-        counts = dict.fromkeys(STATISTICS, 0)
+        counts: dict[str, int] = dict.fromkeys(STATISTICS, 0)
         for old in list(op.walk()):
             if isinstance(old, sq.QuantizeOp):
                 if cancel(old):

@@ -45,7 +45,7 @@ def count_columns(
     wide = (sums > PAIR_BOUND).any(2) if bounded else np.zeros_like(kept)
     counts: dict[int, int] = {}
     for block in blocks:
-        starts = np.arange(0, filters, block)
+        starts = np.arange(0, filters, block, dtype=np.int64)
         parts = (np.logical_or.reduceat(each, starts, axis=0) for each in (kept, wide))
         counts[block] = sum(int(part.sum()) for part in parts)
     return counts
