@@ -24,7 +24,6 @@ Integer-Arithmetic-Only Inference" (CVPR 2018), section 2.2.
 from __future__ import annotations
 
 import math
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 

@@ -25,12 +25,12 @@ from edgec.kernels.cost_columns import (
     few_rows_cycles,
     many_rows_cycles,
 )
+from edgec.kernels.cost_quads import best_quads_block, quads_cycles
 from edgec.kernels.cost_recurrent import (
     RecurrentLayer,
     columns_step_cycles,
     dense_step_cycles,
 )
-from edgec.kernels.cost_quads import best_quads_block, quads_cycles
 from edgec.kernels.layout import layout
 from edgec.kernels.linear.columns import MIN_BLOCK
 from edgec.passes.analysis.sparse import column_layer, quad_layer, sparse_layer
