@@ -10,9 +10,9 @@ fewest, with the conversions between layers whose layouts differ (`analysis.choi
 A sparse kernel counts with `LEAST_GAIN`, as predictions have errors.
 A layer that is chosen to run dense has its weights decoded. Linear layers have a family
 for few rows (`columns`) and one for many (`conv`, which `sparse-linear` makes a
-convolution); depthwise layers have one of their own, and so have convolutions of integers, whose kept
-columns are counted here; a recurrent layer runs as its
-weight is stored. The choice and the prediction of the layer by itself stand in `kernel`
+convolution); depthwise layers have one of their own, and so have convolutions of
+integers, whose kept columns are counted here; a recurrent layer runs as its weight is
+stored. The choice and the prediction of the layer by itself stand in `kernel`
 and `sq.why`. A layer that a tuning log knows has the family and the schedule that were
 measured.
 

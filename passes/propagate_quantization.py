@@ -139,7 +139,8 @@ class PropagateQuantization(ReportingPass):
     **Before**
 
     ```mlir
-    func.func @main(%x: tensor<1x4x2x6x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>)
+    func.func @main(%x
+        : tensor<1x4x2x6x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>)
         -> tensor<1x4x4x3x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>> {
       %a = sq.dequantize %x
         : (tensor<1x4x2x6x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>)
@@ -155,7 +156,8 @@ class PropagateQuantization(ReportingPass):
     **After**
 
     ```mlir
-    func.func @main(%x: tensor<1x4x2x6x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>)
+    func.func @main(%x
+        : tensor<1x4x2x6x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>)
         -> tensor<1x4x4x3x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>> {
       %r = nn.reshape %x
         : (tensor<1x4x2x6x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>)
@@ -169,7 +171,7 @@ class PropagateQuantization(ReportingPass):
     name = "propagate-quantization"
 
     def run(self, ctx: Context, op: ModuleOp) -> Mapping[str, int]:
-        """Count ops `moved` to quantized tensors, `hoisted` and `cancelled` quantize."""
+        """Count ops `moved` to bytes, and quantize ops `hoisted` and `cancelled`."""
         weights = weights_of(ctx)
         counts: dict[str, int] = dict.fromkeys(STATISTICS, 0)
         for old in list(op.walk()):
