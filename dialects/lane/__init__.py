@@ -52,6 +52,7 @@ from edgec.dialects.lane.base import (
     vector,
     width_of,
 )
+from edgec.dialects.lane.codes import TABLE_BYTES, TABLE_LANES, DecodeQuadsOp
 from edgec.dialects.lane.memory import LoadMaskOp, LoadOp, PrefetchOp, StoreOp
 from edgec.dialects.lane.program import BufferOp, LaunchOp, ScratchOp, WeightsOp
 from edgec.dialects.lane.quads import (
@@ -110,6 +111,7 @@ LANE = Dialect(
         UnpackQuadsOp,
         MaxQuadsOp,
         MinQuadsOp,
+        DecodeQuadsOp,
         BufferOp,
         ScratchOp,
         WeightsOp,
@@ -124,6 +126,8 @@ __all__ = [
     "LANE",
     "PAIR_BOUND",
     "QUAD",
+    "TABLE_BYTES",
+    "TABLE_LANES",
     "AccessOp",
     "BarrierOp",
     "BinaryOp",
@@ -135,6 +139,7 @@ __all__ = [
     "CompareOp",
     "ConcatOp",
     "ConstantOp",
+    "DecodeQuadsOp",
     "DotOp",
     "DotQuadsOp",
     "FoldKind",

@@ -158,7 +158,7 @@ class PackQuadsOp(IRDLOperation):
 class UnpackQuadsOp(IRDLOperation):
     """`%a, %b, %c, %d = lane.unpack_quads %q : vector<16xi32>`.
 
-    The four bytes of each lane, as unsigned numbers.
+    The four bytes of each lane, as unsigned numbers, or with `{signed}` as signed ones.
     """
 
     name = "lane.unpack_quads"
@@ -169,12 +169,18 @@ class UnpackQuadsOp(IRDLOperation):
     second = result_def(T)
     third = result_def(T)
     fourth = result_def(T)
+    signed = opt_prop_def(UnitAttr)
 
     traits = traits_def(Pure())
+    irdl_options = (ParsePropInAttrDict(),)
     assembly_format = "$input attr-dict `:` type($input)"
 
-    def __init__(self, input: SSAValue) -> None:
-        super().__init__(operands=[input], result_types=[input.type] * QUAD)
+    def __init__(self, input: SSAValue, *, signed: bool = False) -> None:
+        super().__init__(
+            operands=[input],
+            properties={"signed": UnitAttr()} if signed else {},
+            result_types=[input.type] * QUAD,
+        )
 
     def verify_(self) -> None:
         """Lanes of 32 bits."""

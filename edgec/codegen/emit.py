@@ -15,6 +15,7 @@ from xdsl.dialects import func
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import Operation
 
+from edgec.codegen.emit_codes import CODES
 from edgec.codegen.emit_function import (
     CONTROL_FLOW,
     Emitter,
@@ -135,6 +136,7 @@ KERNEL_OPS: Mapping[type[Operation], Emitter] = {
     **CONTROL_FLOW,
     **VALUES,
     **QUADS,
+    **CODES,
     **MEMORY,
     lane.BarrierOp: emit_barrier,
     func.ReturnOp: emit_return,

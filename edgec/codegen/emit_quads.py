@@ -80,6 +80,9 @@ def zip_blocks(
 def emit_unpack_quads(emitter: FunctionEmitter, op: lane.UnpackQuadsOp) -> None:
     """`lane.unpack_quads`."""
     lanes, quads = lanes_of(op.input.type), emitter.typed(op.input)
+    if op.signed is not None:
+        _unpack_signed(emitter, op, lanes)
+        return
     mask = splat_text("i32", "255", lanes)
     for number, result in enumerate(op.results):
         text = emitter.value(op.input)
@@ -89,6 +92,19 @@ def emit_unpack_quads(emitter: FunctionEmitter, op: lane.UnpackQuadsOp) -> None:
         if number < lane.QUAD - 1:
             text = emitter.emit(f"and {llvm_type(result.type)} {text}, {mask}")
         emitter.define(result, text)
+
+
+def _unpack_signed(
+    emitter: FunctionEmitter, op: lane.UnpackQuadsOp, lanes: int
+) -> None:
+    """Bytes brought to the top of their lanes, and down again with their sign."""
+    type_, top = llvm_type(op.input.type), splat_text("i32", "24", lanes)
+    for number, result in enumerate(op.results):
+        text = emitter.value(op.input)
+        if number < lane.QUAD - 1:
+            shift = splat_text("i32", str(8 * (lane.QUAD - 1 - number)), lanes)
+            text = emitter.emit(f"shl {type_} {text}, {shift}")
+        emitter.define(result, emitter.emit(f"ashr {type_} {text}, {top}"))
 
 
 def _emit_byte_by_byte(

@@ -24,6 +24,7 @@ from edgec.context import WeightStore, weights_of
 from edgec.dialects.nn import AnyTensor
 from edgec.errors import InvalidInput
 from edgec.interpreter.arrays import AnyArray, dtype_of
+from edgec.interpreter.codes import CodeFunctions
 from edgec.interpreter.index import IndexFunctions
 from edgec.interpreter.lane import LaneFunctions
 from edgec.interpreter.lowered import INPUTS, call_lowered, tensor_types
@@ -58,11 +59,13 @@ def make_interpreter(
     """
     interpreter = Interpreter(module)
     for make_upstream in UPSTREAM:
-        interpreter.register_implementations(make_upstream())
+        # Index arithmetic has its own sum, which takes vectors too.
+        interpreter.register_implementations(make_upstream(), override=True)
     for make in FUNCTIONS:
         interpreter.register_implementations(make(weights_of(ctx)))
     interpreter.register_implementations(LaneFunctions(weights_of(ctx), threads))
     interpreter.register_implementations(QuadFunctions())
+    interpreter.register_implementations(CodeFunctions())
     return interpreter
 
 

@@ -1,7 +1,8 @@
-"""Integer ops of `arith` that xDSL's interpreter lacks."""
+"""Integer ops of `arith` that xDSL's interpreter lacks, or has for scalars only."""
 
 from __future__ import annotations
 
+import numpy as np
 from xdsl.dialects import arith
 from xdsl.interpreter import (
     Interpreter,
@@ -11,6 +12,8 @@ from xdsl.interpreter import (
     register_impls,
 )
 from xdsl.utils.comparisons import to_signed, to_unsigned
+
+from edgec.dialects.lane import width_of
 
 WIDTH = 64
 """Bits of an index, and of the widest integer."""
@@ -24,6 +27,16 @@ def unsigned(values: PythonValues) -> tuple[int, ...]:
 @register_impls
 class IndexFunctions(InterpreterFunctions):
     """Implementations for xDSL's interpreter, to stand next to its own."""
+
+    @impl(arith.AddiOp)
+    def run_addi(
+        self, interpreter: Interpreter, op: arith.AddiOp, args: PythonValues
+    ) -> PythonValues:
+        """The sum, in each lane of a vector; it wraps around."""
+        if isinstance(args[0], np.ndarray):
+            return (args[0] + args[1],)
+        width = width_of(op.result.type) or WIDTH
+        return (to_signed(int(args[0]) + int(args[1]), width),)
 
     @impl(arith.DivUIOp)
     def run_divui(

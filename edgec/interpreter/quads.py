@@ -79,7 +79,10 @@ class QuadFunctions(InterpreterFunctions):
         self, interpreter: Interpreter, op: lane.UnpackQuadsOp, args: PythonValues
     ) -> PythonValues:
         """Each byte as a number."""
-        parts = bytes_of(args[0]).astype(np.int32)
+        parts = bytes_of(args[0])
+        if op.signed is not None:
+            parts = parts.view(np.int8)
+        parts = parts.astype(np.int32)
         return tuple(parts[..., number][()] for number in range(lane.QUAD))
 
     @impl(lane.MaxQuadsOp)

@@ -349,6 +349,10 @@ class KernelBuilder:
         """`lane.min_quads`."""
         return self.add(lane.MinQuadsOp(lhs, rhs))
 
+    def decode_quads(self, codes: SSAValue, table: SSAValue, part: int) -> SSAValue:
+        """`lane.decode_quads`: the quads that one half of each byte stands for."""
+        return self.add(lane.DecodeQuadsOp(codes, table, part))
+
     def unary(
         self, kind: str, value: SSAValue, params: Sequence[float] = ()
     ) -> SSAValue:

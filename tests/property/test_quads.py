@@ -47,7 +47,7 @@ def machines() -> list[Target]:
     return made
 
 
-ROWS = 17
+ROWS = 21
 """Results of `kernel`."""
 
 targets = pytest.mark.parametrize("target", machines(), ids=lambda t: t.name)
@@ -59,8 +59,9 @@ def kernel(lanes: int, *, bounded: bool) -> FuncOp:
     types = {"acc": quads, "x": quads, "w": quads, "y": buffer_type(ROWS * lanes, i32)}
     b = KernelBuilder("quads", types, lanes=lanes)
     acc, x, w = (b.load(name, 0) for name in ("acc", "x", "w"))
-    unpack = lane.UnpackQuadsOp(x)
-    b.add(unpack)
+    unpack, signed = lane.UnpackQuadsOp(x), lane.UnpackQuadsOp(x, signed=True)
+    for op in (unpack, signed):
+        b.add(op)
     parts = list(unpack.results)
     transpose = lane.TransposeQuadsOp([x, w, acc, x])
     b.add(transpose)
@@ -76,6 +77,7 @@ def kernel(lanes: int, *, bounded: bool) -> FuncOp:
         b.add(lane.PackQuadsOp(parts, transposed=True)),
         b.add(lane.PackQuadsOp([acc, *parts[:3]], offset=9, transposed=True)),
         *transpose.results,
+        *signed.results,
     ]
     for number, result in enumerate(results):
         b.store(result, "y", 0, offset=number * lanes)
@@ -97,6 +99,7 @@ def reference(acc: Ints, x: Bytes, w: Bytes) -> Ints:
         rows[1].append(int.from_bytes(larger, "little"))
         for number in range(4):
             rows[2 + number].append(some[number])
+            rows[17 + number].append((some[number] ^ 128) - 128)
         rows[6].append(int.from_bytes(some, "little"))
         rows[7].append(quad(value + 200 for value in some[::-1]))
         smaller = [min(pair) for pair in zip(some, others, strict=True)]

@@ -205,3 +205,19 @@ func.func @quad_offset(%x: vector<16xi32>) {
   %r = lane.pack_quads %x, %x, %x, %x {offset = 256 : i64} : vector<16xi32>
   func.return
 }
+
+// -----
+
+// CHECK: 'lane.decode_quads' op takes vectors of i32 with a multiple of 4 lanes, got vector<2xi32>
+func.func @short_table(%x: vector<2xi32>) {
+  %r = lane.decode_quads %x, %x {part = 0} : vector<2xi32>
+  func.return
+}
+
+// -----
+
+// CHECK: 'lane.decode_quads' op part must be 0 or 1, got 2
+func.func @code_part(%x: vector<16xi32>) {
+  %r = lane.decode_quads %x, %x {part = 2} : vector<16xi32>
+  func.return
+}

@@ -108,6 +108,15 @@ func.func @quads(%acc: vector<16xi32>, %x: vector<16xi32>, %w: vector<16xi32>) {
   func.return
 }
 
+// CHECK-LABEL: func.func @codes
+func.func @codes(%codes: vector<16xi32>, %table: vector<16xi32>) {
+  // CHECK-NEXT: lane.decode_quads %codes, %table {part = 1 : i64} : vector<16xi32>
+  %q = lane.decode_quads %codes, %table {part = 1} : vector<16xi32>
+  // CHECK-NEXT: %a, %b, %c, %d = lane.unpack_quads %q {signed} : vector<16xi32>
+  %a, %b, %c, %d = lane.unpack_quads %q {signed} : vector<16xi32>
+  func.return
+}
+
 // CHECK-LABEL: func.func @bounded_quads
 func.func @bounded_quads(%acc: vector<16xi32>, %x: vector<16xi32>) {
   // CHECK-NEXT: lane.dot_quads %acc, %x, %x {bounded} : vector<16xi32>

@@ -1,0 +1,282 @@
+"""Integer linear layers for few rows: quads of bytes in, float32 or quads out.
+
+    sums = sum(k) x[r][k] w[k]         (edgec.kernels.linear.code_loop), exact
+    v = f32(sums - zero point * sum(w)) * scale[n] + shift[n]
+    v = steps(v);  store it, or q = clamp(round(v / output scale)) + zero point
+
+Each weight is read once, in order, so that the kernel runs at the speed of memory. A
+result of quads has four neighbouring outputs in a lane: the block then is four
+registers, of which number `b` holds the outputs that become byte `b`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import cast
+
+import numpy as np
+from xdsl.dialects import func
+from xdsl.dialects.builtin import i32
+from xdsl.ir import SSAValue
+
+from edgec.dialects import lane
+from edgec.dialects.lane import QUAD, buffer_type
+from edgec.dialects.sq import Step
+from edgec.errors import InvalidInput
+from edgec.kernels.builder import Index, KernelBuilder
+from edgec.kernels.epilogue import apply_steps
+from edgec.kernels.gaps import zero_all_gaps
+from edgec.kernels.layout import Layout
+from edgec.kernels.linear.code_loop import CodeLoop
+from edgec.kernels.linear.codes import (
+    Bytes,
+    Codes,
+    CodeShape,
+    are_pairs_bounded,
+    pack_codes,
+)
+from edgec.kernels.linear.dense import LinearEnds
+from edgec.kernels.linear.product import column_masks, for_blocks
+from edgec.kernels.recurrent.gates import Arrays
+from edgec.kernels.requantize import Requantize
+from edgec.kernels.softmax import require_unphased
+
+MOST_SUMS = {16: 24, 8: 10, 4: 10}
+"""Registers of sums, by lanes: 32 registers with AVX-512, else 16."""
+VECTORS = 4
+"""Registers of a block."""
+
+
+@dataclass(frozen=True)
+class QuadLinear:
+    """`y[r, n] = steps(f32(sum(k) (x[r, k] - z) w[n, k]) * scale[n] + shift[n])`.
+
+    `input` is a layout of quads of the last dimension, `output` one of float32, or with
+    `requantize` one of quads. Raises `InvalidInput` for a layout with phases.
+    """
+
+    input: Layout
+    output: Layout
+    codes: CodeShape
+    bounded: bool
+    """What `lane.dot_quads` is promised."""
+    steps: tuple[Step, ...] = ()
+    extras: tuple[Layout, ...] = ()
+    """Extra operands of the steps, in float32; they broadcast to `[rows, outputs]`."""
+    requantize: Requantize | None = None
+
+    def __post_init__(self) -> None:
+        require_unphased("linear", self.input, self.output, *self.extras)
+        if self.requantize and self.codes.block % QUAD:
+            raise InvalidInput(
+                f"a block must have a multiple of {QUAD} outputs for a result of quads,"
+                f" got {self.codes.block}"
+            )
+
+    @property
+    def real_output(self) -> Layout:
+        """A layout with the shape of the result in float32."""
+        if self.requantize is None:
+            return self.output
+        shape = (*self.output.shape[:-1], self.codes.outputs)
+        return Layout(shape, (*self.output.strides[:-1], 1))
+
+    def build(self, name: str, lanes: int) -> func.FuncOp:
+        """The kernel; buffers: x, the codes, sums, scale, shift, extras, y."""
+        padded = self.codes.blocks * self.codes.block
+        buffers = {"x": buffer_type(self.input.elements, i32), **self.codes.buffers()}
+        buffers["sums"] = buffer_type(padded, i32)
+        buffers |= {name: buffer_type(padded) for name in ("scale", "shift")}
+        for number, extra in enumerate(self.extras):
+            buffers[f"extra{number}"] = buffer_type(extra.elements)
+        element = () if self.requantize is None else (i32,)
+        buffers["y"] = buffer_type(self.output.elements, *element)
+        b = KernelBuilder(name, buffers, lanes=self.lanes(lanes))
+        _Build(b, self).build()
+        if self.requantize is None:
+            zero_all_gaps(b, "y", self.output)
+        return b.finish()
+
+    def lanes(self, lanes: int) -> int:
+        """A vector holds at most a block, or a quarter of it for a result of quads."""
+        parts = 1 if self.requantize is None else QUAD
+        return min(lanes, self.codes.block // parts)
+
+
+def pack_linear_quads(
+    weight: Bytes,
+    zero_point: int,
+    scale: np.ndarray,
+    shift: np.ndarray,
+    block: int,
+    *,
+    interleaved: int = 0,
+    sparse: bool | None = None,
+) -> tuple[Codes, bool, Arrays]:
+    """The codes, whether they are bounded, and the numbers of each output.
+
+    `interleaved`, if it is not 0, are the lanes of registers that hold every fourth
+    output: those of a result of quads.
+    """
+    outputs = len(weight)
+    padded = -(-outputs // block) * block
+    order = np.arange(padded)
+    if interleaved:
+        order = order.reshape(-1, interleaved, QUAD).swapaxes(1, 2).reshape(-1)
+
+    def arranged(array: np.ndarray) -> np.ndarray:
+        wide = np.zeros((padded, *array.shape[1:]), array.dtype)
+        wide[:outputs] = array
+        return np.ascontiguousarray(wide[order])
+
+    codes = pack_codes(arranged(weight), block, is_quads=True, sparse=sparse)
+    codes = replace(codes, shape=replace(codes.shape, outputs=outputs))
+    sums = -zero_point * weight.sum(1, dtype=np.int64)
+    numbers = {
+        "sums": arranged(sums.astype(np.int32)),
+        "scale": arranged(np.broadcast_to(np.asarray(scale, "f4"), outputs)),
+        "shift": arranged(np.asarray(shift, "f4")),
+    }
+    return codes, are_pairs_bounded(weight), cast(Arrays, numbers)
+
+
+class _Build:
+    """State while one kernel is built."""
+
+    def __init__(self, b: KernelBuilder, spec: QuadLinear) -> None:
+        self.b, self.spec = b, spec
+        self.ends = LinearEnds(b, spec.input, spec.real_output, spec.steps, spec.extras)
+        self.y = self.ends.y
+        most = MOST_SUMS[b.lanes]
+        self.loop = CodeLoop(b, "x", spec.codes, bounded=spec.bounded, most_sums=most)
+        self.few = min(self.ends.rows, max(1, most // self.loop.vectors))
+
+    def build(self) -> None:
+        """Units are blocks of outputs; each reads its weights once per few rows."""
+        b, rows = self.b, self.ends.rows
+
+        def unit(block: SSAValue) -> None:
+            def some(number: Index) -> None:
+                for_blocks(
+                    b,
+                    rows,
+                    self.few,
+                    number,
+                    lambda row, many: self.tile(block, row, many),
+                )
+
+            b.repeat(-(-rows // self.few), some)
+
+        b.units(self.spec.codes.blocks, unit)
+
+    def tile(self, block: SSAValue, row: Index, rows: int) -> None:
+        """One block of outputs for a few rows."""
+        b, codes = self.b, self.spec.codes
+        totals = self.loop.block(block, self.ends.x.several(b, row, rows))
+        first = b.times(block, codes.block)
+        full, rest = divmod(codes.outputs, codes.block)
+        store = self.store_numbers
+        if self.spec.requantize is not None:
+            store = self.store_quads
+
+        def outputs(count: int) -> None:
+            store(first, row, rows, totals, count)
+
+        if not rest:
+            outputs(codes.block)
+        elif not full:
+            outputs(rest)
+        else:
+            b.when(
+                b.equal(block, full),
+                lambda: outputs(rest),
+                lambda: outputs(codes.block),
+            )
+
+    def real(self, total: SSAValue, first: Index, v: int) -> SSAValue:
+        """What a register of sums stands for."""
+        b, offset = self.b, v * self.b.lanes
+        sums, scale, shift = (
+            b.load(name, first, offset=offset) for name in ("sums", "scale", "shift")
+        )
+        number = b.cast(self.loop.add(total, sums), b.vector_type())
+        return b.binary("add", b.binary("mul", number, scale), shift)
+
+    def store_numbers(
+        self,
+        first: Index,
+        row: Index,
+        rows: int,
+        totals: Sequence[SSAValue],
+        count: int,
+    ) -> None:
+        """The first `count` outputs of a block, in float32."""
+        b, vectors = self.b, self.loop.vectors
+        targets, sides = self.y.several(b, row, rows), self.ends.sides(row, rows)
+        for v, mask in enumerate(column_masks(b, count, vectors)):
+            for r, (base, offset) in enumerate(targets):
+                value = self.real(totals[r * vectors + v], first, v)
+                places = [side[r] for side in sides]
+                value = self.ends.finish(value, places, first, v, mask)
+                at = b.plus(base, first)
+                b.store(value, "y", at, offset=offset + v * b.lanes, mask=mask)
+
+    def store_quads(
+        self,
+        first: Index,
+        row: Index,
+        rows: int,
+        totals: Sequence[SSAValue],
+        count: int,
+    ) -> None:
+        """The first `count` outputs of a block, four in a lane."""
+        b, to = self.b, self.spec.requantize
+        assert to is not None
+        targets, sides = self.y.several(b, row, rows), self.ends.sides(row, rows)
+        vectors = self.loop.vectors
+        for group in range(vectors // QUAD):
+            left = count - group * QUAD * b.lanes
+            if left <= 0:
+                break
+            masks = [
+                None if number >= b.lanes else b.tail_mask(number)
+                for number in (-(-(left - byte) // QUAD) for byte in range(QUAD))
+            ]
+            for r, (base, offset) in enumerate(targets):
+                parts: list[SSAValue] = []
+                for byte, mask in enumerate(masks):
+                    v = group * QUAD + byte
+                    value = self.real(totals[r * vectors + v], first, v)
+                    places = [side[r] for side in sides]
+                    extra = self._extra(places, first, group, byte, mask)
+                    value = apply_steps(b, value, self.spec.steps, extra)
+                    part = to.apply(b, value)
+                    if mask is not None:
+                        part = b.select(mask, part, b.splat(b.integer(0)))
+                    parts.append(part)
+                quad = b.add(lane.PackQuadsOp(parts, to.zero_point))
+                at = b.plus(base, b.quotient(first, QUAD))
+                where = offset + group * b.lanes
+                b.store(quad, "y", at, offset=where, mask=masks[0])
+
+    def _extra(
+        self,
+        places: Sequence[tuple[Index, int]],
+        first: Index,
+        group: int,
+        byte: int,
+        mask: SSAValue | None,
+    ) -> Callable[[int], SSAValue]:
+        """The lanes of an extra operand that belong to every fourth output."""
+        b = self.b
+
+        def load(number: int) -> SSAValue:
+            (base, offset), step = places[number], self.ends.extra_steps[number]
+            name = f"extra{number}"
+            if step == 0:
+                return b.splat(b.load(name, base, lanes=1, offset=offset))
+            at, own = b.plus(base, first), offset + group * QUAD * b.lanes + byte
+            return b.load(name, at, offset=own, stride=QUAD, mask=mask)
+
+        return load
