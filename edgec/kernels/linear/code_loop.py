@@ -33,6 +33,11 @@ MOST_APART = 4
 Places = Sequence[tuple[Index, int]]
 
 
+def most_sums(lanes: int) -> int:
+    """Registers of sums: of 32 with AVX-512, else of 16."""
+    return 24 if lanes == 16 else 10
+
+
 @dataclass(frozen=True)
 class CodeLoop:
     """Sums over the inputs of a block; the kernel has the buffers of the shape."""

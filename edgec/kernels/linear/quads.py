@@ -28,7 +28,7 @@ from edgec.kernels.builder import Index, KernelBuilder
 from edgec.kernels.epilogue import apply_steps
 from edgec.kernels.gaps import zero_all_gaps
 from edgec.kernels.layout import Layout
-from edgec.kernels.linear.code_loop import CodeLoop
+from edgec.kernels.linear.code_loop import CodeLoop, most_sums
 from edgec.kernels.linear.codes import (
     Bytes,
     Codes,
@@ -41,11 +41,6 @@ from edgec.kernels.linear.product import column_masks, for_blocks
 from edgec.kernels.recurrent.gates import Arrays
 from edgec.kernels.requantize import Requantize
 from edgec.kernels.softmax import require_unphased
-
-MOST_SUMS = {16: 24, 8: 10, 4: 10}
-"""Registers of sums, by lanes: 32 registers with AVX-512, else 16."""
-VECTORS = 4
-"""Registers of a block."""
 
 
 @dataclass(frozen=True)
@@ -148,7 +143,7 @@ class _Build:
         self.b, self.spec = b, spec
         self.ends = LinearEnds(b, spec.input, spec.real_output, spec.steps, spec.extras)
         self.y = self.ends.y
-        most = MOST_SUMS[b.lanes]
+        most = most_sums(b.lanes)
         self.loop = CodeLoop(b, "x", spec.codes, bounded=spec.bounded, most_sums=most)
         self.few = min(self.ends.rows, max(1, most // self.loop.vectors))
 
