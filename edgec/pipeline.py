@@ -39,6 +39,7 @@ from edgec.passes.propagate_quantization import PropagateQuantization
 from edgec.passes.rewrite_algebra import RewriteAlgebra
 from edgec.passes.shrink_channels import ShrinkChannels
 from edgec.passes.sparse_linear import SparseLinear
+from edgec.passes.weight_only import WeightOnly
 from edgec.target import Target
 
 Observer = Callable[[ModulePass, ModuleOp], None]
@@ -49,6 +50,7 @@ KERNEL_DIALECTS = frozenset({"builtin", "func", "arith", "scf", "lane"})
 STAGES: Mapping[str, frozenset[str]] = {
     "canonicalize-nn": TENSOR_DIALECTS,
     "propagate-quantization": TENSOR_DIALECTS,
+    "weight-only": TENSOR_DIALECTS,
     "integer-layers": TENSOR_DIALECTS,
     "fold-batch-norm": TENSOR_DIALECTS,
     "decompose-conv-transpose": TENSOR_DIALECTS,
@@ -80,6 +82,8 @@ def tensor_passes(options: Options, target: Target) -> tuple[ModulePass, ...]:
         CanonicalizeNn(),
         # Layers are in one form: let bytes meet between them.
         PropagateQuantization(),
+        # What is bound by reading weights; the others get them in float32 next.
+        *((WeightOnly(),) if options.integers == "auto" else ()),
         # Before passes that look at weights, which float32 layers have from here on.
         IntegerLayers(never=options.integers == "never"),
         # Before anything looks at weights: folding changes them.

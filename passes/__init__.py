@@ -36,6 +36,7 @@ NAMES = (
     "rewrite-algebra",
     "shrink-channels",
     "sparse-linear",
+    "weight-only",
 )
 """All passes, sorted. File and class follow from the name: see `_target`."""
 

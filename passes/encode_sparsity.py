@@ -297,4 +297,5 @@ class EncodeSparsity(ReportingPass):
 
 
 def _is_encoded(op: Layer) -> bool:
-    return isinstance(op.weight.owner, sq.WeightOp)
+    """Whether the weight has its form: a sparse one, or integers that kernels read."""
+    return isinstance(op.weight.owner, sq.WeightOp) or sq.has_integers(op.weight)

@@ -69,8 +69,8 @@ STATISTICS = (
 )
 
 Product = nn.ConvOp | nn.LinearOp | nn.MatmulOp
-Head = Product | sq.ConvOp
-"""What starts a chain besides elementwise ops; an `sq.conv` if it is on integers."""
+Head = Product | sq.ConvOp | sq.LinearOp
+"""What starts a chain besides elementwise ops; of `sq` those on integers."""
 Pointwise = nn.UnaryOp | nn.BinaryOp
 Fused = sq.ConvOp | sq.LinearOp | sq.MatmulOp | sq.ElementwiseOp
 
@@ -165,7 +165,7 @@ class Chain:
         result = nn.shape_of(self.last)
         if isinstance(self.head, nn.ConvOp | sq.ConvOp):
             return form_for_conv(shape, result)
-        if isinstance(self.head, nn.LinearOp):
+        if isinstance(self.head, nn.LinearOp | sq.LinearOp):
             return form_for_linear(shape, result)
         return shape
 
@@ -266,6 +266,8 @@ def find_chains(block: Block) -> list[Chain]:
 
 def _is_open(op: Operation) -> bool:
     """Whether this pass may fuse it: f32, or integers without an epilogue yet."""
+    if isinstance(op, sq.LinearOp):
+        return not op.epilogue.data and sq.has_integers(op.weight)
     if isinstance(op, sq.ConvOp):
         is_single = (
             not op.epilogue.data and nn.tensor_type(op.result).element_type == f32
@@ -347,7 +349,7 @@ def _build(chain: Chain, extras: Sequence[SSAValue]) -> Fused:
                 type_,
             )
             fused.attributes.update(head.attributes)
-        case nn.LinearOp():
+        case nn.LinearOp() | sq.LinearOp():
             fused = sq.LinearOp(
                 head.input, head.weight, head.bias, extras, chain.steps, type_
             )

@@ -27,7 +27,11 @@ from edgec.dialects.nn.base import (
     shape_of,
     tensor,
     tensor_type,
+    verify_same_elements,
 )
+
+STORED = "sq.quant"
+"""The element type of quantized tensors, which `sq` defines on top of `nn`."""
 
 
 @irdl_op_definition
@@ -45,7 +49,8 @@ class RecurrentOp(NNOperation):
 
     `g` is `[T, N, G H]`, `w` `[G H, H]`, `b` `[G H]`, the states `[N, H]`. Results are
     `h'` of all steps, `[T, N, H]`, and the states after the last one. With `reverse`
-    the steps run from the last to the first. An LSTM has a second state:
+    the steps run from the last to the first. `w` may be quantized, and counts as
+    dequantized; all else is float32 then. An LSTM has a second state:
 
         %y, %h, %c = nn.recurrent lstm %g, %w bias %b from %h0, %c0 {…} : …
     """
@@ -107,6 +112,12 @@ class RecurrentOp(NNOperation):
                     f"{name} must have shape {(rows, hidden)}, got {shape_of(state)}"
                 )
         return (steps, rows, hidden)
+
+    def verify_elements(self) -> None:
+        """All are alike, but a weight may be stored in integers (`!sq.quant`)."""
+        is_stored = tensor_type(self.weight).element_type.name == STORED
+        alike = [v for v in self.operands if not (is_stored and v is self.weight)]
+        verify_same_elements(self, [*alike, self.output])
 
     def verify_(self) -> None:
         """The results have their shapes; an LSTM, and only that, has cells."""

@@ -46,6 +46,7 @@ from edgec.dialects.sq.attrs import (
 )
 from edgec.dialects.sq.encodings import ColumnsAttr, WeightEncoding
 from edgec.dialects.sq.integers import has_integers, verify_ends, verify_product
+from edgec.dialects.sq.quant import require_float, require_quantized
 
 
 @irdl_op_definition
@@ -221,7 +222,8 @@ class ConvOp(NNOperation):
 class LinearOp(NNOperation):
     """`%y = sq.linear %x, %w bias(%b : …) extras(%r : …) {…} : …`: `nn.linear`.
 
-    Then the steps of `epilogue`.
+    Then the steps of `epilogue`. A quantized weight counts as dequantized; all else is
+    float32 then.
     """
 
     name = "sq.linear"
@@ -257,6 +259,17 @@ class LinearOp(NNOperation):
             properties={"epilogue": ArrayAttr(epilogue), "kernel": kernel},
             result_types=[result_type],
         )
+
+    def verify_elements(self) -> None:
+        """All are alike, or a weight in integers meets float32 numbers."""
+        if not has_integers(self.weight):
+            super().verify_elements()
+            return
+        require_quantized(self, self.weight, "weight")
+        others = [value for value in self.operands if value is not self.weight]
+        for value in others:
+            require_float(self, value, "operand besides a quantized weight")
+        require_float(self, self.result, "result")
 
     def result_shape(self) -> shapes.Shape:
         """The shape that the result must have."""

@@ -55,7 +55,7 @@ TABLE: dict[str, Rule] = {
     **_rules(aten_matmul.RULES, fresh=True, weighted=True),
     **_rules(aten_norm.RULES, fresh=True),
     **_rules(aten_pool.RULES),
-    **_rules(aten_recurrent.RULES, fresh=True),
+    **_rules(aten_recurrent.RULES, fresh=True, weighted=True),
     **_rules(aten_reduce.RULES),
     **_rules(aten_resize.RULES),
     **_rules(aten_shape.RULES, any_type=True),

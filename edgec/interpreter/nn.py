@@ -23,6 +23,7 @@ from xdsl.ir import SSAValue
 
 from edgec.context import WeightStore
 from edgec.dialects import nn
+from edgec.dialects.sq import quant_type
 from edgec.errors import InvalidInput
 from edgec.interpreter import windows
 from edgec.interpreter.arrays import (
@@ -33,6 +34,7 @@ from edgec.interpreter.arrays import (
     widen,
 )
 from edgec.interpreter.elementwise import BINARY, UNARY
+from edgec.interpreter.quant import dequantize
 from edgec.interpreter.recurrent import recurrent
 
 
@@ -190,6 +192,9 @@ class NnFunctions(InterpreterFunctions):
         wide = {
             value: widen(array) for value, array in zip(op.operands, args, strict=True)
         }
+        type_ = quant_type(op.weight)
+        if type_ is not None:
+            wide[op.weight] = widen(dequantize(args[1], type_, self.weights))
         values = recurrent(
             op.kind.data,
             wide[op.gates],

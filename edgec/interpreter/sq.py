@@ -139,7 +139,7 @@ class SqFunctions(InterpreterFunctions):
         self, interpreter: Interpreter, op: sq.LinearOp, args: PythonValues
     ) -> PythonValues:
         """`x @ w.T + b`, then the steps."""
-        y = widen(args[0]) @ widen(args[1]).T
+        y = widen(args[0]) @ widen(self._real(args[1], op.weight)).T
         extras = args[2:]
         if op.bias is not None:
             bias, *extras = extras

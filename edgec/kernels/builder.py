@@ -323,9 +323,11 @@ class KernelBuilder:
         """`lane.dot_quads`: unsigned bytes of `x` times signed ones of `w`."""
         return self.add(lane.DotQuadsOp(acc, x, w, bounded=bounded))
 
-    def unpack_quads(self, quads: SSAValue) -> Sequence[SSAValue]:
+    def unpack_quads(
+        self, quads: SSAValue, *, signed: bool = False
+    ) -> Sequence[SSAValue]:
         """`lane.unpack_quads`: the four bytes of each lane, as lanes of i32."""
-        operation = lane.UnpackQuadsOp(quads)
+        operation = lane.UnpackQuadsOp(quads, signed=signed)
         self.add(operation)
         return operation.results
 

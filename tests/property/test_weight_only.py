@@ -60,7 +60,9 @@ def layers(draw: st.DrawFn) -> Layer:
         group,
         draw(st.sampled_from([4, 8, 16, 32])),
         draw(st.sampled_from([0.0, 0.1, 1.0])),
-        *(draw(st.booleans()) for _ in range(3)),
+        draw(st.booleans()),
+        draw(st.booleans()),
+        draw(st.booleans()),
         draw(st.integers(0, 2**16)),
     )
 

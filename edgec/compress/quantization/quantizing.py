@@ -7,7 +7,7 @@ compiled = edgec.compile(program)
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -23,10 +23,20 @@ from edgec.compress.quantization.calibration import (
     quantize_layers,
 )
 from edgec.compress.quantization.equalization import equalize as equalize_layers
-from edgec.compress.quantization.formats import WeightFormat, parse_format
+from edgec.compress.quantization.formats import (
+    QuantizedWeight,
+    WeightFormat,
+    parse_format,
+)
 from edgec.compress.quantization.network import Layer, Network, read_network
 from edgec.compress.quantization.observers import OBSERVERS, Range
 from edgec.compress.quantization.placement import Placement, place
+from edgec.compress.quantization.recurrent import (
+    RecurrentWeight,
+    chosen_weights,
+    recurrent_weights,
+    round_weights,
+)
 from edgec.compress.quantization.report import QuantizedLayer, QuantizeReport
 from edgec.compress.quantization.rewrite import write_program
 from edgec.compress.selection import as_globs
@@ -59,10 +69,12 @@ def quantize(  # noqa: PLR0913 - every argument is a choice of the user, with a 
     tuple of positional or a mapping of keyword arguments. All have the shapes of the
     first, which are those of the program. All are kept in memory at once.
 
-    `weights`, of convolutions and linear layers, are `int8` or `int4`, symmetric with a
-    scale per filter; `int4:G` with a scale per G weights of a row, for linear layers;
+    `weights`, of convolutions, linear and recurrent layers, are `int8` or `int4`,
+    symmetric with a scale per filter; `int4:G` with a scale per G weights of a row, for linear layers;
     `ternary`; `pot4`, powers of two; `sp2-4`, sums of two powers; `mixed:P`, P percent
     of the rows of each layer in 8 bits, the others in 4; or `none`. Zeros stay zeros.
+    Matrices of recurrent layers are rounded, with one scale per row and the bits of
+    most rows, and what they are multiplied with stays float32.
 
     `activations` are `int8`, inputs of layers and what lies between them in codes of 8
     bits with one range per value, or `none`. Ranges are found by `observer`: `mse`, the
@@ -84,7 +96,9 @@ def quantize(  # noqa: PLR0913 - every argument is a choice of the user, with a 
     batches = read_batches(calibration_batches)
     args, kwargs = batches[0]
     network = read_network(model, args, kwargs)
-    chosen = _chosen_layers(network, as_globs(skip))
+    known = recurrent_weights(network)
+    own = chosen_weights(known, as_globs(skip))
+    chosen = _chosen_layers(network, as_globs(skip), known)
     if equalize:
         equalize_layers(network)
     narrow = chosen_format is not None and chosen_format.is_narrow
@@ -102,9 +116,17 @@ def quantize(  # noqa: PLR0913 - every argument is a choice of the user, with a 
             _row(network.layers[node], result, ranges, chosen_format)
             for node, result in results.items()
         ]
-        program = write_program(network, ranges, results, batches[0])
+        recurrent: Mapping[RecurrentWeight, QuantizedWeight] = (
+            {} if chosen_format is None else round_weights(own, chosen_format)
+        )
+        rows += [
+            _recurrent_row(weight, rounded, chosen_format)
+            for weight, rounded in recurrent.items()
+        ]
+        program = write_program(network, ranges, results, recurrent, batches[0])
     if report is not None:
-        report(_report(program, rows, results))
+        weights_of = [result.weight for result in results.values()]
+        report(_report(program, rows, [*weights_of, *recurrent.values()]))
     return program
 
 
@@ -121,13 +143,16 @@ def _check_arguments(weights: str, activations: str, observer: str) -> None:
         raise InvalidInput("weights and activations are both 'none'")
 
 
-def _chosen_layers(network: Network, skip: Sequence[str]) -> set[fx.Node]:
-    """The layers that no glob names."""
+def _chosen_layers(
+    network: Network, skip: Sequence[str], recurrent: Sequence[RecurrentWeight]
+) -> set[fx.Node]:
+    """The layers that no glob names; `recurrent` ones are chosen elsewhere."""
     names = [layer.name for layer in network.layers.values()]
+    names += dict.fromkeys(weight.module for weight in recurrent)
     if not names:
         raise InvalidInput(
-            "nothing to quantize: the model has no convolution or linear layer that "
-            "depends on its inputs"
+            "nothing to quantize: the model has no convolution, linear or recurrent "
+            "layer that depends on its inputs"
         )
     for glob in skip:
         if not any(fnmatchcase(name, glob) for name in names):
@@ -139,7 +164,7 @@ def _chosen_layers(network: Network, skip: Sequence[str]) -> set[fx.Node]:
         for node, layer in network.layers.items()
         if not any(fnmatchcase(layer.name, glob) for glob in skip)
     }
-    if not chosen:
+    if not chosen and not chosen_weights(recurrent, skip):
         raise InvalidInput("nothing to quantize: all layers are skipped")
     return chosen
 
@@ -168,16 +193,35 @@ def _row(
     )
 
 
+def _recurrent_row(
+    weight: RecurrentWeight, rounded: QuantizedWeight, chosen: WeightFormat | None
+) -> QuantizedLayer:
+    """The line of one matrix in the report."""
+    assert chosen is not None
+    dense = weight.weight.numel() * weight.weight.element_size()
+    return QuantizedLayer(
+        name=weight.name,
+        shape=tuple(weight.weight.shape),
+        weights=chosen.grid.name,
+        activations="none",
+        low=math.nan,
+        high=math.nan,
+        dense_bytes=dense,
+        stored_bytes=rounded.num_bytes,
+        snr_db=math.nan,
+        note="recurrent: rounded, one scale per row",
+    )
+
+
 def _report(
     program: ExportedProgram,
     rows: Sequence[QuantizedLayer],
-    results: dict[fx.Node, Result],
+    weights: Sequence[QuantizedWeight | None],
 ) -> QuantizeReport:
     """The whole report; weights of the program are counted in their layers."""
     total = sum(t.numel() * t.element_size() for t in program.state_dict.values())
     counted = 0
-    for row, result in zip(rows, results.values(), strict=True):
-        weight = result.weight
+    for row, weight in zip(rows, weights, strict=True):
         if weight is None:
             counted += row.dense_bytes
         else:

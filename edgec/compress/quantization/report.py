@@ -29,7 +29,8 @@ class QuantizedLayer:
     snr_db: float
     """Signal-to-noise ratio of its output in decibels: sum of squares of the output of
     the float model / of its difference to that of the quantized one, over all
-    calibration batches; what earlier layers lost counts as noise too."""
+    calibration batches; what earlier layers lost counts as noise too. NaN for
+    recurrent layers."""
     note: str
     """Why the layer was left, or why it has no groups; empty otherwise."""
 
@@ -39,7 +40,8 @@ class QuantizeReport:
     """What `quantize` did, layer by layer and in total."""
 
     layers: tuple[QuantizedLayer, ...]
-    """Every convolution and linear layer, in the order in which they run."""
+    """Every convolution and linear layer, in the order in which they run; then the
+    matrices of recurrent ones."""
     other_bytes: int
     """Bytes of all other parameters and buffers of the program."""
 

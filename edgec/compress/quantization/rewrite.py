@@ -16,12 +16,14 @@ from edgec.compress.quantization.calibration import Result
 from edgec.compress.quantization.formats import QuantizedWeight
 from edgec.compress.quantization.network import Layer, Network
 from edgec.compress.quantization.observers import HIGHEST, Range
+from edgec.compress.quantization.recurrent import PARAMETERS, RecurrentWeight
 
 
 def write_program(
     network: Network,
     ranges: Mapping[fx.Node, Range],
     results: Mapping[fx.Node, Result],
+    recurrent: Mapping[RecurrentWeight, QuantizedWeight],
     example: Arguments,
 ) -> ExportedProgram:
     """The network with quantized weights and values; owns its tensors."""
@@ -30,6 +32,8 @@ def write_program(
     writer = _Writer(network.module)
     for node, result in results.items():
         writer.write_layer(network.layers[node], result)
+    for place, weight in recurrent.items():
+        writer.write_recurrent(place, weight)
     for node in list(network.graph.nodes):
         if node in ranges:
             writer.write_pair(node, ranges[node])
@@ -69,13 +73,21 @@ class _Writer:
         if result.weight is None:
             weight = self._constant(layer.name, "weight_values", layer.weight)
         else:
-            weight = self._dequantized(layer, result.weight)
+            weight = self._dequantized(layer.name, layer.node, result.weight)
         bias = None
         if result.bias is not None:
             bias = self._constant(layer.name, "bias_values", result.bias)
         layer.node.args = (layer.source, weight, bias, *layer.node.args[3:])
 
-    def _dequantized(self, layer: Layer, weight: QuantizedWeight) -> fx.Node:
+    def write_recurrent(self, place: RecurrentWeight, weight: QuantizedWeight) -> None:
+        """Put a matrix of a recurrent module in."""
+        parameters, call = place.parameters, place.call
+        parameters[place.place] = self._dequantized(place.module, call, weight)
+        call.update_arg(PARAMETERS[call.target], parameters)
+
+    def _dequantized(
+        self, path: str, call: fx.Node, weight: QuantizedWeight
+    ) -> fx.Node:
         """A call that gives the weight, float32."""
         ops = torch.ops.quantized_decomposed
         scales = weight.rows.scales
@@ -83,9 +95,9 @@ class _Writer:
         scales = scales if is_grouped else scales[:, 0]
         zeros = torch.zeros(scales.shape, dtype=torch.int32)
         operands = (
-            self._constant(layer.name, "weight_codes", weight.codes),
-            self._constant(layer.name, "weight_scales", scales),
-            self._constant(layer.name, "weight_zero_points", zeros),
+            self._constant(path, "weight_codes", weight.codes),
+            self._constant(path, "weight_scales", scales),
+            self._constant(path, "weight_zero_points", zeros),
         )
         ends = (-weight.top, weight.top, torch.int8)
         target: Any = ops.dequantize_per_channel.default
@@ -94,7 +106,7 @@ class _Writer:
             target = ops.dequantize_per_channel_group.default
             size = weight.codes.shape[1] // scales.shape[1]
             arguments = (*operands, *ends, size, torch.float32)
-        with self._graph.inserting_before(layer.node):
+        with self._graph.inserting_before(call):
             return self._graph.call_function(target, arguments)
 
     def _constant(self, path: str, name: str, tensor: Tensor) -> fx.Node:

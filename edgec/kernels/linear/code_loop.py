@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from xdsl.dialects import arith
 from xdsl.ir import SSAValue
 
-from edgec.dialects import lane
 from edgec.dialects.lane import QUAD
 from edgec.kernels.builder import Index, KernelBuilder
 from edgec.kernels.linear.codes import TABLE_STEP, CodeShape
@@ -147,9 +146,8 @@ class CodeLoop:
             quad = b.decode_quads(codes, tables[number], half)
         if self.shape.is_quads:
             return [quad]
-        unpack = lane.UnpackQuadsOp(quad, signed=True)
-        b.add(unpack)
-        return [b.cast(byte, b.vector_type()) for byte in unpack.results]
+        parts = b.unpack_quads(quad, signed=True)
+        return [b.cast(byte, b.vector_type()) for byte in parts]
 
     def _total(self, parts: Sequence[SSAValue]) -> SSAValue:
         """The sum of what stands apart."""

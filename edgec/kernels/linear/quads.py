@@ -20,7 +20,6 @@ from xdsl.dialects import func
 from xdsl.dialects.builtin import i32
 from xdsl.ir import SSAValue
 
-from edgec.dialects import lane
 from edgec.dialects.lane import QUAD, buffer_type
 from edgec.dialects.sq import Step
 from edgec.errors import InvalidInput
@@ -239,18 +238,17 @@ class _Build:
                 for number in (-(-(left - byte) // QUAD) for byte in range(QUAD))
             ]
             for r, (base, offset) in enumerate(targets):
-                parts: list[SSAValue] = []
+                values: list[SSAValue] = []
                 for byte, mask in enumerate(masks):
                     v = group * QUAD + byte
                     value = self.real(totals[r * vectors + v], first, v)
                     places = [side[r] for side in sides]
                     extra = self._extra(places, first, group, byte, mask)
                     value = apply_steps(b, value, self.spec.steps, extra)
-                    part = to.apply(b, value)
                     if mask is not None:
-                        part = b.select(mask, part, b.splat(b.integer(0)))
-                    parts.append(part)
-                quad = b.add(lane.PackQuadsOp(parts, to.zero_point))
+                        value = b.select(mask, value, b.constant(0.0))
+                    values.append(value)
+                quad = to.pack(b, values)
                 at = b.plus(base, b.quotient(first, QUAD))
                 where = offset + group * b.lanes
                 b.store(quad, "y", at, offset=where, mask=masks[0])

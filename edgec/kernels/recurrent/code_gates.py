@@ -16,11 +16,13 @@ import numpy as np
 from xdsl.ir import SSAValue
 
 from edgec.dialects.lane import buffer_type
+from edgec.errors import InvalidInput
 from edgec.kernels.builder import Index, KernelBuilder
 from edgec.kernels.linear.code_loop import CodeLoop, most_sums
-from edgec.kernels.linear.codes import Bytes, CodeShape
+from edgec.kernels.linear.codes import CodeShape
+from edgec.kernels.linear.stored import StoredWeight
 from edgec.kernels.linear.weight_only import dense_block, pack_weight
-from edgec.kernels.recurrent.gates import Arrays, Buffers, Floats
+from edgec.kernels.recurrent.gates import Arrays, Buffers
 
 MOST_ROWS = 4
 """Rows that share the decoding of a weight."""
@@ -85,19 +87,26 @@ class CodeGates:
 
 
 def pack_code_gates(
-    weight: Bytes, scale: Floats, gates: int, rows: int, lanes: int
+    stored: StoredWeight, gates: int, rows: int, lanes: int
 ) -> tuple[CodeGates, Arrays]:
-    """`[G H, H]` with a scale for each row or one for all, and its arrays."""
+    """`[G H, H]` with a scale for each row, and its arrays.
+
+    Raises `InvalidInput` for scales of groups.
+    """
+    if stored.group is not None:
+        raise InvalidInput(
+            f"recurrent weights must have no groups, got groups of {stored.group}"
+        )
+    weight = stored.weight
     hidden = weight.shape[1]
     few = min(rows, MOST_ROWS)
     block = dense_block(lanes, few, hidden)
-    scales = np.broadcast_to(scale, len(weight)).astype(np.float32)
     codes = pack_weight(
         weight, block, arrange=lambda rows, size: _arranged(rows, gates, size)
     )
     block = codes.shape.block
     arrays = {name: codes.arrays[name] for name in codes.shape.buffers()}
-    arrays["scale"] = _arranged(scales[:, None], gates, block)[:, 0]
+    arrays["scale"] = _arranged(stored.scale[:, None], gates, block)[:, 0]
     return CodeGates(gates, hidden, few, codes.shape), arrays
 
 
