@@ -81,7 +81,8 @@ class WeightOnly(ReportingPass):
 
     def run(self, ctx: Context, op: ModuleOp) -> Mapping[str, int]:
         """Count `linear` and `recurrent` layers that read integers."""
-        weights, counts = weights_of(ctx), dict.fromkeys(("linear", "recurrent"), 0)
+        weights = weights_of(ctx)
+        counts: dict[str, int] = dict.fromkeys(("linear", "recurrent"), 0)
         for layer in list(op.walk()):
             if not isinstance(layer, nn.LinearOp | nn.RecurrentOp):
                 continue
@@ -145,6 +146,7 @@ def _why(
 
 def explain(found: StoredWeight) -> str:
     """The codes that a weight needs; raises `InvalidInput` if no kernel has them."""
-    bits, zeros = code_bits(found.weight, found.group), np.mean(found.weight == 0)
+    bits = code_bits(found.weight, found.group)
+    zeros = 1 - np.count_nonzero(found.weight) / max(found.weight.size, 1)
     group = "" if found.group is None else f" in groups of {found.group}"
     return f"weights of {bits} bits{group}, {zeros:.0%} zero; float32 inputs"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -37,7 +39,7 @@ def test_linear(weights: str) -> None:
 class Recurrent(nn.Module):
     """Two layers in both directions, and a classifier."""
 
-    def __init__(self, kind: type[nn.RNNBase]) -> None:
+    def __init__(self, kind: Callable[..., nn.RNNBase]) -> None:
         super().__init__()
         self.layers = kind(20, 37, num_layers=2, bidirectional=True)
         self.last = nn.Linear(74, 5)

@@ -70,7 +70,8 @@ def quantize(  # noqa: PLR0913 - every argument is a choice of the user, with a 
     first, which are those of the program. All are kept in memory at once.
 
     `weights`, of convolutions, linear and recurrent layers, are `int8` or `int4`,
-    symmetric with a scale per filter; `int4:G` with a scale per G weights of a row, for linear layers;
+    symmetric with a scale per filter; `int4:G` with a scale per G weights of a row, for
+    linear layers;
     `ternary`; `pot4`, powers of two; `sp2-4`, sums of two powers; `mixed:P`, P percent
     of the rows of each layer in 8 bits, the others in 4; or `none`. Zeros stay zeros.
     Matrices of recurrent layers are rounded, with one scale per row and the bits of
