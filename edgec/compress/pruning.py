@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -96,43 +96,86 @@ def prune(  # noqa: PLR0913 - every argument is a choice of the user, with a def
     # pyright takes the annotation at its word, users need not.
     if not isinstance(model, nn.Module):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise InvalidInput(f"model must be an nn.Module, got {type(model).__name__}")
-    globs = as_globs(skip)
-    weights = layer_weights(model)
-    choices = Selection(scheme, density, layers, globs, skip_first).choose(weights)
-    if groups is not None:
-        choices = coupled_choices(choices, check_groups(model, groups))
-    found = {name: weights[name] for name, c in choices.items() if not c.why_dense}
-    _check_found(model, scheme, found, choices)
-    arrays = {name: _array(weight) for name, weight in found.items()}
+    selection = Selection(scheme, density, layers, as_globs(skip), skip_first)
+    job = _job(model, selection, groups, patterns, balanced=balanced)
     forecast = forecaster(model, example_inputs, target, threads)
-    schemes = _schemes(choices, arrays, patterns, balanced=balanced)
-    densities = {n: c for n in found if (c := choices[n].density) is not None}
-    free = {name: weight for name, weight in found.items() if name not in densities}
     wanted = DEFAULT_DENSITY if density is None else density
-    _check_rates(rates, free)
-    if rates == "uniform":
-        densities |= dict.fromkeys(free, wanted)
-    elif rates == "flops":
-        densities |= _by_flops(model, wanted, free, schemes, example_inputs)
-    else:
-        densities |= _by_magnitude(wanted, free, schemes, arrays)
+    densities = job.densities(rates, wanted, example_inputs)
     coupled = Coupled()
     if groups is not None:
-        coupled = couple(groups, choices, densities, arrays)
-    masks = {
-        name: schemes[name].mask(arrays[name], weight.geometry, densities[name])
-        for name, weight in found.items()
-        if name not in coupled.masks
-    }
-    masks |= coupled.masks
-    report = _report(
-        model, weights, choices, schemes, arrays, masks, notes=coupled.notes
-    )
+        coupled = couple(groups, job.choices, densities, job.arrays)
+    masks = job.masks(densities, coupled)
+    report = _report(job, masks, notes=coupled.notes)
     for name, mask in masks.items():
-        _apply(found[name].tensor, mask)
+        _apply(job.weights[name].tensor, mask)
     for name, mask in coupled.vectors.items():
         _apply(model.get_parameter(name), mask)
     return replace(report, forecast=forecast())
+
+
+@dataclass(frozen=True)
+class _Job:
+    """The layers of a model that are to be pruned, and how."""
+
+    model: nn.Module
+    weights: Mapping[str, LayerWeight]
+    """Of all layers."""
+    choices: Mapping[str, Choice]
+    """Of all layers too."""
+    arrays: Mapping[str, Floats]
+    """The weights `[F, C, T]` of the layers to prune."""
+    schemes: Mapping[str, Scheme]
+    """Theirs."""
+
+    def densities(
+        self, rates: str, wanted: float, example_inputs: object
+    ) -> dict[str, float]:
+        """The density of each layer to prune: as given, else by `rates`."""
+        given = {
+            n: c for n in self.arrays if (c := self.choices[n].density) is not None
+        }
+        free = {n: self.weights[n] for n in self.arrays if n not in given}
+        _check_rates(rates, free)
+        if rates == "uniform":
+            return given | dict.fromkeys(free, wanted)
+        if rates == "flops":
+            return given | _by_flops(
+                self.model, wanted, free, self.schemes, example_inputs
+            )
+        return given | _by_magnitude(wanted, free, self.schemes, self.arrays)
+
+    def masks(
+        self, densities: Mapping[str, float], coupled: Coupled
+    ) -> dict[str, Bools]:
+        """What each layer keeps; those that go with others have their masks."""
+        own = {
+            name: self.schemes[name].mask(
+                array, self.weights[name].geometry, densities[name]
+            )
+            for name, array in self.arrays.items()
+            if name not in coupled.masks
+        }
+        return own | dict(coupled.masks)
+
+
+def _job(
+    model: nn.Module,
+    selection: Selection,
+    groups: ChannelGroups | None,
+    patterns: str | Sequence[Pattern],
+    *,
+    balanced: bool,
+) -> _Job:
+    """What is to be pruned, checked; changes nothing."""
+    weights = layer_weights(model)
+    choices = selection.choose(weights)
+    if groups is not None:
+        choices = coupled_choices(choices, check_groups(model, groups))
+    found = {name: weights[name] for name, c in choices.items() if not c.why_dense}
+    _check_found(model, selection.scheme, found, choices)
+    arrays = {name: _array(weight) for name, weight in found.items()}
+    schemes = _schemes(choices, arrays, patterns, balanced=balanced)
+    return _Job(model, weights, choices, arrays, schemes)
 
 
 def _check_rates(rates: str, free: Mapping[str, object]) -> None:
@@ -268,28 +311,21 @@ def _apply(tensor: Tensor, mask: Bools) -> None:
 
 
 def _report(
-    model: nn.Module,
-    weights: Mapping[str, LayerWeight],
-    choices: Mapping[str, Choice],
-    schemes: Mapping[str, Scheme],
-    arrays: Mapping[str, Floats],
-    masks: Mapping[str, Bools],
-    *,
-    notes: Mapping[str, str],
+    job: _Job, masks: Mapping[str, Bools], *, notes: Mapping[str, str]
 ) -> PruneReport:
     """The report of a model whose weights are still as they were."""
-    sizes = _own_bytes(weights)
+    sizes = _own_bytes(job.weights)
     rows = [
         replace(
-            _pruned_row(weight, sizes[name], schemes[name], arrays[name], masks[name]),
-            note=notes.get(name, ""),
+            _pruned_row(weight, sizes[n], job.schemes[n], job.arrays[n], masks[n]),
+            note=notes.get(n, ""),
         )
-        if name in masks
-        else _dense_row(weight, sizes[name], choices[name].why_dense)
-        for name, weight in weights.items()
+        if n in masks
+        else _dense_row(weight, sizes[n], job.choices[n].why_dense)
+        for n, weight in job.weights.items()
     ]
-    sets = [s.patterns for s in schemes.values() if isinstance(s, PatternScheme)]
-    total = sum(p.numel() * p.element_size() for p in model.parameters())
+    sets = [s.patterns for s in job.schemes.values() if isinstance(s, PatternScheme)]
+    total = sum(p.numel() * p.element_size() for p in job.model.parameters())
     return PruneReport(
         tuple(rows), sets[0] if sets else (), total - sum(sizes.values())
     )

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.export import ExportedProgram
 from torch.nn import functional
 from torch.nn.utils.prune import random_unstructured
 
@@ -197,7 +198,6 @@ def test_one_pair_per_value_and_one_range_where_elements_only_move() -> None:
         "x",
         "relu",
         "max_pool2d",
-        "conv2d_1",
         "relu6",
         "cat",
         "slice_1",
@@ -213,6 +213,64 @@ def test_one_pair_per_value_and_one_range_where_elements_only_move() -> None:
         assert codes.args[3:] == (0, 255, torch.uint8)
         assert isinstance(node.args[0], torch.fx.Node)
         assert set(node.args[0].users) == {codes}
+
+
+def rounded(program: ExportedProgram) -> set[str]:
+    """The values that have codes."""
+    return {str(n.args[0]) for n in calls(program, "quantize_per_tensor")}
+
+
+class Sum(nn.Module):
+    """Two branches and their sum."""
+
+    def __init__(self, *branches: nn.Module) -> None:
+        super().__init__()
+        self.branches = nn.ModuleList(branches)
+
+    def forward(self, x: Tensor) -> Tensor:
+        one, other = (branch(x) for branch in self.branches)
+        return functional.relu(one + other)
+
+
+def test_a_layer_and_the_residual_added_to_it_are_one_unit() -> None:
+    fused = rounded(quantize(residual(), batches()))
+    apart = rounded(quantize(residual(), batches(), fuse_sums=False))
+    assert apart - fused == {"conv2d_1"}
+    assert fused <= apart
+
+
+@pytest.mark.parametrize(
+    ("branches", "expected"),
+    [
+        # The first one is known when the last one runs.
+        ((nn.Conv2d(3, 3, 1), nn.Conv2d(3, 3, 1)), {"x", "conv2d"}),
+        ((nn.Identity(), nn.Sequential(nn.Conv2d(3, 3, 1), nn.SiLU())), {"x"}),
+        # The sum adds what a pooling made of the layer.
+        (
+            (nn.Identity(), nn.Sequential(nn.Conv2d(3, 3, 1), nn.MaxPool2d(1))),
+            {"x", "conv2d", "max_pool2d"},
+        ),
+    ],
+)
+def test_the_operands_of_a_sum_that_have_codes(
+    branches: tuple[nn.Module, ...], expected: set[str]
+) -> None:
+    assert rounded(quantize(Sum(*branches), batches())) == expected
+
+
+def test_a_result_that_others_read_too_has_codes() -> None:
+    class Shared(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = nn.Conv2d(3, 3, 1), nn.Conv2d(3, 3, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y = self.first(x)
+            return self.second(y) + (x + y)
+
+    # Of the inner sum `conv2d` is read by the second layer as well.
+    found = rounded(quantize(Shared(), batches()))
+    assert found == {"x", "conv2d", "add"}
 
 
 def test_the_parts_of_a_split_have_its_range() -> None:

@@ -5,6 +5,10 @@ around poolings and concatenations between layers, so that a backend can keep th
 network in integers. A value that ends in an activation is quantized behind it, since
 nothing asks for it before. Operations that only move or choose elements get the same
 range on both sides, so that they can work on codes.
+
+A layer whose result is only added to a residual is one unit with the addition, as in
+torch's quantizer for x86: only the other operand has codes, and the sum is formed in
+float before it is rounded.
 """
 
 from __future__ import annotations
@@ -110,20 +114,15 @@ class Placement:
             self._shared[other] = one
 
 
-def place(network: Network, layers: set[fx.Node]) -> Placement:
-    """Where quantized values stand around the chosen layers."""
-    near = _near_layers(network, layers)
+def place(
+    network: Network, layers: set[fx.Node], *, fuse_sums: bool = True
+) -> Placement:
+    """Where quantized values stand around the chosen layers.
+
+    Without `fuse_sums` both operands of every residual addition are quantized.
+    """
     placement = Placement()
-    pending: list[fx.Node] = []
-    for node in network.graph.nodes:
-        if node in layers:
-            pending.append(network.layers[node].source)
-        elif _is_residual(network, node) and node in near:
-            pending += cast("tuple[fx.Node, ...]", node.args[:2])
-        elif node.target in POOLINGS and node in near:
-            pending.append(cast(fx.Node, node.args[0]))
-            # The result of the network stays as it is.
-            pending += [node] if any(u.op != "output" for u in node.users) else []
+    pending = _wanted(network, layers, fuse_sums=fuse_sums)
     while pending:
         node = pending.pop()
         if node in placement.nodes or not network.is_float(node):
@@ -137,6 +136,41 @@ def place(network: Network, layers: set[fx.Node]) -> Placement:
         if node.target in POOLINGS:
             pending += sources
     return placement
+
+
+def _wanted(
+    network: Network, layers: set[fx.Node], *, fuse_sums: bool
+) -> list[fx.Node]:
+    """The values that layers, residual additions and poolings ask for."""
+    near = _near_layers(network, layers)
+    wanted: list[fx.Node] = []
+    for node in network.graph.nodes:
+        if node in layers:
+            wanted.append(network.layers[node].source)
+        elif _is_residual(network, node) and node in near:
+            fused = _added_to(node, layers) if fuse_sums else None
+            wanted += [n for n in node.all_input_nodes if n is not fused]
+        elif node.target in POOLINGS and node in near:
+            wanted.append(cast(fx.Node, node.args[0]))
+            # The result of the network stays as it is.
+            wanted += [node] if any(u.op != "output" for u in node.users) else []
+    return wanted
+
+
+def _added_to(node: fx.Node, layers: set[fx.Node]) -> fx.Node | None:
+    """The operand of an addition that is one unit with it, if there is one.
+
+    It is made by a layer for this addition alone, small steps between. Of two such the
+    one that runs last: the other is known by then.
+    """
+    first, last = sorted(cast("tuple[fx.Node, fx.Node]", node.args[:2]))
+    for operand in (last, first):
+        step = operand
+        while step.target in ACTIVATIONS and len(step.users) == 1:
+            step = cast(fx.Node, step.args[0])
+        if step in layers and len(step.users) == 1 and first is not last:
+            return operand
+    return None
 
 
 def _is_part(node: fx.Node) -> bool:

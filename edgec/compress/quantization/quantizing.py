@@ -15,7 +15,7 @@ import torch
 from torch import fx, nn
 from torch.export import ExportedProgram
 
-from edgec.compress.quantization.batches import read_batches
+from edgec.compress.quantization.batches import Arguments, read_batches
 from edgec.compress.quantization.calibration import (
     Plan,
     Result,
@@ -56,6 +56,7 @@ def quantize(  # noqa: PLR0913 - every argument is a choice of the user, with a 
     equalize: bool = False,
     reconstruct: bool | None = None,
     correct_bias: bool = True,
+    fuse_sums: bool = True,
     report: Callable[[QuantizeReport], object] | None = None,
 ) -> ExportedProgram:
     """Quantize a model after training, for `edgec.compile` or torch itself.
@@ -87,6 +88,10 @@ def quantize(  # noqa: PLR0913 - every argument is a choice of the user, with a 
     outputs have lost in the mean. `report` is called with a `QuantizeReport`, such as
     `print` or the `append` of a list.
 
+    A layer and the residual that is added to its result are one unit: the result is not
+    rounded before the addition. Without `fuse_sums` it is, for backends that only add
+    codes to codes, such as ONNX Runtime.
+
     Raises `InvalidInput` for arguments outside their range, globs without a layer, a
     model with nothing to quantize, weights that are not finite float32, and batches
     that are not finite, differ in shape, or do not fit the program; `ImportFailed` for
@@ -100,8 +105,9 @@ def quantize(  # noqa: PLR0913 - every argument is a choice of the user, with a 
     known = recurrent_weights(network)
     own = chosen_weights(known, as_globs(skip))
     chosen = _chosen_layers(network, as_globs(skip), known)
-    if equalize:
-        equalize_layers(network)
+    placement = Placement()
+    if activations == "int8":
+        placement = place(network, chosen, fuse_sums=fuse_sums)
     narrow = chosen_format is not None and chosen_format.is_narrow
     plan = Plan(
         format=chosen_format,
@@ -109,22 +115,36 @@ def quantize(  # noqa: PLR0913 - every argument is a choice of the user, with a 
         is_corrected=correct_bias,
         chosen=frozenset(chosen),
     )
-    placement = place(network, chosen) if activations == "int8" else Placement()
+    if equalize:
+        equalize_layers(network)
     with torch.no_grad():
-        ranges = find_ranges(network, batches, placement, observer)
-        results = quantize_layers(network, batches, ranges, plan)
-        rows = [
-            _row(network.layers[node], result, ranges, chosen_format)
-            for node, result in results.items()
-        ]
-        recurrent: Mapping[RecurrentWeight, QuantizedWeight] = (
-            {} if chosen_format is None else round_weights(own, chosen_format)
-        )
-        rows += [
-            _recurrent_row(weight, rounded, chosen_format)
-            for weight, rounded in recurrent.items()
-        ]
-        program = write_program(network, ranges, results, recurrent, batches[0])
+        return _quantized(network, batches, placement, observer, plan, own, report)
+
+
+def _quantized(
+    network: Network,
+    batches: Sequence[Arguments],
+    placement: Placement,
+    observer: str,
+    plan: Plan,
+    own: Sequence[RecurrentWeight],
+    report: Callable[[QuantizeReport], object] | None,
+) -> ExportedProgram:
+    """The program as planned; calls `report`."""
+    ranges = find_ranges(network, batches, placement, observer)
+    results = quantize_layers(network, batches, ranges, plan)
+    rows = [
+        _row(network.layers[node], result, ranges, plan.format)
+        for node, result in results.items()
+    ]
+    recurrent: Mapping[RecurrentWeight, QuantizedWeight] = (
+        {} if plan.format is None else round_weights(own, plan.format)
+    )
+    rows += [
+        _recurrent_row(weight, rounded, plan.format)
+        for weight, rounded in recurrent.items()
+    ]
+    program = write_program(network, ranges, results, recurrent, batches[0])
     if report is not None:
         weights_of = [result.weight for result in results.values()]
         report(_report(program, rows, [*weights_of, *recurrent.values()]))
