@@ -6,11 +6,12 @@ import json
 import shlex
 import sys
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 from rich.console import Console
 
-from benchmarks import sweep_tables, tables
+from benchmarks import quantized, sweep_tables, tables
 from benchmarks.compile_cost import measure_compile
 from benchmarks.engines import Setup, check_names
 from benchmarks.fusion import count_fusion
@@ -29,6 +30,7 @@ from benchmarks.suites import (
     run_ablation,
     run_cases,
     run_granules,
+    run_quantized,
     run_sweep,
 )
 from benchmarks.sweep import SweepResult
@@ -158,13 +160,21 @@ def _measure_workloads(request: Request, console: Console) -> list[WorkloadResul
             _say(tables.efficiency_line(result))
         tables.print_efficiency(console, results)
         return results
-    for result in run_cases(_cases(request), plan):
+    for result in _results(request, plan):
         if rounds:
             tables.print_latencies(console, result)
         results.append(result)
     if not rounds:
         tables.print_errors(console, results)
     return results
+
+
+def _results(request: Request, plan: Plan) -> Iterator[WorkloadResult]:
+    if request.suite == "int8-dense":
+        return run_quantized(quantized.DENSE, plan)
+    if request.suite == "int8-sparse":
+        return run_quantized(quantized.SPARSE, plan)
+    return run_cases(_cases(request), plan)
 
 
 def _cases(request: Request) -> tuple[Case, ...]:

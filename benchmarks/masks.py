@@ -15,14 +15,20 @@ Flat = nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear
 Layer = Flat | nn.RNNBase
 
 
-def punch(weight: Tensor, block: int, density: float, seed: int) -> None:
-    """Zero all but `density` of the granules, each `block` filters x one column."""
+def punch(
+    weight: Tensor, block: int, density: float, seed: int, channels: int = 1
+) -> None:
+    """Zero all but `density` of the granules: `block` filters x `channels` x one tap.
+
+    `channels` is 1 for kernels in float32; those on bytes read 4 at a time.
+    """
     generator = torch.Generator().manual_seed(seed)
-    blocks = -(-weight.shape[0] // block)
-    scores = torch.rand((blocks, *weight.shape[1:]), generator=generator)
+    blocks, groups = -(-weight.shape[0] // block), -(-weight.shape[1] // channels)
+    scores = torch.rand((blocks, groups, *weight.shape[2:]), generator=generator)
     kept = max(1, round(density * scores.numel()))
     limit = scores.flatten().kthvalue(scores.numel() - kept + 1).values
     keep = (scores >= limit).repeat_interleave(block, 0)[: weight.shape[0]]
+    keep = keep.repeat_interleave(channels, 1)[:, : weight.shape[1]]
     with torch.no_grad():
         weight.mul_(keep)
 
@@ -33,6 +39,7 @@ def punch_model(
     density: float,
     is_pruned: Callable[[Layer], bool],
     seed: int = 0,
+    channels: int = 1,
 ) -> None:
     """Punch the layers that `is_pruned` says, but no convolution that comes first."""
     layers = [m for m in model.modules() if isinstance(m, Layer)]
@@ -46,7 +53,7 @@ def punch_model(
         if parameter.dim() > 1
     ]
     for number, weight in enumerate(weights):
-        punch(weight, block, density, seed + number)
+        punch(weight, block, density, seed + number, channels)
 
 
 def is_plain(layer: Layer) -> bool:

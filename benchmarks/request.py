@@ -11,6 +11,7 @@ from edgec.errors import InvalidInput
 SUITES = (
     *("spine", "sparse", "recurrent", "granules", "sweep", "loads"),
     *("fusion", "ablation", "models", "compile"),
+    *("int8-dense", "int8-sparse"),
 )
 """spine: networks that everybody measures, against the peers. sparse: networks pruned
 in blocks of filters, against the peers. recurrent: the same of a GRU. granules: stacks
@@ -19,7 +20,8 @@ edgec as it chooses against edgec dense, and predicted against measured. loads: 
 sharing saves on single layers, counted and not timed. fusion: ops and launches of
 networks, counted too. ablation: the pruned one with edgec's options switched on one by
 one. models: outputs of every network against torch's. compile: seconds and memory of
-the compiler."""
+the compiler. int8-…: quantized networks, dense and pruned, against the peers on the
+same quantized models."""
 
 ROUNDS = 15
 """Turns of each engine, unless the user wants another number."""

@@ -62,6 +62,12 @@ class EngineResult:
     """Seconds to build what is called; files may come from an earlier run."""
     latency: Latency | None = None
     """None unless the engine was timed."""
+    form: str = "float"
+    """The weights of what it ran: those of the model, or quantized to this format."""
+
+    def does_the_job_of(self, other: EngineResult) -> bool:
+        """Whether it ran what another one ran, in float32 where that is in floats."""
+        return self.form == other.form and (self.is_float32 or self.form != "float")
 
 
 @dataclass(frozen=True)
@@ -85,6 +91,8 @@ class WorkloadResult:
     """Asked of `prune`; None if nothing was pruned."""
     input_shapes: tuple[tuple[int, ...], ...]
     engines: tuple[EngineResult, ...]
+    notes: tuple[str, ...] = ()
+    """What else there is to know."""
 
     def own(self) -> EngineResult | None:
         """The row that others are compared with: the last of edgec that was timed.
@@ -105,11 +113,16 @@ class WorkloadResult:
         return Ratio(ratio, float(low), float(high))
 
     def best_peer(self) -> EngineResult | None:
-        """The fastest engine in float32 that is not edgec."""
+        """The fastest engine that is not edgec and does what `own()` does.
+
+        In float32, where none of edgec's rows was timed.
+        """
+        own = self.own()
         peers = [
             (row.latency.median_s, row)
             for row in self.engines
-            if row.is_float32 and not row.is_own and row.latency is not None
+            if not row.is_own and row.latency is not None
+            if (row.is_float32 if own is None else row.does_the_job_of(own))
         ]
         return min(peers, key=lambda pair: pair[0])[1] if peers else None
 
@@ -137,6 +150,7 @@ class WorkloadResult:
             "density": self.density,
             "input_shapes": [list(shape) for shape in self.input_shapes],
             "engines": rows,
+            "notes": list(self.notes),
             "best_peer": peer and peer.engine,
             "best_peer_ratio": best and asdict(best),
         }

@@ -49,6 +49,19 @@ TOLERANCE = 1e-3
 BF16_TOLERANCE = 5e-2
 """The same for an engine that may compute in bfloat16, which keeps 8 of 24 bits."""
 
+INT8_TOLERANCE = 5e-2
+"""The same from the quantized program: a value that lies between two codes may be
+rounded to either, and random layers amplify that; ResNet-50 differs by 1e-2."""
+
+
+@dataclass(frozen=True)
+class Form:
+    """A quantized form of a model, which some engines run instead of the model."""
+
+    name: str
+    """Of the weights: `int8`, `int4`."""
+    model: nn.Module
+
 
 @dataclass(frozen=True)
 class Workload:
@@ -61,6 +74,10 @@ class Workload:
     engines: Sequence[Engine]
     density: float | None = None
     """Asked of `prune`; None for a model that was not pruned."""
+    forms: Mapping[str, Form] = field(default_factory=dict[str, Form])
+    """By the name of an engine, what it runs; others run `model`."""
+    notes: tuple[str, ...] = ()
+    """Lines for the table."""
 
 
 @dataclass
@@ -68,6 +85,7 @@ class _Entry:
     """One engine on its way to a result."""
 
     engine: Engine
+    form: Form | None
     run: Run | None = None
     skipped: str | None = None
     failed: str | None = None
@@ -90,12 +108,18 @@ def run_workload(
     when an engine is about to be prepared.
     """
     torch.set_num_threads(threads)
-    with torch.inference_mode():
-        expected = as_arrays(workload.model(*workload.inputs))
+    expected: dict[int, list[Array]] = {}
     entries: list[_Entry] = []
     for engine in workload.engines:
         say(f"{workload.name}: {engine.name}")
-        entries.append(_prepare(engine, workload, expected, threads, clock))
+        form = workload.forms.get(engine.name)
+        model = workload.model if form is None else form.model
+        if id(model) not in expected:
+            with torch.inference_mode():
+                expected[id(model)] = as_arrays(model(*workload.inputs))
+        entry = _Entry(engine, form, skipped=engine.available())
+        _prepare(entry, model, workload.inputs, expected[id(model)], threads, clock)
+        entries.append(entry)
     runs = {e.engine.name: e.run for e in entries if e.run is not None}
     times = measure(runs, rounds, clock)
     for entry in entries:
@@ -105,35 +129,41 @@ def run_workload(
         density=workload.density,
         input_shapes=tuple(tuple(x.shape) for x in workload.inputs),
         engines=tuple(map(_result, entries)),
+        notes=workload.notes,
     )
 
 
 def _prepare(
-    engine: Engine,
-    workload: Workload,
+    entry: _Entry,
+    model: nn.Module,
+    inputs: tuple[Tensor, ...],
     expected: Sequence[Array],
     threads: int,
     clock: Clock,
-) -> _Entry:
+) -> None:
     """Build an engine's form of the model and compare its outputs."""
-    entry = _Entry(engine, skipped=engine.available())
     if entry.skipped is not None:
-        return entry
+        return
     start = clock()
     try:
-        run = engine.prepare(workload.model, workload.inputs, threads)
+        run = entry.engine.prepare(model, inputs, threads)
         entry.prepare_s = clock() - start
         found = run()
     except Exception as error:  # noqa: BLE001  a peer may raise anything; it is shown
         entry.failed = f"{type(error).__name__}: {error}".splitlines()[0]
-        return entry
+        return
     entry.error = relative_error(found, expected)
-    limit = TOLERANCE if engine.is_float32 else BF16_TOLERANCE
+    limit = _tolerance(entry)
     if not entry.error <= limit:  # negated, so that NaN fails too
         entry.failed = f"relative error {entry.error:.2g} is more than {limit:g}"
-        return entry
+        return
     entry.run = run
-    return entry
+
+
+def _tolerance(entry: _Entry) -> float:
+    if entry.form is not None:
+        return INT8_TOLERANCE
+    return TOLERANCE if entry.engine.is_float32 else BF16_TOLERANCE
 
 
 def relative_error(found: Sequence[Array], expected: Sequence[Array]) -> float:
@@ -218,6 +248,7 @@ def _result(entry: _Entry) -> EngineResult:
         engine=engine.name,
         is_own=engine.is_own,
         is_float32=engine.is_float32,
+        form="float" if entry.form is None else entry.form.name,
         version=None if entry.skipped is not None else engine.version(),
         skipped=entry.skipped,
         failed=entry.failed,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from benchmarks import granules
+from benchmarks import granules, quantized
 from benchmarks.engines import Setup, make_engines
 from benchmarks.engines.base import Engine
 from benchmarks.engines.edgec import EdgeC
@@ -115,6 +115,15 @@ def run_granules(plan: Plan) -> Iterator[WorkloadResult]:
         title = f"{stack.name}, blocks of {block}, density {density:g}"
         engines = make_engines(("edgec",), plan.setup, is_pruned=True)
         yield _run(Workload(title, model, (x,), engines, density), plan)
+
+
+def run_quantized(
+    cases: Sequence[quantized.Case], plan: Plan
+) -> Iterator[WorkloadResult]:
+    """Networks in floats and quantized."""
+    for case in cases:
+        plan.say(f"{case.model}: quantize")
+        yield _run(quantized.workload(case, plan.setup), plan)
 
 
 def run_sweep(numbers: Sequence[int], seed: int, plan: Plan) -> Iterator[SweepResult]:

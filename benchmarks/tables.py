@@ -34,6 +34,8 @@ def print_latencies(console: Console, result: WorkloadResult) -> None:
             *_cells(row, result.ratio(row)), style="bold" if row is own else ""
         )
     console.print(table)
+    for note in result.notes:
+        console.print(note, markup=False)
     _print_reasons(console, result)
     peer = result.best_peer()
     ratio = result.ratio(peer) if peer is not None else None

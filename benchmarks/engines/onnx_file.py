@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from benchmarks.engines.qdq import is_quantized, write_qdq
+
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
@@ -19,7 +21,7 @@ def onnx_file(model: nn.Module, inputs: tuple[Tensor, ...], folder: Path) -> Pat
     A file is found by its content: structure, weights, shapes of the inputs and torch's
     version. Writes through a second file, so that no half of one is ever read.
     """
-    path = folder / f"{_key(model, inputs)}.onnx"
+    path = folder / f"{content_key(model, inputs)}.onnx"
     if path.exists():
         return path
     import torch
@@ -32,12 +34,16 @@ def onnx_file(model: nn.Module, inputs: tuple[Tensor, ...], folder: Path) -> Pat
         # The exporter without dynamo is deprecated, but the one whose graphs the peers
         # have been tuned for the longest; it also folds batch norms.
         warnings.simplefilter("ignore")
-        export(model, inputs, str(part), dynamo=False)
+        if is_quantized(model):
+            write_qdq(model, inputs, part)
+        else:
+            export(model, inputs, str(part), dynamo=False)
     part.replace(path)
     return path
 
 
-def _key(model: nn.Module, inputs: tuple[Tensor, ...]) -> str:
+def content_key(model: nn.Module, inputs: tuple[Tensor, ...]) -> str:
+    """A hash of what a file that is made from a model depends on."""
     import torch
 
     digest = hashlib.blake2b(digest_size=12)
