@@ -1,4 +1,4 @@
-"""Arrays from and to `.npy` and `.npz` files, for `edgec run`."""
+"""Arrays from and to `.npy` and `.npz` files."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def read_inputs(given: Sequence[str], specs: Sequence[TensorSpec]) -> list[Array
                 f"{_counted('input', names)}"
             )
         elif Path(text).suffix == ".npz":
-            _add(found, _read_arrays(Path(text)), names)
+            _add(found, read_archive(Path(text)), names)
         else:
             unnamed.append(_read_array(Path(text)))
     open_names = [name for name in names if name not in found]
@@ -99,7 +99,8 @@ def _read_array(path: Path) -> Array:
     return cast("Array", loaded)  # isinstance lost its element type
 
 
-def _read_arrays(path: Path) -> dict[str, Array]:
+def read_archive(path: Path) -> dict[str, Array]:
+    """The arrays of an `.npz` file by their names; nothing in it is unpickled."""
     loaded = _load(path)
     if isinstance(loaded, np.ndarray):
         raise InvalidInput(f"'{path}' holds one array without a name; call it .npy")

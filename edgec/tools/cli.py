@@ -1,6 +1,7 @@
-"""`edgec`: compile models, run them, and compare their speed.
+"""`edgec`: compress and compile models, run them, and compare their speed.
 
-    edgec compile model.pt2 -o model.edgec --target x86-64-v3
+    edgec compress model.pt2 --scheme block-punched:auto -o pruned.pt2
+    edgec compile pruned.pt2 -o model.edgec --target x86-64-v3
     edgec run model.edgec --input x.npy --output y.npy
     edgec bench model.pt2 --against torch,onnxruntime
     edgec tune model.pt2 --log tune.jsonl
@@ -12,15 +13,13 @@ before a command needs it.
 from __future__ import annotations
 
 import errno
-import importlib
 import json
-import logging
 import os
 import sys
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,8 +27,16 @@ import click
 from click.core import ParameterSource
 
 import edgec
-from edgec.errors import EdgecError, InvalidTarget
-from edgec.target import MAX_THREADS
+from edgec.errors import EdgecError
+from edgec.tools.common import (
+    DEBUG,
+    PATH,
+    debug_option,
+    quiet_torch,
+    target_option,
+    threads_option,
+)
+from edgec.tools.compress_command import compress_command
 from edgec.tools.outputs import check_output
 from edgec.tools.tables import print_statistics, print_times
 
@@ -41,47 +48,6 @@ if TYPE_CHECKING:
     from edgec.options import Sparsity
 
 
-_DEBUG = "edgec.debug"
-
-
-def _set_debug(ctx: click.Context, _parameter: click.Parameter, value: bool) -> None:
-    if value:
-        ctx.meta[_DEBUG] = True
-
-
-def _debug_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    return click.option(
-        "--debug",
-        is_flag=True,
-        expose_value=False,
-        callback=_set_debug,
-        help="Show the traceback of an error.",
-    )(command)
-
-
-def _check_target(_ctx: click.Context, _parameter: click.Parameter, value: str) -> str:
-    from edgec.target import Target
-
-    try:
-        if value != "native":
-            Target.parse(value)
-    except InvalidTarget as error:
-        raise click.BadParameter(str(error)) from error
-    return value
-
-
-_target_option = click.option(
-    "--target",
-    default="native",
-    show_default=True,
-    callback=_check_target,
-    help="Machine to compile for: native, x86-64-v3, x86-64-v4, generic, …",
-)
-_threads_option = click.option(
-    "--threads",
-    type=click.IntRange(1, MAX_THREADS),
-    help="Threads per call; default: as many as the process may use.",
-)
 _sparsity_option = click.option(
     "--sparsity",
     type=click.Choice(["auto", "ignore", "always"]),
@@ -89,27 +55,29 @@ _sparsity_option = click.option(
     show_default=True,
     help="Run pruned layers sparse where it is faster, never, or always.",
 )
-_path = click.Path(path_type=Path)
 _tuning_log_option = click.option(
-    "--tuning-log", type=_path, help="Take the schedules that edgec tune measured."
+    "--tuning-log", type=PATH, help="Take the schedules that edgec tune measured."
 )
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(edgec.__version__, prog_name="edgec")
-@_debug_option
+@debug_option
 def cli() -> None:
-    """Compile pruned neural networks for CPUs, and run them.
+    """Prune, quantize and compile neural networks for CPUs, and run them.
 
     Models come as .pt2 files, which torch.export.save writes.
     """
 
 
+cli.add_command(compress_command)
+
+
 @cli.command("compile")
-@click.argument("model", type=_path)
-@click.option("-o", "--output", type=_path, help="File to write.")
-@_target_option
-@_threads_option
+@click.argument("model", type=PATH)
+@click.option("-o", "--output", type=PATH, help="File to write.")
+@target_option
+@threads_option
 @_sparsity_option
 @_tuning_log_option
 @click.option(
@@ -123,7 +91,7 @@ def cli() -> None:
 )
 @click.option("--statistics", is_flag=True, help="Print what each pass did.")
 @click.option("--report", is_flag=True, help="Print how each layer was compiled.")
-@_debug_option
+@debug_option
 def compile_command(
     model: Path,
     output: Path | None,
@@ -143,7 +111,7 @@ def compile_command(
     from edgec import driver
     from edgec.options import Options
 
-    _quiet_torch()
+    quiet_torch()
     start = time.perf_counter()
     common: dict[str, Any] = {
         "target": target,
@@ -167,7 +135,7 @@ def compile_command(
 
 
 @cli.command("run")
-@click.argument("model", type=_path)
+@click.argument("model", type=PATH)
 @click.option(
     "--input",
     "inputs",
@@ -180,11 +148,11 @@ def compile_command(
     "outputs",
     multiple=True,
     required=True,
-    type=_path,
+    type=PATH,
     help="A .npy file for each output, or one .npz file.",
 )
-@_threads_option
-@_debug_option
+@threads_option
+@debug_option
 def run_command(
     model: Path, inputs: Sequence[str], outputs: Sequence[Path], threads: int | None
 ) -> None:
@@ -199,15 +167,15 @@ def run_command(
 
 
 @cli.command("bench")
-@click.argument("model", type=_path)
+@click.argument("model", type=PATH)
 @click.option(
     "--against",
     default="",
     metavar="ENGINE,…",
     help="Others to time in turn with edgec: torch, onnxruntime, openvino.",
 )
-@_target_option
-@_threads_option
+@target_option
+@threads_option
 @_sparsity_option
 @_tuning_log_option
 @click.option(
@@ -218,9 +186,9 @@ def run_command(
     help="Times that each engine has its turn.",
 )
 @click.option(
-    "--json", "json_file", type=_path, help="File for all samples and the versions."
+    "--json", "json_file", type=PATH, help="File for all samples and the versions."
 )
-@_debug_option
+@debug_option
 def bench_command(
     model: Path,
     against: str,
@@ -236,7 +204,7 @@ def bench_command(
     from edgec.tools import bench
 
     if model.suffix == ".pt2":
-        _quiet_torch()
+        quiet_torch()
     others = [name for name in against.split(",") if name]
     if unknown := [name for name in others if name not in bench.ENGINES]:
         raise click.BadParameter(
@@ -261,9 +229,9 @@ def bench_command(
 
 
 @cli.command("tune")
-@click.argument("model", type=_path)
+@click.argument("model", type=PATH)
 @click.option(
-    "--log", required=True, type=_path, help="File to append the best schedules to."
+    "--log", required=True, type=PATH, help="File to append the best schedules to."
 )
 @click.option(
     "--trials",
@@ -293,9 +261,9 @@ def bench_command(
 @click.option(
     "--again", is_flag=True, help="Measure layers that the log has too; not --storage."
 )
-@_threads_option
-@_target_option
-@_debug_option
+@threads_option
+@target_option
+@debug_option
 def tune_command(model: Path, log: Path, **choices: Any) -> None:
     """Measure the layers of MODEL, a .pt2 file.
 
@@ -304,7 +272,7 @@ def tune_command(model: Path, log: Path, **choices: Any) -> None:
     check_output(log, "--log", model)
     from edgec.tuner import tune
 
-    _quiet_torch()
+    quiet_torch()
     found = tune(model, log=log, progress=click.echo, **choices)
     measured = [each for each in found if each.entry is not None]
     times = [(e.default_ms, e.ms) for each in measured for e in [each.entry] if e]
@@ -329,13 +297,6 @@ def _check_compiled(others: Sequence[str]) -> None:
         raise click.UsageError(
             f"{', '.join(given)}: only for .pt2 files, as MODEL is compiled already"
         )
-
-
-def _quiet_torch() -> None:
-    """Keep torch's own log out of the way of our messages; `--debug` shows it."""
-    importlib.import_module("torch")  # which sets its loggers up
-    if not click.get_current_context().meta.get(_DEBUG):
-        logging.getLogger("torch").setLevel(logging.CRITICAL)
 
 
 def _check_outputs(
@@ -383,7 +344,7 @@ def _explain(error: Exception) -> str:
 
 
 def _fail(ctx: click.Context | None, error: Exception) -> int:
-    if ctx is not None and ctx.meta.get(_DEBUG):
+    if ctx is not None and ctx.meta.get(DEBUG):
         traceback.print_exception(error)
     click.echo(_explain(error), err=True)
     return 1
