@@ -54,6 +54,14 @@ def why_float(op: Layer, weights: WeightStore) -> str | None:
     if not isinstance(op, nn.ConvOp):
         kind = "linear" if isinstance(op, nn.LinearOp) else "transposed"
         return f"there is no integer kernel for {kind} layers"
+    return (
+        _why_not_geometry(op)
+        or _why_not_input(op.input)
+        or _why_not_weight(op.weight, weights)
+    )
+
+
+def _why_not_geometry(op: nn.ConvOp) -> str | None:
     rank = len(nn.shape_of(op.weight))
     if op.groups.value.data != 1:
         return "there is no integer kernel for groups"
@@ -61,16 +69,20 @@ def why_float(op: Layer, weights: WeightStore) -> str | None:
         return f"the weight has rank {rank}, not 4 or 5"
     if op.bias is not None and not isinstance(op.bias.owner, nn.ConstantOp):
         return "the bias is computed"
-    if isinstance(op.input.owner, sq.DequantizeDynamicOp):
+    return None
+
+
+def _why_not_input(value: SSAValue) -> str | None:
+    if isinstance(value.owner, sq.DequantizeDynamicOp):
         return "the scale of the input is computed at run time"
-    source = producer(op.input, sq.DequantizeOp)
+    source = producer(value, sq.DequantizeOp)
     if source is None:
         return "the input is float32"
     type_ = sq.quant_type(source.input)
     assert type_ is not None
     if type_.numbers is None:
         return "the input has several scales"
-    return _why_not_weight(op.weight, weights)
+    return None
 
 
 def _why_not_weight(weight: SSAValue, weights: WeightStore) -> str | None:

@@ -262,16 +262,16 @@ def lower_quantize(op: sq.QuantizeOp, _: WeightStore, __: int) -> Lowered:
     """Numbers to quads of bytes."""
     requantize = requantize_of(op.result)
     assert requantize is not None
-    places = (in_planes(layout_of(value)) for value in (op.input, op.result))
-    return Lowered(QuantizeQuads(*places, requantize), (op.input,))
+    source, result = (in_planes(layout_of(value)) for value in (op.input, op.result))
+    return Lowered(QuantizeQuads(source, result, requantize), (op.input,))
 
 
 def lower_dequantize(op: sq.DequantizeOp, _: WeightStore, __: int) -> Lowered:
     """Quads of bytes to numbers."""
     found = dequantize_of(op.input)
     assert found is not None
-    places = (in_planes(layout_of(value)) for value in (op.input, op.result))
-    spec = DequantizeQuads(*places, found.scale, found.zero_point)
+    source, result = (in_planes(layout_of(value)) for value in (op.input, op.result))
+    spec = DequantizeQuads(source, result, found.scale, found.zero_point)
     return Lowered(spec, (op.input,))
 
 

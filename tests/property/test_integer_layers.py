@@ -70,8 +70,14 @@ def networks(draw: st.DrawFn) -> Case:
     ctx.weights.add("z", zero_point)
     stored = sq.QuantType.per_axis("i8", -127, 127, ("s", "z"), 0)
     weight = add(nn.ConstantOp("w", TensorType(stored, w.shape)))
-    geometry = {"stride": (1, 1), "padding_low": (0, 0), "padding_high": (0, 0)}
-    conv = nn.ConvOp(value, add(sq.DequantizeOp(weight)), **geometry, dilation=(1, 1))
+    conv = nn.ConvOp(
+        value,
+        add(sq.DequantizeOp(weight)),
+        stride=(1, 1),
+        padding_low=(0, 0),
+        padding_high=(0, 0),
+        dilation=(1, 1),
+    )
     y = add(nn.UnaryOp("relu", add(conv)))
     target = sq.QuantType.per_tensor("ui8", 0, 255, 0.5, 3)
     y = add(sq.DequantizeOp(add(sq.QuantizeOp(y, target))))
