@@ -26,6 +26,7 @@ from edgec.dialects.lane import buffer_type
 from edgec.kernels.builder import Index, KernelBuilder
 from edgec.kernels.gaps import zero_gaps
 from edgec.kernels.layout import Layout
+from edgec.kernels.pool_windows import RowTap, Window
 from edgec.kernels.requantize import quad_of
 from edgec.kernels.softmax import require_unphased
 from edgec.kernels.sweep import LARGE_PLANE, for_vectors
@@ -90,48 +91,6 @@ class Pool:
         ]
         depth, height, width = [Window(1, 1, 1, 1, 0, 1)] * lead + real
         return depth, height, width
-
-
-@dataclass(frozen=True)
-class Window:
-    """Windows along one dimension."""
-
-    size: int
-    out: int
-    kernel: int
-    stride: int
-    padding: int
-    dilation: int
-
-    def taps(self, o: int) -> tuple[int, ...]:
-        """Which positions of window `o` lie inside the input."""
-        first = o * self.stride - self.padding
-        return tuple(
-            k for k in range(self.kernel) if 0 <= first + k * self.dilation < self.size
-        )
-
-    def groups(self) -> list[tuple[int, int, tuple[int, ...]]]:
-        """Runs `(begin, end, taps)` of windows with the same positions inside."""
-        runs: list[tuple[int, int, tuple[int, ...]]] = []
-        for taps, members in itertools.groupby(range(self.out), self.taps):
-            listed = list(members)
-            runs.append((listed[0], listed[-1] + 1, taps))
-        return runs
-
-    def count(self, o: int, *, include_pad: bool) -> int:
-        """How many positions an average of window `o` divides by."""
-        if not include_pad:
-            return len(self.taps(o))
-        first = o * self.stride - self.padding
-        return min(first + self.kernel, self.size + self.padding) - first
-
-
-@dataclass(frozen=True)
-class RowTap:
-    """A row of the input relative to a row of the result: `base + offset`."""
-
-    base: Index
-    offset: int
 
 
 class PoolBuild:

@@ -22,7 +22,8 @@ from edgec.dialects.lane import QUAD, buffer_type, vector
 from edgec.errors import InvalidInput
 from edgec.kernels.builder import Index, KernelBuilder
 from edgec.kernels.gaps import has_gaps, zero_gaps
-from edgec.kernels.pool import Pool, PoolBuild, RowTap
+from edgec.kernels.pool import Pool, PoolBuild
+from edgec.kernels.pool_windows import RowTap
 from edgec.kernels.requantize import Dequantize, Requantize
 from edgec.kernels.softmax import require_unphased
 from edgec.kernels.sweep import for_vectors
