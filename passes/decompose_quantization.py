@@ -240,7 +240,9 @@ class DecomposeQuantization(ReportingPass):
 def _erase_unread(op: Operation) -> None:
     """Erase `op` and what made its inputs, as long as nobody reads it."""
     is_made = isinstance(op, MADE_BY) or keeps_quads(op)
-    if not is_made or op.results[0].first_use:
+    # What two of its readers share is gone with the first one.
+    is_gone = op.parent is None
+    if is_gone or not is_made or op.results[0].first_use:
         return
     sources = [value.owner for value in op.operands]
     op.detach()

@@ -66,6 +66,24 @@ func.func @shared(%x: tensor<3xf32>) -> (tensor<3xf32>, tensor<3x!sq.quant<i8<-1
   func.return %y, %q : tensor<3xf32>, tensor<3x!sq.quant<i8<-127:127>, scale = 0.25, zero_point = 1>>
 }
 
+// Bytes that a concatenation reads twice, once through another one.
+
+// CHECK-LABEL: func.func @twice_read(
+// CHECK-NOT: sq.
+// CHECK: %[[A:.*]] = nn.concat %[[Q:.*]], %[[Q]] {axis = 1 : i64} : (tensor<1x4x2xf32>, tensor<1x4x2xf32>) -> tensor<1x8x2xf32>
+// CHECK-NEXT: %y = nn.concat %[[A]], %[[Q]] {axis = 1 : i64}
+// CHECK-NEXT: func.return %y
+!q4 = tensor<1x4x2x!sq.quant<ui8<0:255>, scale = 0.25, zero_point = 1>>
+!q8 = tensor<1x8x2x!sq.quant<ui8<0:255>, scale = 0.25, zero_point = 1>>
+!q12 = tensor<1x12x2x!sq.quant<ui8<0:255>, scale = 0.25, zero_point = 1>>
+func.func @twice_read(%x: tensor<1x4x2xf32>) -> tensor<1x12x2xf32> {
+  %q = sq.quantize %x : (tensor<1x4x2xf32>) -> !q4
+  %a = nn.concat %q, %q {axis = 1 : i64} : (!q4, !q4) -> !q8
+  %b = nn.concat %a, %q {axis = 1 : i64} : (!q8, !q4) -> !q12
+  %y = sq.dequantize %b : (!q12) -> tensor<1x12x2xf32>
+  func.return %y : tensor<1x12x2xf32>
+}
+
 // A scale that is computed at run time; whoever quantizes divides by it once.
 
 // CHECK-LABEL: func.func @dynamic(
