@@ -1,7 +1,7 @@
 """The layers of an exported program as modules again, so that it can be pruned.
 
 An exported program calls functions: `conv2d(x, weight, bias, …)`. Here each call of a
-convolution or a linear layer whose parameters are those of one module, by their usual
+convolution or a linear layer that takes all parameters of one module, by their usual
 names, becomes a module at that path, which owns the same parameters.
 """
 
@@ -80,8 +80,11 @@ def _layer(module: fx.GraphModule, node: fx.Node, path: str) -> WeightedLayer | 
     weight, bias = owner.get_parameter("weight"), getattr(owner, "bias", None)
     if {name for name, _ in owner.named_parameters()} - {"weight", "bias"}:
         return None
+    is_biased = len(node.args) > 2 and node.args[2] is not None
+    if is_biased != (bias is not None):
+        return None  # it adds its bias elsewhere, or not at all
     with torch.device("meta"):
-        layer = _empty(node, weight, is_biased=bias is not None)
+        layer = _empty(node, weight, is_biased=is_biased)
     layer.weight = weight
     if bias is not None:
         layer.bias = owner.get_parameter("bias")

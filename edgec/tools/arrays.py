@@ -103,11 +103,20 @@ def read_archive(path: Path) -> dict[str, Array]:
     """The arrays of an `.npz` file by their names; nothing in it is unpickled."""
     loaded = _load(path)
     if isinstance(loaded, np.ndarray):
-        raise InvalidInput(f"'{path}' holds one array without a name; call it .npy")
+        raise InvalidInput(
+            f"'{path}' holds one array without a name; an .npz file has names"
+        )
     try:
-        return {name: loaded[name] for name in loaded.files}
+        found = {name: loaded[name] for name in loaded.files}
     except (ValueError, zipfile.BadZipFile) as error:
         raise _unreadable(path, error) from error
+    # numpy gives members that are no arrays as bytes.
+    strange = [name for name, value in found.items() if isinstance(value, bytes)]
+    if strange:
+        raise InvalidInput(
+            f"'{path}' must hold arrays only; of other kinds: {', '.join(strange)}"
+        )
+    return found
 
 
 def _load(path: Path) -> Any:  # an array or an archive of arrays

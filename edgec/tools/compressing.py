@@ -19,8 +19,9 @@ from edgec.compress.lifting import lift_layers
 from edgec.compress.machine import scheme_for
 from edgec.compress.parsing import parse_scheme
 from edgec.compress.quantization.formats import parse_format
-from edgec.errors import EdgecError
+from edgec.errors import EdgecError, InvalidInput
 from edgec.importer.export import exported
+from edgec.importer.signature import is_dynamic
 from edgec.tools.calibration import program_inputs, read_calibration
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ def compress(
     """Write the compressed model; `report` gets tables, `progress` a line a step."""
     scheme = _checked_scheme(wanted)
     program = exported(model, None)
+    _check_shapes(program)
     batches: list[Any] = []
     if wanted.calibration is not None:
         batches = read_calibration(wanted.calibration, program)
@@ -107,6 +109,17 @@ def _checked_scheme(wanted: Wanted) -> str | None:
     scheme = scheme_for(wanted.scheme, wanted.target, dtype=dtype)
     parse_scheme(scheme)
     return scheme
+
+
+def _check_shapes(program: ExportedProgram) -> None:
+    """Raise `InvalidInput` for shapes that are not fixed: the result has fixed ones."""
+    for name, value in program_inputs(program).items():
+        if is_dynamic(value):
+            shape = ", ".join(map(str, value.shape))
+            raise InvalidInput(
+                f"input '{name}' must have a fixed shape, got ({shape}); export the "
+                "model without dynamic_shapes"
+            )
 
 
 def _pruned(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,23 @@ def test_lifted_layers_are_modules_with_the_parameters_of_the_program(
         assert layer.get_parameter("weight").data_ptr() == stored.data_ptr()
     with torch.no_grad():
         torch.testing.assert_close(module(X), net(X))
+
+
+class LateBias(nn.Linear):
+    """Adds its bias after the activation."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return torch.relu(nn.functional.linear(input, self.weight)) + self.bias
+
+
+def test_a_layer_that_adds_its_bias_elsewhere_is_left() -> None:
+    torch.manual_seed(0)
+    net, x = nn.Sequential(nn.Linear(4, 4), LateBias(4, 3)).eval(), torch.randn(2, 4)
+    module = lift_layers(torch.export.export(net, (x,)))
+    assert isinstance(module.get_submodule("0"), nn.Linear)
+    assert not isinstance(module.get_submodule("1"), nn.Linear)
+    with torch.no_grad():
+        torch.testing.assert_close(module(x), net(x))
 
 
 # What is written
@@ -223,6 +241,28 @@ def test_a_file_that_is_no_program(capsys: pytest.CaptureFixture[str]) -> None:
     Path("net.pt2").write_text("no program")
     assert compress("--scheme", "pattern") == 1
     assert "cannot be read as a torch.export file" in capsys.readouterr().err
+
+
+def test_calibration_with_a_member_that_is_no_array(
+    net: nn.Module, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with zipfile.ZipFile("bad.npz", "w") as archive:
+        archive.writestr("x.npy", "no array")
+    assert compress("--quantize", "int8", "--calibration", "bad.npz") == 1
+    error = capsys.readouterr().err
+    assert "'bad.npz' must hold arrays only; of other kinds: x" in error
+    del net
+
+
+def test_shapes_that_are_not_fixed(
+    net: nn.Module, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shapes = ({0: torch.export.Dim("batch")},)
+    program = torch.export.export(net, (X.repeat(2, 1, 1, 1),), dynamic_shapes=shapes)
+    torch.export.save(program, "net.pt2")
+    assert compress("--scheme", "pattern", "--no-predict") == 1
+    assert "input 'x' must have a fixed shape, got (s" in capsys.readouterr().err
+    assert not Path("c.pt2").exists()
 
 
 def test_what_cannot_be_predicted_says_how_to_go_on(
