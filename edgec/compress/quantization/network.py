@@ -104,6 +104,7 @@ class Network:
 def read_network(model: object, args: tuple[Any, ...], kwargs: Any) -> Network:
     """Export a model and fold its batch norms; its own weights stay as they are."""
     program = exported(model, kwargs or args)
+    _check_is_float(program.graph)
     # torch 2.13 calls its own deprecated functions here.
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore", FutureWarning)
@@ -127,6 +128,15 @@ def read_network(model: object, args: tuple[Any, ...], kwargs: Any) -> Network:
         _fold_batch_norm(network, layer)
     _number_calls(network)
     return network
+
+
+def _check_is_float(graph: fx.Graph) -> None:
+    for node in graph.nodes:
+        if str(node.target).startswith("quantized_decomposed."):
+            raise InvalidInput(
+                f"the model is quantized already ({node.target} in its graph): "
+                "quantize the float32 model it was made from"
+            )
 
 
 def _drop_identities(graph: fx.Graph) -> None:
