@@ -160,6 +160,8 @@ def _stored_quads(op: sq.ConvOp, *, is_dense: bool = False) -> int:
     """Bytes of the columns of quads that the kernel keeps, or of all of them."""
     filters, channels, *window = nn.shape_of(op.weight)
     assert op.kernel is not None
+    if op.groups.value.data > 1:  # depthwise: nothing is left out
+        return filters * math.prod(window)
     block = op.kernel.settings["filters"]
     columns = -(-channels // QUAD) * math.prod(window) * -(-filters // block)
     kept = columns if is_dense else kept_columns(op)[block]

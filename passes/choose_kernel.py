@@ -37,8 +37,14 @@ from xdsl.ir import Operation, OpResult
 from edgec.context import tuned_of, weights_of
 from edgec.dialects import nn, sq
 from edgec.errors import InvalidInput, PassFailed
+from edgec.kernels.conv.depthwise_quads import is_bounded_anyhow
 from edgec.kernels.conv.lower_quads import ending_of
-from edgec.kernels.conv.quad_columns import FITS, count_columns, keep_columns
+from edgec.kernels.conv.quad_columns import (
+    BOUNDED,
+    FITS,
+    count_columns,
+    keep_columns,
+)
 from edgec.kernels.cost import Registers
 from edgec.kernels.cost_quads import candidates
 from edgec.passes.analysis.choices import Layer, choose
@@ -81,7 +87,7 @@ def layer_of(op: Layer) -> str:
 Weighted = Layer | nn.RecurrentOp
 """Layers whose weights may be stored sparse."""
 
-FAMILIES = ("dense", "depthwise", "pattern", "columns", "quads")
+FAMILIES = ("dense", "depthwise", "pattern", "columns", "quads", "quad_depthwise")
 """Families of convolution kernels."""
 
 
@@ -177,12 +183,16 @@ class ChooseKernel(ReportingPass):
             raise PassFailed(
                 f"the weight of {layer_of(conv)} must be a constant, got {conv.weight}"
             )
-        blocks = candidates(registers)
-        counts = count_columns(weight, blocks, bounded=self.bounded)
-        keep_columns(conv, counts, bounded=self.bounded)
         to = ending_of(conv, weights_of(ctx)).to
         if to is not None and to.bounded:
             conv.attributes[FITS] = UnitAttr()
+        if conv.groups.value.data > 1:
+            if self.bounded and is_bounded_anyhow(weight):
+                conv.attributes[BOUNDED] = UnitAttr()
+            return
+        blocks = candidates(registers)
+        counts = count_columns(weight, blocks, bounded=self.bounded)
+        keep_columns(conv, counts, bounded=self.bounded)
 
     def _measured(
         self, layers: Sequence[Layer], tuned: Mapping[str, Entry]

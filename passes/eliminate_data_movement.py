@@ -41,7 +41,7 @@ from xdsl.rewriter import Rewriter
 
 from edgec.dialects import nn, sq
 from edgec.kernels.gaps import has_gaps
-from edgec.kernels.layout import Layout
+from edgec.kernels.layout import Layout, stored_shape
 from edgec.kernels.move import reshaped_pair
 from edgec.kernels.operands import in_place, layout_of
 from edgec.kernels.strides import View, is_same_place, part_of, seen_through, written
@@ -86,6 +86,8 @@ def can_read(op: Operation, operand: int, place: Layout) -> bool:
         return is_near and not is_weight and is_dense(op)
     if isinstance(op, Rowwise):
         return operand == 0 and step == 1
+    if isinstance(op, Pointwise) and sq.has_integers(*op.operands, op.result):
+        return step == 1
     return isinstance(op, Move | Matmul | Pointwise | nn.ConcatOp | nn.CastOp)
 
 
@@ -195,7 +197,7 @@ def place_parts(op: nn.ConcatOp) -> int:
     whole, axis, start = layout_of(op.result), op.axis.value.data, 0
     count = 0
     for value in op.inputs:
-        shape, writer = nn.shape_of(value), value.owner
+        shape, writer = stored_shape(value), value.owner
         place = part_of(whole, axis, start, shape)
         start += shape[axis]
         if place is None or has_gaps(whole) or isinstance(writer, Block):

@@ -21,7 +21,8 @@ are many-to-many). What else the table allows is not done here: no kernel comput
 what it reads, and ops of movement are folded by `eliminate-data-movement`.
 
 An `sq.conv` on integers starts a chain too. It reads what an extra operand is
-dequantized from, and ends with the `sq.quantize` behind it.
+dequantized from, and ends with the `sq.quantize` behind it. So do chains without a
+product, if their operands have the shape of the result or one number per channel.
 
 Invariants: needs `nn` and weights of any encoding. Leaves no f32 `nn.conv`,
 `nn.linear`, `nn.matmul`, `nn.unary` or `nn.binary`. Other element types are left alone.
@@ -50,6 +51,7 @@ from edgec.passes.analysis.mapping import (
     fusion,
     mapping_type,
 )
+from edgec.passes.analysis.quantized import STEP_RANKS
 from edgec.passes.base import ReportingPass
 from edgec.passes.constants import (
     constant_name,
@@ -147,6 +149,8 @@ class Chain:
     """Which operand of the head is the input of a chain without product."""
     steps: list[sq.StepAttr] = field(default_factory=list[sq.StepAttr])
     extras: list[Extra] = field(default_factory=list[Extra])
+    reads_bytes: bool = False
+    """Whether the input of a chain without product is what it is dequantized from."""
     quantize: sq.QuantizeOp | None = None
     """What ends the chain: nothing joins after it."""
 
@@ -179,6 +183,8 @@ class Chain:
             return False
         if isinstance(op, nn.UnaryOp):
             return True
+        if isinstance(self.head, sq.ConvOp) and self.head.groups.value.data > 1:
+            return False  # integer kernels of depthwise layers have unary steps only
         other = op.rhs if op.lhs is end else op.lhs
         return self.form(nn.shape_of(other)) is not None
 
@@ -202,12 +208,52 @@ class Chain:
     def end(self, op: Operation) -> bool:
         """Attempt to end the chain in bytes with `op`, which quantizes its result."""
         value, type_ = self.last.results[0], sq.quant_type(op.results[0])
-        if not isinstance(op, sq.QuantizeOp) or type_ is None or not self.is_integer:
+        if not isinstance(op, sq.QuantizeOp) or type_ is None:
+            return False
+        if not self.is_integer and self.forms_on_quads() is None:
             return False
         if not value.has_one_use() or sq.why_no_activation(type_) is not None:
             return False
         self.quantize = self.last = op
         return True
+
+    def forms_on_quads(self) -> list[Shape] | None:
+        """The forms of the extra operands of elementwise steps on quads.
+
+        None if the chain has a product, or if operands broadcast in other ways.
+        """
+        result = nn.shape_of(self.last)
+        if self.start is None or len(result) not in STEP_RANKS:
+            return None
+        if nn.shape_of(self.head.operands[self.start]) != result:
+            return None
+        shapes = [nn.shape_of(x.op.operands[x.operand]) for x in self.extras]
+        forms = [form_for_conv(shape, result) for shape in shapes]
+        found = [form for form in forms if form is not None]
+        return found if len(found) == len(forms) else None
+
+    def take_bytes(self) -> None:
+        """Let elementwise steps read quads where one of their operands is made of it.
+
+        Nothing is to be appended after this.
+        """
+        forms = self.forms_on_quads()
+        if forms is None:
+            return
+        assert self.start is not None
+        start, result = self.head.operands[self.start], nn.shape_of(self.last)
+        extras = [
+            Extra(
+                x.op,
+                x.operand,
+                form,
+                form == result and is_readable(x.op.operands[x.operand]),
+            )
+            for x, form in zip(self.extras, forms, strict=True)
+        ]
+        reads = is_readable(start)
+        if reads or self.quantize is not None or any(x.in_bytes for x in extras):
+            self.extras, self.reads_bytes = extras, reads
 
 
 def is_readable(value: SSAValue) -> bool:
@@ -279,6 +325,7 @@ def _is_open(op: Operation) -> bool:
 
 def fuse_chain(chain: Chain, weights: WeightStore) -> Fused:
     """Replace the ops of a chain by one, and return that one."""
+    chain.take_bytes()
     last = chain.last
     values = [extra.value for extra in chain.extras]
     extras = [
@@ -295,6 +342,8 @@ def fuse_chain(chain: Chain, weights: WeightStore) -> Fused:
     head = [chain.head] if isinstance(chain.head, Head) else []
     end = [] if chain.quantize is None else [chain.quantize]
     readers = [x.op.operands[x.operand].owner for x in chain.extras if x.in_bytes]
+    if chain.reads_bytes and chain.start is not None:
+        readers.append(chain.head.operands[chain.start].owner)
     for op in reversed([*head, *chain.tail, *end]):
         op.detach()
         op.erase()
@@ -360,6 +409,9 @@ def _build(chain: Chain, extras: Sequence[SSAValue]) -> Fused:
         case _:
             assert chain.start is not None
             start = head.operands[chain.start]
+            if chain.reads_bytes:
+                assert isinstance(start.owner, sq.DequantizeOp)
+                start = start.owner.input
             fused = sq.ElementwiseOp(start, extras, chain.steps, type_)
             copy_labels(head, fused)
     return fused

@@ -7,11 +7,12 @@ gets it as a float32 constant, and an attribute `sq.why_float` with the reason.
 Why: products of bytes take a quarter of the time and of the memory of float32 ones.
 
 How: a layer is taken if there is a kernel for it: a convolution of rank 4 or 5 with one
-group, an input with one scale, a weight of signed bytes with one scale or one for each
-filter and no zero point, and sums that 32 bits hold. Signed activations become unsigned
-ones, whose zero point is larger by 128: the kernels multiply unsigned by signed bytes.
-`sq.conv` says that the layer has its last form; passes on `nn` products, which change
-weights or move channels, do not see it.
+group, or a depthwise one of rank 4 whose result becomes bytes; an input with one scale,
+a weight of signed bytes with one scale or one for each filter and no zero point, and
+sums that 32 bits hold. Signed activations become unsigned ones, whose zero point is
+larger by 128: the kernels multiply unsigned by signed bytes. `sq.conv` says that the
+layer has its last form; passes on `nn` products, which change weights or move channels,
+do not see it.
 
 Invariants: needs `nn` and `sq`; runs after `propagate-quantization`. Leaves no
 `sq.dequantize` of a constant that a convolution or linear layer reads. The sums are
@@ -36,6 +37,7 @@ from xdsl.rewriter import Rewriter
 from edgec.context import WeightStore, weights_of
 from edgec.dialects import nn, sq
 from edgec.interpreter.quant import dequantize, parameters_of
+from edgec.passes.analysis.quantized import end_in_bytes
 from edgec.passes.base import ReportingPass
 from edgec.passes.constants import constant_name, read_constant
 from edgec.passes.patterns.rewriting import erase_dead, producer
@@ -63,12 +65,28 @@ def why_float(op: Layer, weights: WeightStore) -> str | None:
 
 def _why_not_geometry(op: nn.ConvOp) -> str | None:
     rank = len(nn.shape_of(op.weight))
-    if op.groups.value.data != 1:
-        return "there is no integer kernel for groups"
     if rank not in (4, 5):
         return f"the weight has rank {rank}, not 4 or 5"
+    if op.groups.value.data != 1:
+        reason = _why_not_groups(op)
+        if reason is not None:
+            return reason
     if op.bias is not None and not isinstance(op.bias.owner, nn.ConstantOp):
         return "the bias is computed"
+    return None
+
+
+def _why_not_groups(op: nn.ConvOp) -> str | None:
+    groups, channels = op.groups.value.data, nn.shape_of(op.input)[1]
+    filters, *_ = shape = nn.shape_of(op.weight)
+    if groups != channels:
+        return "there is no integer kernel for groups of several channels"
+    if filters != channels:
+        return f"there is no integer kernel for {filters // groups} filters per channel"
+    if len(shape) != 4:
+        return "there is no integer kernel for depthwise 3-D convolutions"
+    if end_in_bytes(op.result) is None:
+        return "the result of a depthwise layer is not quantized"
     return None
 
 

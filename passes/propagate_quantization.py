@@ -2,7 +2,7 @@
 
 What: `sq.dequantize` moves down through concatenations, slices and reshapes, and
 `sq.quantize` up through reshapes; the two vanish where they meet with the same scale
-and zero point.
+and zero point, and become `sq.requantize` where these differ.
 
 Why: such ops give the same bytes that they would give as numbers, and bytes are a
 quarter of the memory. Layers between which nothing but bytes is left can run in
@@ -34,12 +34,16 @@ from xdsl.ir import Operation, SSAValue
 
 from edgec.context import WeightStore, weights_of
 from edgec.dialects import nn, sq
-from edgec.passes.analysis.quantized import has_same_channels, keeps_quads
+from edgec.passes.analysis.quantized import (
+    STEP_RANKS,
+    has_same_channels,
+    keeps_quads,
+)
 from edgec.passes.base import ReportingPass
 from edgec.passes.constants import constant_name, make_constant, read_constant
 from edgec.passes.patterns.rewriting import copy_labels, erase_dead
 
-STATISTICS = ("moved", "hoisted", "cancelled")
+STATISTICS = ("moved", "hoisted", "cancelled", "requantized")
 
 
 def shared_type(op: Operation) -> sq.QuantType | None:
@@ -132,6 +136,23 @@ def cancel(op: sq.QuantizeOp) -> bool:
     return True
 
 
+def requantize(op: sq.QuantizeOp) -> bool:
+    """Quantizing with other numbers what was dequantized, as one op."""
+    maker, type_ = op.input.owner, sq.quant_type(op.result)
+    if not isinstance(maker, sq.DequantizeOp):
+        return False
+    source = sq.quant_type(maker.input)
+    assert type_ is not None
+    assert source is not None
+    is_one = source.numbers is not None and type_.numbers is not None
+    if not is_one or len(nn.shape_of(op.result)) not in STEP_RANKS:
+        return False
+    new = sq.RequantizeOp(maker.input, type_)
+    copy_labels(op, new)
+    _replace(op, new)
+    return True
+
+
 @dataclass(frozen=True)
 class PropagateQuantization(ReportingPass):
     """Let ops that only move or choose values work on quantized tensors.
@@ -171,13 +192,18 @@ class PropagateQuantization(ReportingPass):
     name = "propagate-quantization"
 
     def run(self, ctx: Context, op: ModuleOp) -> Mapping[str, int]:
-        """Count ops `moved` to bytes, and quantize ops `hoisted` and `cancelled`."""
+        """Count ops `moved` to bytes, and what became of quantize ops.
+
+        They are `hoisted`, `cancelled`, or `requantized`.
+        """
         weights = weights_of(ctx)
         counts: dict[str, int] = dict.fromkeys(STATISTICS, 0)
         for old in list(op.walk()):
             if isinstance(old, sq.QuantizeOp):
                 if cancel(old):
                     counts["cancelled"] += 1
+                elif requantize(old):
+                    counts["requantized"] += 1
                 else:
                     counts["hoisted"] += hoist(old)
                 continue

@@ -47,6 +47,40 @@ class QuadLayer:
     bounded: bool
 
 
+MOST_ROWS = 4
+"""Rows of a depthwise result that are computed together."""
+TRANSPOSE = 12
+"""Instructions for four rows of a register of positions: loads and shuffles."""
+
+
+@dataclass(frozen=True)
+class QuadDepthwiseLayer:
+    """An integer depthwise convolution, for one image; rows come before columns."""
+
+    groups: int
+    """Quads of channels."""
+    height: int
+    width: int
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    dilation: tuple[int, int]
+    steps: int
+    """Of the epilogue."""
+
+    def fours(self, rows: int) -> int:
+        """Groups of four rows of the input that a band of results reads."""
+        found = {
+            row * self.stride[0] + tap * self.dilation[0]
+            for row in range(rows)
+            for tap in range(self.kernel[0])
+        }
+        return -(-len(found) // QUAD)
+
+    def products(self, rows: int) -> int:
+        """At most; each takes a register for its weight."""
+        return rows * self.fours(rows) * self.kernel[1]
+
+
 def fits(block: Block, registers: Registers) -> bool:
     """Whether sums, inputs and a weight stay in registers."""
     return block.filters * block.vectors + block.vectors + 1 <= registers.count
@@ -100,4 +134,26 @@ def best_quads_block(layer: QuadLayer, registers: Registers) -> Block:
             quads_cycles(layer, block, lanes=registers.lanes),
             -block.filters,
         ),
+    )
+
+
+def depthwise_quads_cycles(
+    layer: QuadDepthwiseLayer, rows: int, registers: Registers
+) -> float:
+    """All planes, in bands of so many rows of results."""
+    parts = layer.stride[1] * (1 + math.ceil((layer.kernel[1] - 1) / QUAD))
+    moved = layer.fours(rows) * parts * TRANSPOSE
+    spilled = max(0, layer.products(rows) - registers.count // 2)
+    end = rows * QUAD * (EPILOGUE + STEP * layer.steps)
+    tile = moved + spilled + QUAD * layer.products(rows) + end
+    tiles = math.ceil(layer.height / rows) * math.ceil(layer.width / registers.lanes)
+    cycles = layer.groups * tiles * tile / FMA_PER_CYCLE
+    return cycles / DENSE_EFFICIENCY
+
+
+def best_rows(layer: QuadDepthwiseLayer, registers: Registers) -> int:
+    """Rows of a band with the fewest cycles; ties go to fewer rows."""
+    return min(
+        range(1, MOST_ROWS + 1),
+        key=lambda rows: depthwise_quads_cycles(layer, rows, registers),
     )

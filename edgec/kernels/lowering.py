@@ -19,6 +19,7 @@ from edgec.kernels.adaptive import adaptive_pool
 from edgec.kernels.constants import constant_array, constant_name
 from edgec.kernels.conv.lower import lower_conv
 from edgec.kernels.elementwise import Elementwise
+from edgec.kernels.elementwise_quads import ElementwiseQuads, Operand
 from edgec.kernels.layout import in_planes, plain
 from edgec.kernels.linear.lower import (
     lower_fused_linear,
@@ -37,6 +38,7 @@ from edgec.kernels.operands import (
     requantize_of,
     require_f32,
     steps_of,
+    zero_of,
 )
 from edgec.kernels.pool import Pool
 from edgec.kernels.quads import DequantizeQuads, QuantizeQuads
@@ -88,8 +90,40 @@ def _elementwise(
     return Lowered(spec, (value, *extras))
 
 
+def _elementwise_quads(op: sq.ElementwiseOp) -> Lowered:
+    """A chain of steps on bytes and numbers."""
+    shape = nn.shape_of(op.result)
+    operands = [
+        Operand(layout_of(x), dequantize_of(x), nn.shape_of(x) != shape)
+        for x in op.operands
+    ]
+    spec = ElementwiseQuads(
+        shape,
+        tuple(operands),
+        layout_of(op.result),
+        steps_of(op.epilogue),
+        requantize_of(op.result),
+    )
+    return Lowered(spec, tuple(op.operands))
+
+
+def lower_requantize(op: sq.RequantizeOp, _: WeightStore, __: int) -> Lowered:
+    """A chain of no steps, from bytes to bytes."""
+    source = Operand(layout_of(op.input), dequantize_of(op.input))
+    spec = ElementwiseQuads(
+        nn.shape_of(op.result),
+        (source,),
+        layout_of(op.result),
+        (),
+        requantize_of(op.result),
+    )
+    return Lowered(spec, (op.input,))
+
+
 def lower_elementwise(op: sq.ElementwiseOp, _: WeightStore, __: int) -> Lowered:
     """A chain of steps."""
+    if sq.has_integers(*op.operands, op.result):
+        return _elementwise_quads(op)
     return _elementwise(op.input, op.extras, op.result, steps_of(op.epilogue))
 
 
@@ -159,8 +193,10 @@ def lower_softmax(op: nn.SoftmaxOp, _: WeightStore, __: int) -> Lowered:
 
 
 def lower_pool(op: nn.PoolOp, _: WeightStore, __: int) -> Lowered:
-    """Windows of one size."""
-    require_f32(op.input)
+    """Windows of one size; of quads, their largest bytes."""
+    zero_point = zero_of(op.input)
+    if zero_point is None or op.kind.data is not nn.PoolKind.MAX:
+        require_f32(op.input)
     spec = Pool(
         op.kind.data.value,
         layout_of(op.input),
@@ -171,6 +207,7 @@ def lower_pool(op: nn.PoolOp, _: WeightStore, __: int) -> Lowered:
         dilation=tuple(op.dilation.get_values()),
         count_include_pad=bool(op.count_include_pad),
         divisor=op.divisor.value.data,
+        zero_point=zero_point,
     )
     return Lowered(spec, (op.input,))
 
@@ -195,8 +232,11 @@ def lower_reduce(op: nn.ReduceOp, _: WeightStore, __: int) -> Lowered:
 
 def lower_resize(op: nn.ResizeOp, _: WeightStore, __: int) -> Lowered:
     """Resizing; its positions become two tables."""
-    require_f32(op.input)
-    spec = Resize(op.kind.data.value, layout_of(op.input), layout_of(op.result))
+    zero_point = zero_of(op.input)
+    if zero_point is None or op.kind.data is not nn.ResizeKind.NEAREST:
+        require_f32(op.input)
+    places = layout_of(op.input), layout_of(op.result)
+    spec = Resize(op.kind.data.value, *places, zero_point)
     index, share = spec.tables(
         op.scales.get_values(), align_corners=bool(op.align_corners)
     )
@@ -310,5 +350,6 @@ LOWERINGS: Mapping[type[Operation], Lower] = {
     sq.LinearOp: lower_fused_linear,
     sq.MatmulOp: lower_fused_matmul,
     sq.QuantizeOp: lower_quantize,
+    sq.RequantizeOp: lower_requantize,
 }
 """The lowering of each op that has a kernel."""

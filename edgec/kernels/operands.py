@@ -79,6 +79,12 @@ def dequantize_of(value: SSAValue) -> Dequantize | None:
     return Dequantize(float(np.float32(scale)), zero_point)
 
 
+def zero_of(value: SSAValue) -> int | None:
+    """The byte that stands for 0; None if a tensor holds numbers."""
+    found = dequantize_of(value)
+    return None if found is None else found.zero_point
+
+
 def require_f32(*values: SSAValue) -> None:
     """Raise `InvalidInput` if a tensor holds anything else."""
     for value in values:

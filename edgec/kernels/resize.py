@@ -15,13 +15,15 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 from xdsl.dialects import func
-from xdsl.dialects.builtin import i32
+from xdsl.dialects.builtin import Float32Type, IntegerType, f32, i32
 from xdsl.ir import SSAValue
 
 from edgec.dialects.lane import buffer_type, lanes_of
+from edgec.errors import InvalidInput
 from edgec.kernels.builder import Index, KernelBuilder
 from edgec.kernels.gaps import zero_gaps
 from edgec.kernels.layout import Layout
+from edgec.kernels.requantize import quad_of
 from edgec.kernels.softmax import require_unphased
 from edgec.kernels.sweep import for_vectors
 
@@ -61,9 +63,18 @@ class Resize:
     kind: Literal["nearest", "bilinear"]
     input: Layout
     output: Layout
+    zero_point: int | None = None
+    """If layouts are of quads: the byte that stands for 0. For `nearest`."""
 
     def __post_init__(self) -> None:
         require_unphased("resize", self.input, self.output)
+        if self.zero_point is not None and self.kind != "nearest":
+            raise InvalidInput(f"quads can be resized by nearest, got {self.kind}")
+
+    @property
+    def element(self) -> Float32Type | IntegerType:
+        """Of both buffers: numbers, or four bytes."""
+        return f32 if self.zero_point is None else i32
 
     def tables(
         self, scales: Sequence[float], *, align_corners: bool
@@ -93,10 +104,10 @@ class Resize:
         positions = sum(self.output.shape[2:])
         is_linear = self.kind == "bilinear"
         types = {
-            "x": buffer_type(self.input.elements),
+            "x": buffer_type(self.input.elements, self.element),
             "index": buffer_type(positions * (2 if is_linear else 1), i32),
             "share": buffer_type(positions if is_linear else 1),
-            "y": buffer_type(self.output.elements),
+            "y": buffer_type(self.output.elements, self.element),
         }
         b = KernelBuilder(name, types, lanes=lanes)
         make = _Bilinear if is_linear else _Nearest
@@ -128,8 +139,10 @@ class _Rows:
                 for place in (spec.input, spec.output)
             )
             self.plane(x, y)
-            zero_gaps(b, "y", spec.output, n, c)
+            zero_gaps(b, "y", spec.output, n, c, zeros)
 
+        zero = spec.zero_point
+        zeros = None if zero is None else b.splat(b.integer(quad_of(zero)))
         b.loop(begin, end, plane)
 
     def plane(self, x: Index, y: Index) -> None:
@@ -143,7 +156,7 @@ class _Nearest(_Rows):
         b, spec = self.b, self.spec
         *outer, _ = spec.output.shape[2:]
         tables = [sum(outer[:d]) for d in range(len(outer) + 1)]
-        row = b.scratch(self.out_width + b.lanes)
+        row = b.scratch(self.out_width + b.lanes, 0, spec.element)
 
         def dim(d: int, x: Index, y: Index) -> None:
             if d == len(outer):

@@ -25,7 +25,12 @@ from edgec.kernels.cost_columns import (
     few_rows_cycles,
     many_rows_cycles,
 )
-from edgec.kernels.cost_quads import best_quads_block, quads_cycles
+from edgec.kernels.cost_quads import (
+    best_quads_block,
+    best_rows,
+    depthwise_quads_cycles,
+    quads_cycles,
+)
 from edgec.kernels.cost_recurrent import (
     RecurrentLayer,
     columns_step_cycles,
@@ -33,7 +38,12 @@ from edgec.kernels.cost_recurrent import (
 )
 from edgec.kernels.layout import layout
 from edgec.kernels.linear.columns import MIN_BLOCK
-from edgec.passes.analysis.sparse import column_layer, quad_layer, sparse_layer
+from edgec.passes.analysis.sparse import (
+    column_layer,
+    quad_depthwise_layer,
+    quad_layer,
+    sparse_layer,
+)
 
 Prediction = Mapping[str, float]
 """Family → cycles of one core for one image; `dense` where there is a choice."""
@@ -71,7 +81,7 @@ def families_of(op: sq.ConvOp | sq.LinearOp) -> tuple[str, ...]:
         few = columns.block_size >= MIN_BLOCK and not columns.is_reordered
         return ("dense", "columns", "conv") if few else ("dense", "conv")
     if sq.has_integers(op.input):
-        return ("quads",)
+        return ("quad_depthwise",) if is_depthwise(op) else ("quads",)
     if is_depthwise(op):
         return ("depthwise",)
     is_single = columns is not None and columns.block_size == 1
@@ -96,6 +106,10 @@ def conv_cycles(
     if family == "quads":
         quads = quad_layer(op, positions)
         return quads_cycles(quads, best_quads_block(quads, registers), lanes=lanes)
+    if family == "quad_depthwise":
+        depthwise = quad_depthwise_layer(op)
+        rows = best_rows(depthwise, registers)
+        return depthwise_quads_cycles(depthwise, rows, registers)
     if family == "columns":
         assert isinstance(encoding, sq.ColumnsAttr)
         layer = column_layer(op, encoding, positions)

@@ -8,9 +8,12 @@ from xdsl.ir import Operation, SSAValue
 from edgec.dialects import nn, sq
 from edgec.dialects.lane import QUAD
 
+STEP_RANKS = (3, 4, 5)
+"""Of tensors on which elementwise kernels on quads work."""
+
 
 def keeps_quads(op: Operation) -> bool:
-    """Whether an op only moves values, channels stay together, and there is a kernel.
+    """Whether an op moves or chooses values within channels, and there is a kernel.
 
     Four channels share a lane of what integer kernels read (`kernels.layout`).
     """
@@ -23,6 +26,10 @@ def keeps_quads(op: Operation) -> bool:
         case nn.ConcatOp():
             axis, sizes = op.axis.value.data, [nn.shape_of(v) for v in op.inputs]
             return axis != 1 or all(size[1] % QUAD == 0 for size in sizes[:-1])
+        case nn.PoolOp():
+            return op.kind.data is nn.PoolKind.MAX
+        case nn.ResizeOp():
+            return op.kind.data is nn.ResizeKind.NEAREST
         case _:
             return False
 
@@ -31,6 +38,49 @@ def has_same_channels(one: SSAValue, other: SSAValue) -> bool:
     """Whether two shapes have the same first two dimensions, and one more at least."""
     shapes = nn.shape_of(one), nn.shape_of(other)
     return shapes[0][:2] == shapes[1][:2] and min(map(len, shapes)) > 2
+
+
+def _read_by_steps(module: ModuleOp) -> list[SSAValue]:
+    """What elementwise ops read that a kernel on quads can read as bytes."""
+    found: list[SSAValue] = []
+    for op in module.walk():
+        if not isinstance(op, sq.DequantizeOp):
+            continue
+        type_, shape = sq.quant_type(op.input), nn.shape_of(op.result)
+        assert type_ is not None
+        if len(shape) not in STEP_RANKS or sq.why_no_activation(type_) is not None:
+            continue
+        readers = [use.operation for use in op.result.uses]
+        if any(
+            isinstance(reader, nn.UnaryOp | nn.BinaryOp)
+            and nn.shape_of(reader.result) == shape
+            for reader in readers
+        ):
+            found.append(op.input)
+    return found
+
+
+def _requantizes(op: Operation) -> bool:
+    """Whether an op makes bytes of bytes, and there is a kernel."""
+    is_one = isinstance(op, sq.RequantizeOp)
+    return is_one and len(nn.shape_of(op.result)) in STEP_RANKS
+
+
+def end_in_bytes(value: SSAValue) -> SSAValue | None:
+    """The bytes that a layer's result becomes after unary steps; None if it does not.
+
+    Integer kernels of depthwise layers write nothing else.
+    """
+    while value.has_one_use():
+        reader = next(iter(value.uses)).operation
+        if isinstance(reader, sq.QuantizeOp):
+            type_ = sq.quant_type(reader.result)
+            assert type_ is not None
+            return None if type_.numbers is None else reader.result
+        if not isinstance(reader, nn.UnaryOp):
+            return None
+        value = reader.result
+    return None
 
 
 def stored_in_bytes(module: ModuleOp) -> set[SSAValue]:
@@ -43,6 +93,11 @@ def stored_in_bytes(module: ModuleOp) -> set[SSAValue]:
     for op in module.walk():
         if isinstance(op, sq.ConvOp | sq.LinearOp | sq.ElementwiseOp):
             pending += [*op.operands, *op.results]
+        if isinstance(op, sq.ConvOp) and op.groups.value.data > 1:
+            end = end_in_bytes(op.result)
+            pending += [] if end is None else [end]
+    if pending:
+        pending += _read_by_steps(module)
     found: set[SSAValue] = set()
     while pending:
         value = pending.pop()
@@ -55,6 +110,6 @@ def stored_in_bytes(module: ModuleOp) -> set[SSAValue]:
         around = [use.operation for use in value.uses]
         around += [maker] if isinstance(maker, Operation) else []
         for op in around:
-            if keeps_quads(op):
+            if keeps_quads(op) or _requantizes(op):
                 pending += [*op.operands, *op.results]
     return found

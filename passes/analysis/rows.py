@@ -48,10 +48,13 @@ def family_of(op: sq.ConvOp) -> str:
 def is_split(op: sq.ConvOp, family: str | None = None) -> bool:
     """Whether the input must be split into phases first, for its family or another.
 
-    The 2-D depthwise kernel reads each input for one filter only, so that splitting
+    The 2-D depthwise kernels read each input for one filter only, so that splitting
     would cost more than loads with a stride.
     """
-    is_direct = (family or family_of(op)) == "depthwise" and rank_of(op) == 4
+    family = family or family_of(op)
+    is_direct = family == "quad_depthwise" or (
+        family == "depthwise" and rank_of(op) == 4
+    )
     return is_strided(op) and not is_direct
 
 
@@ -60,7 +63,7 @@ def is_flat(family: str) -> bool:
 
     They read extra operands, and inputs without a stride, as they write.
     """
-    return family != "pattern"
+    return family not in ("pattern", "quad_depthwise")
 
 
 def rank_of(op: sq.ConvOp) -> int:

@@ -34,10 +34,22 @@ from edgec.kernels.cost_columns import (
     columns_blocks,
     columns_cycles,
 )
-from edgec.kernels.cost_quads import best_quads_block, quads_blocks, quads_cycles
+from edgec.kernels.cost_quads import (
+    MOST_ROWS,
+    best_quads_block,
+    best_rows,
+    depthwise_quads_cycles,
+    quads_blocks,
+    quads_cycles,
+)
 from edgec.kernels.layout import layout, stored_shape
 from edgec.passes.analysis.rows import is_split, is_strided
-from edgec.passes.analysis.sparse import column_layer, quad_layer, sparse_layer
+from edgec.passes.analysis.sparse import (
+    column_layer,
+    quad_depthwise_layer,
+    quad_layer,
+    sparse_layer,
+)
 
 FEW_TILES = 4
 """Tiles of a sparse layer below which its filters are split too."""
@@ -77,6 +89,9 @@ def best_schedule(op: sq.ConvOp, machine: Machine) -> Schedule:
         return _pattern(op, layer, _best_tile(layer, machine), machine)
     if family == "depthwise":
         return _depthwise(op, DEPTHWISE_VECTORS[0], machine)
+    if family == "quad_depthwise":
+        rows = best_rows(quad_depthwise_layer(op), machine.registers)
+        return _quad_depthwise(op, rows, machine)
     block = _best_block(op, family, machine)
     return _flat(op, family, block, machine)
 
@@ -97,6 +112,9 @@ def schedules(op: sq.ConvOp, machine: Machine) -> list[Schedule]:
         is_direct = is_strided(op) and not is_split(op)
         several = DEPTHWISE_VECTORS[:1] if is_direct else DEPTHWISE_VECTORS
         found = [(_depthwise(op, vectors, machine), True) for vectors in several]
+    elif family == "quad_depthwise":
+        several = range(1, MOST_ROWS + 1)
+        found = [(_quad_depthwise(op, rows, machine), True) for rows in several]
     else:
         found = list(_flats(op, family, machine))
     usual = [each for each, is_usual in found if is_usual]
@@ -128,6 +146,8 @@ def cycles_of(op: sq.ConvOp, machine: Machine) -> float:
         return images * _pattern_cycles(sparse_layer(op, _sparse(op)), tile, machine)
     if family == "depthwise":
         return images * _depthwise(op, settings["vectors"], machine).cycles
+    if family == "quad_depthwise":
+        return images * _quad_depthwise(op, settings["rows"], machine).cycles
     block = RegisterBlock(settings["filters"], settings["vectors"])
     return images * _flat_cycles(op, family, block, machine)
 
@@ -250,6 +270,13 @@ def _depthwise(op: sq.ConvOp, vectors: int, machine: Machine) -> Schedule:
         taps=math.prod(weight[1:]),
     )
     return Schedule({"vectors": vectors}, cycles)
+
+
+def _quad_depthwise(op: sq.ConvOp, rows: int, machine: Machine) -> Schedule:
+    """Bands of so many rows of results."""
+    layer = quad_depthwise_layer(op)
+    cycles = depthwise_quads_cycles(layer, rows, machine.registers)
+    return Schedule({"rows": rows}, cycles)
 
 
 # Patterns: rows of one register, a block of channels, and parts of the filters

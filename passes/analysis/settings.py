@@ -11,6 +11,7 @@ from edgec.kernels.conv.lower import SETTINGS
 from edgec.kernels.conv.pattern_loops import FORMS
 from edgec.kernels.cost import MIN_COLUMNS
 from edgec.kernels.cost_quads import MOST_FILTERS
+from edgec.kernels.cost_quads import MOST_ROWS as MOST_BANDED_ROWS
 from edgec.passes.analysis.predict import families_of
 
 MOST_ACCUMULATORS = 64
@@ -58,6 +59,8 @@ def _register_block(
         )
     if family == "quads":
         return _quads(op, filters)
+    if settings.get("rows", 1) > MOST_BANDED_ROWS:
+        return f"`rows` must be at most {MOST_BANDED_ROWS}, got {settings['rows']}"
     encoding = nn.tensor_type(op.weight).encoding
     if family != "dense" and isinstance(encoding, sq.ColumnsAttr):
         block = encoding.block_size

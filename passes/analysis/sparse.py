@@ -5,9 +5,10 @@ from __future__ import annotations
 from edgec.dialects import nn, sq
 from edgec.dialects.lane import QUAD
 from edgec.kernels.conv.quad_columns import is_bounded, kept_columns
+from edgec.kernels.conv.window import window_of
 from edgec.kernels.cost import SparseLayer
 from edgec.kernels.cost_columns import ColumnLayer
-from edgec.kernels.cost_quads import QuadLayer
+from edgec.kernels.cost_quads import QuadDepthwiseLayer, QuadLayer
 
 MAX_DENSITY = 0.9
 """Largest share of a weight that is worth storing sparsely."""
@@ -51,6 +52,21 @@ def column_layer(
         columns=encoding.num_columns,
         channels=nn.shape_of(op.weight)[1],
         groups=encoding.num_groups,
+    )
+
+
+def quad_depthwise_layer(op: sq.ConvOp) -> QuadDepthwiseLayer:
+    """The integer depthwise convolution as the cost model sees it."""
+    _, channels, height, width = nn.shape_of(op.result)
+    window = window_of(op)
+    return QuadDepthwiseLayer(
+        groups=-(-channels // QUAD),
+        height=height,
+        width=width,
+        kernel=(window.kernel[0], window.kernel[1]),
+        stride=(window.stride[0], window.stride[1]),
+        dilation=(window.dilation[0], window.dilation[1]),
+        steps=len(op.epilogue),
     )
 
 

@@ -16,7 +16,7 @@ from edgec.kernels.conv.ends import (
     rest_of,
     steps_of,
 )
-from edgec.kernels.conv.lower_quads import lower_quads
+from edgec.kernels.conv.lower_quads import lower_quad_depthwise, lower_quads
 from edgec.kernels.conv.pack_pattern import pack_pattern, single_taps
 from edgec.kernels.conv.pattern import PatternConv
 from edgec.kernels.conv.pattern_loops import FORMS
@@ -29,6 +29,7 @@ SETTINGS: dict[str, set[str]] = {
     "columns": {"filters", "vectors", "chunk"},
     "depthwise": {"vectors"},
     "quads": {"filters", "vectors", "chunk"},
+    "quad_depthwise": {"rows"},
     "pattern": {"form", "packed", "rows", "bands", "block", "splits"},
 }
 """Family → what its schedule sets."""
@@ -45,6 +46,7 @@ def lower_conv(op: sq.ConvOp, weights: WeightStore, lanes: int) -> Lowered:
         "dense": _lower_dense,
         "depthwise": _lower_depthwise,
         "quads": lower_quads,
+        "quad_depthwise": lower_quad_depthwise,
     }[family]
     return lower(op, weights)
 

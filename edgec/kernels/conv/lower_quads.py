@@ -8,10 +8,12 @@ import numpy as np
 
 from edgec.context import WeightStore
 from edgec.dialects import nn, sq
+from edgec.dialects.lane import QUAD
 from edgec.dialects.quad_ending import Ending, ending
 from edgec.errors import PassFailed
 from edgec.interpreter.quant import parameters_of
 from edgec.kernels.constants import constant_array, constant_name
+from edgec.kernels.conv.depthwise_quads import QuadDepthwise, pack_depthwise
 from edgec.kernels.conv.ends import constant_operand, extras_of, masks_of, steps_of
 from edgec.kernels.conv.quad_columns import FITS, is_bounded, kept_columns
 from edgec.kernels.conv.quads import QuadConv, pack_quads
@@ -33,10 +35,7 @@ def lower_quads(op: sq.ConvOp, weights: WeightStore) -> Lowered:
     assert op.kernel is not None
     settings, source = op.kernel.settings, layout(op.input)
     end = ending_of(op, weights)
-    requantize = None if end.to is None else Requantize.of(end.to)
-    if requantize is not None:
-        # Weights are no part of a stored program: the op must say so.
-        requantize = replace(requantize, bounded=FITS in op.attributes)
+    requantize = _requantize_of(op, end)
     spec = QuadConv(
         source=source,
         result=layout(op.result),
@@ -69,6 +68,48 @@ def lower_quads(op: sq.ConvOp, weights: WeightStore) -> Lowered:
     packed = [Packed(f"{name}.{key}", array) for key, array in arrays.items()]
     rest = (*masks_of(spec.result), *op.extras)
     return Lowered(spec, (op.input, *packed, *rest))
+
+
+def _requantize_of(op: sq.ConvOp, end: Ending) -> Requantize | None:
+    if end.to is None:
+        return None
+    # Weights are no part of a stored program: the op must say so.
+    return replace(Requantize.of(end.to), bounded=FITS in op.attributes)
+
+
+def lower_quad_depthwise(op: sq.ConvOp, weights: WeightStore) -> Lowered:
+    """The kernel of four channels with a filter each."""
+    owner, found = op.weight.owner, dequantize_of(op.input)
+    end = ending_of(op, weights)
+    requantize = _requantize_of(op, end)
+    if not isinstance(owner, nn.ConstantOp) or found is None or requantize is None:
+        raise PassFailed(
+            "'sq.conv' op with kernel 'quad_depthwise' must have a quantized input and "
+            f"result and a constant weight, got {op.input.type}, {op.result.type} and "
+            f"{op.weight}"
+        )
+    assert op.kernel is not None
+    spec = QuadDepthwise(
+        source=layout(op.input),
+        result=layout(op.result),
+        window=window_of(op),
+        steps=end.steps,
+        requantize=requantize,
+        rows=op.kernel.settings["rows"],
+        bounded=is_bounded(op),
+    )
+    weight = np.asarray(constant_array(owner, weights), np.int8)
+    tables = pack_depthwise(weight, found.zero_point, spec)
+    missing = (0, -len(weight) % QUAD)
+    arrays = {
+        "w": tables.w,
+        "sums": tables.sums,
+        "scale": np.pad(end.scale, missing),
+        "shift": np.pad(end.shift, missing),
+    }
+    name = constant_name(owner)
+    packed = [Packed(f"{name}.{key}", array) for key, array in arrays.items()]
+    return Lowered(spec, (op.input, *packed))
 
 
 def ending_of(op: sq.ConvOp, weights: WeightStore) -> Ending:

@@ -27,14 +27,28 @@ func.func @up(%x: tensor<1x3x1x6xf32>) -> tensor<1x3x6x!sq.quant<ui8<0:255>, sca
   func.return %q : tensor<1x3x6x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>
 }
 
-// Left alone: three channels before others, a flattened plane, an op that computes, and
-// other numbers.
+// Down through a maximum and nearest resizing; other numbers are a requantize.
+
+// CHECK-LABEL: func.func @chooses(
+// CHECK-NEXT: %[[P:.*]] = nn.pool max %x {{.*}} -> tensor<1x3x2x2x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>
+// CHECK-NEXT: %[[S:.*]] = nn.resize nearest %[[P]] {{.*}} -> tensor<1x3x4x4x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>
+// CHECK-NEXT: %[[Q:.*]] = sq.requantize %[[S]]
+// CHECK-NEXT: func.return %[[Q]]
+func.func @chooses(%x: tensor<1x3x4x4x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>) -> tensor<1x3x4x4x!sq.quant<ui8<0:255>, scale = 0.25, zero_point = 0>> {
+  %a = sq.dequantize %x : (tensor<1x3x4x4x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>) -> tensor<1x3x4x4xf32>
+  %p = nn.pool max %a {kernel = array<i64: 2, 2>, stride = array<i64: 2, 2>, padding = array<i64: 0, 0>, dilation = array<i64: 1, 1>, ceil_mode = false, count_include_pad = true, divisor = 0 : i64} : (tensor<1x3x4x4xf32>) -> tensor<1x3x2x2xf32>
+  %r = nn.resize nearest %p {scales = array<f64: 0.5, 0.5>, align_corners = false} : (tensor<1x3x2x2xf32>) -> tensor<1x3x4x4xf32>
+  %q = sq.quantize %r : (tensor<1x3x4x4xf32>) -> tensor<1x3x4x4x!sq.quant<ui8<0:255>, scale = 0.25, zero_point = 0>>
+  func.return %q : tensor<1x3x4x4x!sq.quant<ui8<0:255>, scale = 0.25, zero_point = 0>>
+}
+
+// Left alone: three channels before others, a flattened plane, and an op that computes.
 
 // CHECK-LABEL: func.func @stays(
 // CHECK: nn.concat {{.*}} -> tensor<1x6x2x2xf32>
 // CHECK: nn.reshape {{.*}} -> tensor<1x12xf32>
 // CHECK: nn.unary relu {{.*}} -> tensor<1x3x2x2xf32>
-// CHECK: sq.quantize %[[A:.*]] : (tensor<1x3x2x2xf32>)
+// CHECK: sq.requantize %x
 func.func @stays(%x: tensor<1x3x2x2x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>) -> (tensor<1x6x2x2xf32>, tensor<1x12xf32>, tensor<1x3x2x2xf32>, tensor<1x3x2x2x!sq.quant<ui8<0:255>, scale = 0.25, zero_point = 0>>) {
   %a = sq.dequantize %x : (tensor<1x3x2x2x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>) -> tensor<1x3x2x2xf32>
   %c = nn.concat %a, %a {axis = 1 : i64} : (tensor<1x3x2x2xf32>, tensor<1x3x2x2xf32>) -> tensor<1x6x2x2xf32>
