@@ -197,6 +197,13 @@ def matmul(lhs: Sequence[int], rhs: Sequence[int]) -> Shape:
     return (*broadcast(lhs[:-2], rhs[:-2]), lhs[-2], rhs[-1])
 
 
+def flattened(data: Sequence[int]) -> Shape:
+    """`[N, ...]` to `[N, K]`, with at least one dimension after the first."""
+    if len(data) < 2:
+        raise ShapeError(f"rank must be at least 2, got {tuple(data)}")
+    return (data[0], math.prod(data[1:]))
+
+
 def linear(data: Sequence[int], weight: Sequence[int]) -> Shape:
     """`[..., K]` and `[N, K]` to `[..., N]`."""
     if not data or len(weight) != 2 or data[-1] != weight[1]:

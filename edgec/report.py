@@ -15,6 +15,7 @@ from edgec.context import WeightStore
 from edgec.dialects import nn, sq
 from edgec.dialects.lane import QUAD
 from edgec.kernels.conv.quad_columns import kept_columns
+from edgec.kernels.linear.lower_codes import code_shape_of
 from edgec.passes.constants import read_constant
 
 Weighted = sq.ConvOp | sq.LinearOp | nn.RecurrentOp
@@ -136,6 +137,10 @@ def _describe(op: Weighted, weights: WeightStore) -> LayerReport:
     elif isinstance(op, sq.ConvOp) and sq.has_integers(op.input):
         scheme, stored = "int8", _stored_quads(op)
         density = stored / _stored_quads(op, is_dense=True)
+    elif isinstance(op, sq.LinearOp) and sq.has_integers(op.input):
+        codes = code_shape_of(op)
+        scheme, stored = f"int{codes.bits}", codes.num_bytes
+        density = _nonzero_share(op.weight, weights)
     else:
         scheme, stored = "dense", 4 * size
         density = _nonzero_share(op.weight, weights)

@@ -11,7 +11,8 @@ A sparse kernel counts with `LEAST_GAIN`, as predictions have errors.
 A layer that is chosen to run dense has its weights decoded. Linear layers have a family
 for few rows (`columns`) and one for many (`conv`, which `sparse-linear` makes a
 convolution); depthwise layers have one of their own, and so have convolutions of
-integers, whose kept columns are counted here; a recurrent layer runs as its weight is
+integers, whose kept columns are counted here; linear layers on integers read codes of
+as few bits as the weight needs (`codes`); a recurrent layer runs as its weight is
 stored. The choice and the prediction of the layer by itself stand in `kernel`
 and `sq.why`. A layer that a tuning log knows has the family and the schedule that were
 measured.
@@ -47,6 +48,7 @@ from edgec.kernels.conv.quad_columns import (
 )
 from edgec.kernels.cost import Registers
 from edgec.kernels.cost_quads import candidates
+from edgec.kernels.linear.lower_codes import FAMILY, code_settings
 from edgec.passes.analysis.choices import Layer, choose
 from edgec.passes.analysis.layer_key import layer_key
 from edgec.passes.analysis.predict import (
@@ -154,7 +156,7 @@ class ChooseKernel(ReportingPass):
             self._recurrent(ctx, recurrent, registers, counts)
         layers = [o for o in op.walk() if isinstance(o, sq.ConvOp | sq.LinearOp)]
         for layer in layers:
-            if isinstance(layer, sq.ConvOp) and sq.has_integers(layer.input):
+            if sq.has_integers(layer.input):
                 self._count(ctx, layer, registers)
         measured = self._measured(layers, tuned_of(ctx))
         families = self._choose(op, layers, measured, registers)
@@ -176,23 +178,27 @@ class ChooseKernel(ReportingPass):
                 counts[f"linear_{family}" if is_linear else family] += 1
         return counts
 
-    def _count(self, ctx: Context, conv: sq.ConvOp, registers: Registers) -> None:
-        """Say what an integer convolution keeps, which its cost depends on."""
-        weight = read_constant(conv.weight, weights_of(ctx))
+    def _count(self, ctx: Context, layer: Layer, registers: Registers) -> None:
+        """Say what an integer layer keeps, which its cost and kernel depend on."""
+        weight = read_constant(layer.weight, weights_of(ctx))
         if weight is None:
             raise PassFailed(
-                f"the weight of {layer_of(conv)} must be a constant, got {conv.weight}"
+                f"the weight of {layer_of(layer)} must be a constant, "
+                f"got {layer.weight}"
             )
-        to = ending_of(conv, weights_of(ctx)).to
+        to = ending_of(layer, weights_of(ctx)).to
         if to is not None and to.bounded:
-            conv.attributes[FITS] = UnitAttr()
-        if conv.groups.value.data > 1:
+            layer.attributes[FITS] = UnitAttr()
+        if isinstance(layer, sq.LinearOp):
+            settings = code_settings(layer, weights_of(ctx), self.lanes)
+            layer.properties["kernel"] = sq.KernelAttr.of(FAMILY, settings)
+        elif layer.groups.value.data > 1:
             if self.bounded and is_bounded_anyhow(weight):
-                conv.attributes[BOUNDED] = UnitAttr()
-            return
-        blocks = candidates(registers)
-        counts = count_columns(weight, blocks, bounded=self.bounded)
-        keep_columns(conv, counts, bounded=self.bounded)
+                layer.attributes[BOUNDED] = UnitAttr()
+        else:
+            blocks = candidates(registers)
+            counts = count_columns(weight, blocks, bounded=self.bounded)
+            keep_columns(layer, counts, bounded=self.bounded)
 
     def _measured(
         self, layers: Sequence[Layer], tuned: Mapping[str, Entry]

@@ -104,8 +104,9 @@ def can_write(op: Operation, place: Layout) -> bool:
 
 
 def is_dense(op: Linear) -> bool:
-    """Whether a linear layer runs on the kernel for all weights."""
-    return not isinstance(op.weight.owner, sq.WeightOp)
+    """Whether a linear layer runs on a kernel that takes rows of any distance."""
+    is_flat = len(nn.shape_of(op.input)) == 2 or not sq.has_integers(op.input)
+    return is_flat and not isinstance(op.weight.owner, sq.WeightOp)
 
 
 def can_follow(op: Operation, place: Layout, kind: MappingType) -> bool:

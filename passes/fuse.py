@@ -20,9 +20,10 @@ its operands are known. Whether an op may join is asked of the table of mapping 
 are many-to-many). What else the table allows is not done here: no kernel computes on
 what it reads, and ops of movement are folded by `eliminate-data-movement`.
 
-An `sq.conv` on integers starts a chain too. It reads what an extra operand is
-dequantized from, and ends with the `sq.quantize` behind it. So do chains without a
-product, if their operands have the shape of the result or one number per channel.
+An `sq.conv` or `sq.linear` on integers starts a chain too and ends with the
+`sq.quantize` behind it. The convolution reads what an extra operand is dequantized
+from. So do chains without a product, if their operands have the shape of the result or
+one number per channel.
 
 Invariants: needs `nn` and weights of any encoding. Leaves no f32 `nn.conv`,
 `nn.linear`, `nn.matmul`, `nn.unary` or `nn.binary`. Other element types are left alone.
@@ -157,6 +158,12 @@ class Chain:
     @property
     def is_integer(self) -> bool:
         """Whether the head multiplies integers: its kernel reads and writes bytes."""
+        head = self.head
+        return isinstance(head, sq.ConvOp | sq.LinearOp) and sq.has_integers(head.input)
+
+    @property
+    def reads_bytes(self) -> bool:
+        """Whether the kernel dequantizes extra operands itself."""
         return isinstance(self.head, sq.ConvOp)
 
     @property
@@ -200,7 +207,9 @@ class Chain:
         form = self.form(nn.shape_of(op.operands[1 - operand]))
         assert form is not None
         other = op.operands[1 - operand]
-        in_bytes = self.is_integer and is_readable(other) and form == nn.shape_of(other)
+        in_bytes = (
+            self.reads_bytes and is_readable(other) and form == nn.shape_of(other)
+        )
         swap = operand == 1
         self.steps.append(sq.StepAttr.binary(kind, len(self.extras), swap=swap))
         self.extras.append(Extra(op, 1 - operand, form, in_bytes))
@@ -312,13 +321,11 @@ def find_chains(block: Block) -> list[Chain]:
 
 def _is_open(op: Operation) -> bool:
     """Whether this pass may fuse it: f32, or integers without an epilogue yet."""
-    if isinstance(op, sq.LinearOp):
-        return not op.epilogue.data and sq.has_integers(op.weight)
-    if isinstance(op, sq.ConvOp):
+    if isinstance(op, sq.ConvOp | sq.LinearOp):
         is_single = (
             not op.epilogue.data and nn.tensor_type(op.result).element_type == f32
         )
-        return is_single and sq.has_integers(op.input)
+        return is_single and sq.has_integers(op.weight)
     values = (*op.operands, *op.results)
     return all(nn.tensor_type(value).element_type == f32 for value in values)
 
@@ -333,7 +340,7 @@ def fuse_chain(chain: Chain, weights: WeightStore) -> Fused:
         for value, extra in zip(values, chain.extras, strict=True)
     ]
     if chain.is_integer and not chain.steps and chain.quantize is None:
-        assert isinstance(chain.head, sq.ConvOp)
+        assert isinstance(chain.head, sq.ConvOp | sq.LinearOp)
         return chain.head
     fused = _build(chain, extras)
     _insert_before(fused, last)

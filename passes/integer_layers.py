@@ -1,18 +1,19 @@
 """Let layers whose input and weight are quantized multiply integers.
 
 What: an `nn.conv` of what `sq.dequantize` makes of an activation and of a constant
-becomes an `sq.conv` on the quantized tensors. Every other layer with a stored weight
-gets it as a float32 constant, and an attribute `sq.why_float` with the reason.
+becomes an `sq.conv` on the quantized tensors, and an `nn.linear` an `sq.linear`, which
+flattens its input itself. Every other layer with a stored weight gets it as a float32
+constant, and an attribute `sq.why_float` with the reason.
 
 Why: products of bytes take a quarter of the time and of the memory of float32 ones.
 
 How: a layer is taken if there is a kernel for it: a convolution of rank 4 or 5 with one
 group, or a depthwise one of rank 4 whose result becomes bytes; an input with one scale,
 a weight of signed bytes with one scale or one for each filter and no zero point, and
-sums that 32 bits hold. Signed activations become unsigned ones, whose zero point is
-larger by 128: the kernels multiply unsigned by signed bytes. `sq.conv` says that the
-layer has its last form; passes on `nn` products, which change weights or move channels,
-do not see it.
+sums that 32 bits hold; a linear layer with an input of rank 2 likewise. Signed
+activations become unsigned ones, whose zero point is larger by 128: the kernels
+multiply unsigned by signed bytes. `sq.conv` says that the layer has its last form;
+passes on `nn` products, which change weights or move channels, do not see it.
 
 Invariants: needs `nn` and `sq`; runs after `propagate-quantization`. Leaves no
 `sq.dequantize` of a constant that a convolution or linear layer reads. The sums are
@@ -37,6 +38,7 @@ from xdsl.rewriter import Rewriter
 from edgec.context import WeightStore, weights_of
 from edgec.dialects import nn, sq
 from edgec.interpreter.quant import dequantize, parameters_of
+from edgec.passes.analysis.linear_inputs import quantized_rows
 from edgec.passes.analysis.quantized import end_in_bytes
 from edgec.passes.base import ReportingPass
 from edgec.passes.constants import constant_name, read_constant
@@ -53,14 +55,21 @@ SIGNED_OFFSET = 128
 
 def why_float(op: Layer, weights: WeightStore) -> str | None:
     """Why no integer kernel runs a layer with a stored weight; None if one does."""
-    if not isinstance(op, nn.ConvOp):
-        kind = "linear" if isinstance(op, nn.LinearOp) else "transposed"
-        return f"there is no integer kernel for {kind} layers"
+    if isinstance(op, nn.ConvTransposeOp):
+        return "there is no integer kernel for transposed layers"
+    is_linear = isinstance(op, nn.LinearOp)
     return (
-        _why_not_geometry(op)
-        or _why_not_input(op.input)
+        (_why_not_rows(op) if is_linear else _why_not_geometry(op))
+        or _why_not_input(op)
         or _why_not_weight(op.weight, weights)
     )
+
+
+def _why_not_rows(op: nn.LinearOp) -> str | None:
+    rank = len(nn.shape_of(op.input))
+    if rank != 2:
+        return f"the input has rank {rank}, not 2"
+    return _why_not_bias(op)
 
 
 def _why_not_geometry(op: nn.ConvOp) -> str | None:
@@ -71,6 +80,10 @@ def _why_not_geometry(op: nn.ConvOp) -> str | None:
         reason = _why_not_groups(op)
         if reason is not None:
             return reason
+    return _why_not_bias(op)
+
+
+def _why_not_bias(op: nn.ConvOp | nn.LinearOp) -> str | None:
     if op.bias is not None and not isinstance(op.bias.owner, nn.ConstantOp):
         return "the bias is computed"
     return None
@@ -90,13 +103,21 @@ def _why_not_groups(op: nn.ConvOp) -> str | None:
     return None
 
 
-def _why_not_input(value: SSAValue) -> str | None:
-    if isinstance(value.owner, sq.DequantizeDynamicOp):
+def _source(op: nn.ConvOp | nn.LinearOp) -> SSAValue | None:
+    """The quantized tensor that stands for the input of a layer."""
+    if isinstance(op, nn.LinearOp):
+        return quantized_rows(op.input)
+    maker = producer(op.input, sq.DequantizeOp)
+    return None if maker is None else maker.input
+
+
+def _why_not_input(op: nn.ConvOp | nn.LinearOp) -> str | None:
+    if isinstance(op.input.owner, sq.DequantizeDynamicOp):
         return "the scale of the input is computed at run time"
-    source = producer(value, sq.DequantizeOp)
+    source = _source(op)
     if source is None:
         return "the input is float32"
-    type_ = sq.quant_type(source.input)
+    type_ = sq.quant_type(source)
     assert type_ is not None
     if type_.numbers is None:
         return "the input has several scales"
@@ -132,13 +153,16 @@ def _stored(weight: SSAValue) -> SSAValue | None:
     return maker.input
 
 
-def integer_conv(op: nn.ConvOp) -> sq.ConvOp:
-    """The same convolution of the quantized tensors."""
-    source, stored = producer(op.input, sq.DequantizeOp), _stored(op.weight)
+def integer_layer(op: nn.ConvOp | nn.LinearOp) -> sq.ConvOp | sq.LinearOp:
+    """The same layer of the quantized tensors."""
+    source, stored = _source(op), _stored(op.weight)
     assert source is not None
     assert stored is not None
     type_ = TensorType(f32, nn.shape_of(op.result))
-    new = sq.ConvOp(source.input, stored, op.bias, (), op.properties, (), type_)
+    if isinstance(op, nn.LinearOp):
+        new = sq.LinearOp(source, stored, op.bias, (), (), type_)
+    else:
+        new = sq.ConvOp(source, stored, op.bias, (), op.properties, (), type_)
     new.attributes.update(op.attributes)
     return new
 
@@ -251,8 +275,8 @@ class IntegerLayers(ReportingPass):
             reason = "integers are switched off"
             if not self.never:
                 reason = why_float(layer, floats.weights)
-            if reason is None and isinstance(layer, nn.ConvOp):
-                Rewriter.replace_op(layer, integer_conv(layer))
+            if reason is None and isinstance(layer, nn.ConvOp | nn.LinearOp):
+                Rewriter.replace_op(layer, integer_layer(layer))
                 counts["integers"] += 1
                 continue
             layer.attributes["sq.why_float"] = StringAttr(f"float32: {reason}")

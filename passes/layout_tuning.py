@@ -124,12 +124,13 @@ def plain_reshapes(module: ModuleOp) -> None:
     """Close the gaps before reshapes between two tensors with gaps.
 
     Rows of two lengths fall out of step, so no nest of loops copies from one to the
-    other.
+    other. Linear layers on integers, which flatten what they read, take none either.
     """
     for op in list(module.walk()):
-        if not isinstance(op, nn.ReshapeOp):
+        if not isinstance(op, nn.ReshapeOp | sq.LinearOp):
             continue
-        if has_gaps(layout(op.input)) and has_gaps(layout(op.result)):
+        is_linear = isinstance(op, sq.LinearOp)
+        if has_gaps(layout(op.input)) and (is_linear or has_gaps(layout(op.result))):
             copy = sq.ConvertLayoutOp(op.input, NoneAttr())
             block = op.parent_block()
             assert block is not None
@@ -181,7 +182,9 @@ def has_layouts(module: ModuleOp) -> bool:
 
 def chosen_family(layer: Layer) -> tuple[str, ...]:
     """The one family that `choose-kernel` has left."""
-    return (family_of(layer),) if isinstance(layer, sq.ConvOp) else ("dense",)
+    if isinstance(layer, sq.ConvOp):
+        return (family_of(layer),)
+    return ("dense",) if layer.kernel is None else (layer.kernel.family.data,)
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,7 @@ from edgec.dialects import nn, sq
 from edgec.errors import InvalidInput
 from edgec.kernels.linear.stored import StoredWeight, stored_weight
 from edgec.kernels.linear.weight_only import code_bits
+from edgec.passes.analysis.linear_inputs import quantized_rows
 from edgec.passes.base import ReportingPass
 from edgec.passes.constants import constant_name
 from edgec.passes.patterns.rewriting import erase_dead, producer
@@ -120,7 +121,7 @@ def _is_bound_by_weights(op: nn.LinearOp | nn.RecurrentOp) -> bool:
     """Whether a weight serves few rows of float32 numbers."""
     if isinstance(op, nn.RecurrentOp):
         return True
-    is_float = not isinstance(op.input.owner, sq.DequantizeOp)
+    is_float = quantized_rows(op.input) is None
     return is_float and math.prod(nn.shape_of(op.result)[:-1]) <= MOST_ROWS
 
 

@@ -223,7 +223,9 @@ class LinearOp(NNOperation):
     """`%y = sq.linear %x, %w bias(%b : …) extras(%r : …) {…} : …`: `nn.linear`.
 
     Then the steps of `epilogue`. A quantized weight counts as dequantized; all else is
-    float32 then.
+    float32 then, or the input is quantized too. Products are those of `sq.conv` in that
+    case, extra operands float32, and an input `[N, C, ...]` of any rank from 2 on has
+    its dimensions after the first in row-major order in each row of the weight.
     """
 
     name = "sq.linear"
@@ -262,8 +264,13 @@ class LinearOp(NNOperation):
 
     def verify_elements(self) -> None:
         """All are alike, or a weight in integers meets float32 numbers."""
-        if not has_integers(self.weight):
+        if not has_integers(self.input, self.weight):
             super().verify_elements()
+            return
+        if has_integers(self.input):
+            verify_product(self, self.weight, self.bias, self.extras)
+            for number, value in enumerate(self.extras):
+                require_float(self, value, f"extra operand {number}")
             return
         require_quantized(self, self.weight, "weight")
         others = [value for value in self.operands if value is not self.weight]
@@ -274,7 +281,10 @@ class LinearOp(NNOperation):
     def result_shape(self) -> shapes.Shape:
         """The shape that the result must have."""
         check_bias(self.bias, shape_of(self.weight)[0])
-        return shapes.linear(shape_of(self.input), shape_of(self.weight))
+        shape = shape_of(self.input)
+        if has_integers(self.input):
+            shape = shapes.flattened(shape)
+        return shapes.linear(shape, shape_of(self.weight))
 
     def verify_(self) -> None:
         """Check the shapes and the epilogue."""

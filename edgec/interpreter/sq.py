@@ -86,14 +86,9 @@ class SqFunctions(InterpreterFunctions):
         return narrow(apply_epilogue(y, op.epilogue, extras), op.result)
 
     def _integer_conv(self, op: sq.ConvOp, args: PythonValues) -> PythonValues:
-        """Sums of integers, exact in float64; then float32, rounded step by step."""
-        source, stored = sq.quant_type(op.input), sq.quant_type(op.weight)
-        assert source is not None
-        assert source.numbers is not None
-        assert stored is not None
-        scale, zero_point = source.numbers
+        """Sums of integers are exact in float64."""
         sums = windows.convolve(
-            args[0].astype(np.float64) - zero_point,
+            self._from_zero(args[0], op.input),
             args[1].astype(np.float64),
             stride=op.stride.get_values(),
             low=op.padding_low.get_values(),
@@ -101,6 +96,24 @@ class SqFunctions(InterpreterFunctions):
             dilation=op.dilation.get_values(),
             groups=op.groups.value.data,
         )
+        return self._end_product(op, sums, args)
+
+    def _from_zero(self, array: AnyArray, value: SSAValue) -> WideArray:
+        """Bytes of an activation less their zero point."""
+        type_ = sq.quant_type(value)
+        assert type_ is not None
+        assert type_.numbers is not None
+        return array.astype(np.float64) - type_.numbers[1]
+
+    def _end_product(
+        self, op: sq.ConvOp | sq.LinearOp, sums: WideArray, args: PythonValues
+    ) -> PythonValues:
+        """From sums of integers on in float32, rounded step by step."""
+        source, stored = sq.quant_type(op.input), sq.quant_type(op.weight)
+        assert source is not None
+        assert source.numbers is not None
+        assert stored is not None
+        scale, _ = source.numbers
         filters = len(args[1])
         scales = parameters_of(stored, args[1].shape, self.weights).scale
         extras = list(args[2:])
@@ -122,7 +135,10 @@ class SqFunctions(InterpreterFunctions):
         return array if type_ is None else dequantize(array, type_, self.weights)
 
     def _finish(
-        self, x: AnyArray, op: sq.ConvOp | sq.ElementwiseOp, extras: Sequence[AnyArray]
+        self,
+        x: AnyArray,
+        op: sq.ConvOp | sq.LinearOp | sq.ElementwiseOp,
+        extras: Sequence[AnyArray],
     ) -> PythonValues:
         """The steps, each rounded to float32, and the bytes if these are asked for."""
         for step in op.epilogue:
@@ -139,6 +155,9 @@ class SqFunctions(InterpreterFunctions):
         self, interpreter: Interpreter, op: sq.LinearOp, args: PythonValues
     ) -> PythonValues:
         """`x @ w.T + b`, then the steps."""
+        if sq.has_integers(op.input):
+            rows = self._from_zero(args[0], op.input).reshape(len(args[0]), -1)
+            return self._end_product(op, rows @ args[1].astype(np.float64).T, args)
         y = widen(args[0]) @ widen(self._real(args[1], op.weight)).T
         extras = args[2:]
         if op.bias is not None:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from xdsl.dialects.builtin import NoneAttr
 
 from edgec.dialects import nn, sq
+from edgec.dialects.lane import QUAD
 from edgec.kernels.conv.window import window_of
 from edgec.kernels.cost import (
     Registers,
@@ -76,6 +77,8 @@ def families_of(op: sq.ConvOp | sq.LinearOp) -> tuple[str, ...]:
     encoding = nn.tensor_type(op.weight).encoding
     columns = encoding if isinstance(encoding, sq.ColumnsAttr) else None
     if isinstance(op, sq.LinearOp):
+        if sq.has_integers(op.input):
+            return ("codes",)
         if columns is None:
             return ("dense",)
         few = columns.block_size >= MIN_BLOCK and not columns.is_reordered
@@ -172,11 +175,16 @@ def flat_positions(op: sq.ConvOp) -> int:
 
 
 def predict_linear(op: sq.LinearOp, registers: Registers) -> Prediction:
-    """Families `dense`, `columns` (lanes over filters) and `conv` (over rows)."""
+    """Families `dense`, `columns` (lanes over filters) and `conv` (over rows).
+
+    On integers only `codes`, of a quarter of the bytes.
+    """
     filters, channels = nn.shape_of(op.weight)
     layer = LinearLayer(math.prod(nn.shape_of(op.result)) // filters, filters, channels)
     lanes, families = registers.lanes, families_of(op)
     cycles = {"dense": dense_linear_cycles(layer, lanes=lanes)}
+    if "codes" in families:
+        return {"codes": cycles["dense"] / QUAD}
     encoding = nn.tensor_type(op.weight).encoding
     if not isinstance(encoding, sq.ColumnsAttr):
         return cycles

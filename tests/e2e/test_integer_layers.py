@@ -14,6 +14,7 @@ from xdsl.ir import Operation, SSAValue
 import edgec
 from edgec.codegen.host import host_features
 from edgec.compress import prune, quantize
+from edgec.dialects import nn as nn_dialect
 from edgec.dialects import sq
 from edgec.errors import InvalidInput
 from edgec.importer import import_model
@@ -107,6 +108,21 @@ class Depthwise(nn.Module):
         return self.last(torch.relu(self.twice(x)))
 
 
+class Classifier(nn.Module):
+    """Linear layers on a map, flattened as it lies, with steps and a sum between."""
+
+    def __init__(self, channels: int, size: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, channels, 3, padding=1)
+        self.first = nn.Linear(channels * size, 70)
+        self.second = nn.Linear(70, 70, bias=False)
+        self.last = nn.Linear(70, 9)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = torch.relu(self.first(torch.relu(self.conv(x)).flatten(1)))
+        return self.last(functional.relu6(self.second(y) + y))
+
+
 MODELS = {
     "depthwise": (Depthwise, (2, 3, 23, 37)),
     "branches": (Branches, (1, 3, 37, 31)),
@@ -114,18 +130,24 @@ MODELS = {
     "plane": (lambda: Residual(2), (3, 3, 17, 13)),
     "volume": (lambda: Residual(3), (2, 3, 5, 9, 7)),
     "mixed": (Mixed, (2, 3, 12, 10)),
+    "flat": (lambda: Classifier(8, 35), (1, 3, 5, 7)),
+    "odd flat": (lambda: Classifier(6, 35), (3, 3, 5, 7)),
+    "many rows": (lambda: Classifier(5, 1), (33, 3, 1, 1)),
 }
 models = pytest.mark.parametrize("name", list(MODELS))
 
 
-def quantized(name: str, scheme: str = "") -> tuple[ExportedProgram, Tensor]:
+def quantized(
+    name: str, scheme: str = "", weights: str = "int8"
+) -> tuple[ExportedProgram, Tensor]:
     """A quantized network, and an input."""
     torch.manual_seed(0)
     build, shape = MODELS[name]
     model, x = build().eval(), torch.randn(shape)
     if scheme:
         prune(model, scheme, 0.3)
-    return quantize(model, [torch.randn(shape) for _ in range(3)]), x
+    batches = [torch.randn(shape) for _ in range(3)]
+    return quantize(model, batches, weights), x
 
 
 def eager(program: ExportedProgram, x: Tensor) -> Tensor:
@@ -144,7 +166,7 @@ def interpreted(program: ExportedProgram, x: Tensor, target: Target) -> Tensor:
 def integers(compiled: edgec.CompiledModel) -> list[str]:
     """The layers that multiply integers."""
     layers = compiled.report().layers
-    return [layer.layer for layer in layers if layer.scheme == "int8"]
+    return [layer.layer for layer in layers if layer.scheme.startswith("int")]
 
 
 @targets
@@ -192,6 +214,45 @@ def test_switched_off(name: str) -> None:
     expected = eager(program, x)
     limit = 0.02 * float(expected.abs().max())  # a byte of an inner tensor
     torch.testing.assert_close(compiled(x), expected, rtol=0, atol=limit)
+
+
+@targets
+@pytest.mark.parametrize("weights", ["int4", "ternary"])
+@pytest.mark.parametrize("scheme", ["", "block-punched:8x4"])
+def test_linear_layers_of_few_bits(weights: str, scheme: str, target: Target) -> None:
+    program, x = quantized("odd flat", scheme, weights)
+    compiled = edgec.compile(program, target=target, threads=2, options=NO_CACHE)
+    found, bits = compiled(x), {"int4": "int4", "ternary": "int2"}[weights]
+    schemes = {row.layer: row.scheme for row in compiled.report().layers}
+    assert schemes["first"] == schemes["second"] == schemes["last"] == bits
+    expected = interpreted(program, x, target)
+    if target.name == "generic":
+        limit = 1e-5 * float(expected.abs().max())
+        torch.testing.assert_close(found, expected, rtol=0, atol=limit)
+    else:
+        assert torch.equal(found, expected)
+
+
+def test_linear_layers_write_bytes() -> None:
+    """And read a map as it lies: nothing is moved between the layers."""
+    program, _ = quantized("flat")
+    imported = import_model(program)
+    target = Target.native(host_features())
+    run_passes(tensor_passes(NO_CACHE, target), imported.ctx, imported.module)
+    layers = [op for op in imported.module.walk() if isinstance(op, sq.LinearOp)]
+    assert [sq.has_integers(op.input) for op in layers] == [True] * 3
+    assert [sq.has_integers(op.result) for op in layers] == [True, True, False]
+    assert len(nn_dialect.shape_of(layers[0].input)) == 4
+    kinds = (nn_dialect.ReshapeOp, nn_dialect.TransposeOp)
+    assert not [op for op in imported.module.walk() if isinstance(op, kinds)]
+
+
+def test_linear_layers_of_rank_3_are_floats() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(8, 8)).eval()
+    program = quantize(model, [torch.randn(2, 12, 8)])
+    report = edgec.compile(program, threads=1, options=NO_CACHE).report()
+    assert report.layers[0].why == "float32: the input has rank 3, not 2"
 
 
 def test_what_is_left_in_float32_and_why() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,8 +18,18 @@ from edgec.dialects.lane import QUAD, TABLE_LANES, buffer_type
 from edgec.dialects.sq import Step
 from edgec.kernels.builder import KernelBuilder
 from edgec.kernels.layout import plain
-from edgec.kernels.linear.codes import CODE_BITS, Codes, bits_of, pack_codes
-from edgec.kernels.linear.quads import QuadLinear, pack_linear_quads
+from edgec.kernels.linear.codes import (
+    CODE_BITS,
+    Codes,
+    bits_of,
+    code_shape,
+    pack_codes,
+)
+from edgec.kernels.linear.quads import (
+    QuadLinear,
+    in_order_of_quads,
+    pack_linear_quads,
+)
 from edgec.kernels.requantize import Requantize
 from edgec.target import Target
 from tests.lanes import program, run_both, runnable_targets
@@ -270,8 +281,59 @@ def test_quad_linear_is_exact(target: Target, layer: Layer) -> None:
     module = program(spec.build("kernel", lanes), len(buffers))
     ((found,), (interpreted,)) = run_both(module, buffers, target)
     wanted = expected(layer, x, weight, scale, shift, sides)
-    np.testing.assert_array_equal(found, wanted)
     np.testing.assert_array_equal(interpreted, wanted)
+    if not target.fma:
+        wanted = expected(layer, x, weight, scale, shift, sides, fused=False)
+    np.testing.assert_array_equal(found, wanted)
+
+
+@given(
+    st.integers(1, 3),
+    st.integers(1, 9),
+    st.lists(st.integers(1, 3), max_size=3),
+    st.integers(0, 999),
+)
+def test_columns_in_order_of_quads(
+    outputs: int, channels: int, window: list[int], seed: int
+) -> None:
+    """The same sums from the bytes of a tensor as they lie, whatever fills quads."""
+    rng = np.random.default_rng(seed)
+    shape = (2, channels, *window)
+    weight = rng.integers(-127, 128, (outputs, math.prod(shape[1:]))).astype(np.int8)
+    x = rng.integers(0, 256, shape).astype(np.uint8)
+    wide = np.full((2, -(-channels // QUAD) * QUAD, *window), 255, np.uint8)
+    wide[:, :channels] = x
+    stored = np.moveaxis(wide.reshape(2, -1, QUAD, *window), 2, -1).reshape(2, -1)
+    moved = in_order_of_quads(weight, shape)
+    np.testing.assert_array_equal(
+        stored.astype(int) @ moved.T.astype(int),
+        x.reshape(2, -1).astype(int) @ weight.T.astype(int),
+    )
+
+
+@given(
+    st.integers(1, 70),
+    st.integers(1, 40),
+    st.sampled_from([8, 16, 64]),
+    st.booleans(),
+    st.sampled_from([None, True, False]),
+    st.integers(0, 999),
+)
+def test_shape_is_that_of_the_packed_weight(
+    outputs: int,
+    inputs: int,
+    block: int,
+    is_quads: bool,
+    sparse: bool | None,
+    seed: int,
+) -> None:
+    rng = np.random.default_rng(seed)
+    weight = rng.integers(-2, 2, (outputs, inputs)).astype(np.int8)
+    weight *= rng.random(weight.shape) < rng.choice([0.0, 0.02, 0.5])
+    codes = pack_codes(weight, block, is_quads=is_quads, sparse=sparse)
+    assert codes.shape == code_shape(weight, block, is_quads=is_quads, sparse=sparse)
+    size = codes.shape.total_steps * codes.shape.block
+    assert codes.arrays["w"].size == size
 
 
 def expected(
@@ -281,11 +343,18 @@ def expected(
     scale: npt.NDArray[np.float32],
     shift: npt.NDArray[np.float32],
     sides: list[npt.NDArray[np.float32]],
+    *,
+    fused: bool = True,
 ) -> npt.NDArray[np.generic]:
-    """The same in integers, then float32 operation by operation."""
+    """The same in integers, then float32 operation by operation.
+
+    `fused`: the scale and the shift count as one.
+    """
     sums = (x.astype(np.int64) - layer.zero_point) @ weight.T.astype(np.int64)
     assert np.abs(sums).max(initial=0) < 2**31
-    v = sums.astype(np.float32) * scale + shift
+    # Products of two float32 numbers are exact in float64.
+    wide = sums.astype(np.float32) * scale.astype(np.float64 if fused else np.float32)
+    v = (wide + shift).astype(np.float32)
     for step in STEPS[layer.step]:
         v = {
             "relu": lambda v: np.maximum(v, np.float32(0)),

@@ -14,13 +14,13 @@ from edgec.errors import PassFailed
 from edgec.interpreter.quant import parameters_of
 from edgec.kernels.constants import constant_array, constant_name
 from edgec.kernels.conv.depthwise_quads import QuadDepthwise, pack_depthwise
-from edgec.kernels.conv.ends import constant_operand, extras_of, masks_of, steps_of
+from edgec.kernels.conv.ends import constant_operand, extras_of, masks_of
 from edgec.kernels.conv.quad_columns import FITS, is_bounded, kept_columns
 from edgec.kernels.conv.quads import QuadConv, pack_quads
 from edgec.kernels.conv.window import window_of
 from edgec.kernels.layout import layout
 from edgec.kernels.lowered import Lowered, Packed
-from edgec.kernels.operands import dequantize_of
+from edgec.kernels.operands import dequantize_of, steps_of
 from edgec.kernels.requantize import Requantize
 
 
@@ -112,8 +112,8 @@ def lower_quad_depthwise(op: sq.ConvOp, weights: WeightStore) -> Lowered:
     return Lowered(spec, (op.input, *packed))
 
 
-def ending_of(op: sq.ConvOp, weights: WeightStore) -> Ending:
-    """From the sums of a convolution to its result."""
+def ending_of(op: sq.ConvOp | sq.LinearOp, weights: WeightStore) -> Ending:
+    """From the sums of a layer on integers to its result."""
     source, stored = sq.quant_type(op.input), sq.quant_type(op.weight)
     assert source is not None
     assert source.numbers is not None
@@ -124,4 +124,4 @@ def ending_of(op: sq.ConvOp, weights: WeightStore) -> Ending:
     if op.bias is not None:
         bias = constant_operand(op.bias, weights)
     result = sq.quant_type(op.result)
-    return ending(source.numbers[0], scales, bias, steps_of(op), result)
+    return ending(source.numbers[0], scales, bias, steps_of(op.epilogue), result)

@@ -123,27 +123,45 @@ def pack_codes(
     least_bits: int = CODE_BITS[0],
 ) -> Codes:
     """Pack `[outputs, inputs]`; zeros are left out where that pays, or as asked."""
+    shape = code_shape(
+        weight, block, is_quads=is_quads, sparse=sparse, least_bits=least_bits
+    )
+    cells, arrays = _cells(weight, block, is_quads=is_quads), Arrays()
+    if shape.is_sparse:
+        cells, arrays = _kept(cells, _flags(cells), shape.per_step)
+    else:
+        missing = -cells.shape[1] % shape.per_step
+        cells = np.pad(cells, ((0, 0), (0, missing), (0, 0), (0, 0)))
+        cells = cells.reshape(-1, *cells.shape[2:])
+    return Codes(shape, {**_encode(cells, shape), **arrays})
+
+
+def code_shape(
+    weight: Bytes,
+    block: int,
+    *,
+    is_quads: bool,
+    sparse: bool | None = None,
+    least_bits: int = CODE_BITS[0],
+) -> CodeShape:
+    """What `pack_codes` makes, without making it."""
     cells = _cells(weight, block, is_quads=is_quads)
     bits = max(least_bits, bits_of(weight))
     per_step = 8 // bits * (1 if is_quads else QUAD)
     whole = -(-cells.shape[1] // per_step) * per_step
-    kept = np.asarray(cells.any(axis=(2, 3)), np.bool_)
-    counts = -(-kept.sum(1) // per_step) * per_step
+    counts = -(-_flags(cells).sum(1) // per_step) * per_step
     if sparse is None:
         size = block * cells.shape[3] * bits / 8
         rest = int(counts.sum()) * (size + INDEX_BYTES)
         sparse = rest < WORTH * whole * len(cells) * size
-    arrays: Arrays = {}
-    if sparse and counts.any():
-        cells, arrays = _kept(cells, kept, per_step)
-        steps = len(cells) // per_step
-    else:
-        missing = whole - cells.shape[1]
-        cells = np.pad(cells, ((0, 0), (0, missing), (0, 0), (0, 0)))
-        cells, steps = cells.reshape(-1, *cells.shape[2:]), 0
+    steps = int(counts.sum()) // per_step if sparse else 0
     inputs = -(-weight.shape[1] // QUAD) if is_quads else weight.shape[1]
-    shape = CodeShape(len(weight), inputs, block, bits, is_quads, steps)
-    return Codes(shape, {**_encode(cells, shape), **arrays})
+    return CodeShape(len(weight), inputs, block, bits, is_quads, steps)
+
+
+def _flags(cells: Bytes) -> npt.NDArray[np.bool_]:
+    """Which inputs each block keeps, if zeros are left out."""
+    return np.asarray(cells.any(axis=(2, 3)), np.bool_)
 
 
 def bits_of(weight: Bytes) -> int:

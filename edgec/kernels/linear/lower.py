@@ -13,6 +13,7 @@ from edgec.errors import PassFailed
 from edgec.kernels.constants import constant_name
 from edgec.kernels.linear.columns import ColumnLinear, pack_linear_columns
 from edgec.kernels.linear.dense import Linear, linear_block, pack_linear
+from edgec.kernels.linear.lower_codes import lower_codes
 from edgec.kernels.linear.lower_stored import lower_weight_only
 from edgec.kernels.linear.matmul import Matmul
 from edgec.kernels.linear.product import best_block
@@ -53,6 +54,8 @@ def lower_linear(op: nn.LinearOp, weights: WeightStore, lanes: int) -> Lowered:
 
 def lower_fused_linear(op: sq.LinearOp, weights: WeightStore, lanes: int) -> Lowered:
     """A linear layer with its epilogue."""
+    if sq.has_integers(op.input):
+        return lower_codes(op, weights, lanes)
     if sq.has_integers(op.weight):
         return lower_weight_only(op, weights, lanes)
     if isinstance(op.weight.owner, sq.WeightOp):

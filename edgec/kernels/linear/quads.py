@@ -1,12 +1,13 @@
-"""Integer linear layers for few rows: quads of bytes in, float32 or quads out.
+"""Integer linear layers: quads of bytes in, float32 or quads out.
 
     sums = sum(k) x[r][k] w[k]         (edgec.kernels.linear.code_loop), exact
-    v = f32(sums - zero point * sum(w)) * scale[n] + shift[n]
+    v = fma(f32(sums - zero point * sum(w)), scale[n], shift[n])
     v = steps(v);  store it, or q = clamp(round(v / output scale)) + zero point
 
-Each weight is read once, in order, so that the kernel runs at the speed of memory. A
-result of quads has four neighbouring outputs in a lane: the block then is four
-registers, of which number `b` holds the outputs that become byte `b`.
+Where scale and shift come from says `edgec.dialects.quad_ending`. Each weight is read
+once for a few rows, in order, so that with one row the kernel runs at the speed of
+memory. A result of quads has four neighbouring outputs in a lane: the block then is
+four registers, of which number `b` holds the outputs that become byte `b`.
 """
 
 from __future__ import annotations
@@ -135,6 +136,20 @@ def pack_linear_quads(
     return codes, are_pairs_bounded(weight), cast(Arrays, numbers)
 
 
+def in_order_of_quads(weight: Bytes, shape: Sequence[int]) -> Bytes:
+    """A weight for inputs `[N, C, ...]`, its columns in the order of stored bytes.
+
+    Four channels of a position stand together, then come the positions. Channels that
+    do not exist have zeros.
+    """
+    channels = shape[1]
+    missing = -channels % QUAD
+    split = weight.reshape(len(weight), channels, -1)
+    wide = np.pad(split, ((0, 0), (0, missing), (0, 0)))
+    quads = wide.reshape(len(weight), -1, QUAD, split.shape[2]).swapaxes(2, 3)
+    return np.ascontiguousarray(quads.reshape(len(weight), -1))
+
+
 class _Build:
     """State while one kernel is built."""
 
@@ -195,7 +210,7 @@ class _Build:
             b.load(name, first, offset=offset) for name in ("sums", "scale", "shift")
         )
         number = b.cast(self.loop.add(total, sums), b.vector_type())
-        return b.binary("add", b.binary("mul", number, scale), shift)
+        return b.dot(shift, number, scale)
 
     def store_numbers(
         self,

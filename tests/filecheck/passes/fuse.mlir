@@ -110,3 +110,18 @@ func.func @attention(%q: tensor<2x3x4xf32>, %k: tensor<2x4x3xf32>, %v: tensor<2x
   %4 = nn.matmul %3, %v : (tensor<2x3x3xf32>, tensor<2x3x4xf32>) -> tensor<2x3x4xf32>
   func.return %4 : tensor<2x3x4xf32>
 }
+
+// A linear layer on integers ends in bytes, and reads extra operands in float32.
+
+// CHECK-LABEL: func.func @integer_linear(
+// CHECK: %[[E:.*]] = sq.dequantize %x
+// CHECK: %[[Y:.*]] = sq.linear %x, %w extras(%[[E]] : tensor<2x4xf32>) {epilogue = [#sq.step<"add", operand = 0>, #sq.step<"relu">]} : {{.*}} -> tensor<2x4x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>
+// CHECK: func.return %[[Y]]
+func.func @integer_linear(%x: tensor<2x4x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>, %w: tensor<4x4x!sq.quant<i8<-127:127>, scale = 0.25, zero_point = 0>>) -> tensor<2x4x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>> {
+  %y = sq.linear %x, %w {epilogue = []} : tensor<2x4x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>, tensor<4x4x!sq.quant<i8<-127:127>, scale = 0.25, zero_point = 0>> -> tensor<2x4xf32>
+  %e = sq.dequantize %x : (tensor<2x4x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>) -> tensor<2x4xf32>
+  %s = nn.binary add %y, %e : (tensor<2x4xf32>, tensor<2x4xf32>) -> tensor<2x4xf32>
+  %r = nn.unary relu %s : (tensor<2x4xf32>) -> tensor<2x4xf32>
+  %q = sq.quantize %r : (tensor<2x4xf32>) -> tensor<2x4x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>
+  func.return %q : tensor<2x4x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>
+}

@@ -69,3 +69,35 @@ func.func @extra(%x: tensor<4x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 12
   %y = sq.elementwise %x extras(%e : tensor<4xi64>) {epilogue = [#sq.step<"add", operand = 0>]} : tensor<4x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>> -> tensor<4x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>
   func.return %y : tensor<4x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>
 }
+
+// -----
+
+// CHECK: 'sq.linear' op weight must hold !sq.quant, got f32
+func.func @linear_weight(%x: tensor<1x4x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>, %w: tensor<2x4xf32>) -> tensor<1x2xf32> {
+  %y = sq.linear %x, %w {epilogue = []} : tensor<1x4x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>, tensor<2x4xf32> -> tensor<1x2xf32>
+  func.return %y : tensor<1x2xf32>
+}
+
+// -----
+
+// CHECK: 'sq.linear' op extra operand 0 must hold f32
+func.func @linear_extra(%x: tensor<1x4x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>, %w: tensor<4x4x!sq.quant<i8<-127:127>, scale = 0.25, zero_point = 0>>) -> tensor<1x4xf32> {
+  %y = sq.linear %x, %w extras(%x : tensor<1x4x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>) {epilogue = [#sq.step<"add", operand = 0>]} : tensor<1x4x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>, tensor<4x4x!sq.quant<i8<-127:127>, scale = 0.25, zero_point = 0>> -> tensor<1x4xf32>
+  func.return %y : tensor<1x4xf32>
+}
+
+// -----
+
+// CHECK: input and weight must be [..., K] and [N, K], got (2, 8), (3, 4)
+func.func @linear_flat(%x: tensor<2x4x2x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>, %w: tensor<3x4x!sq.quant<i8<-127:127>, scale = 0.25, zero_point = 0>>) -> tensor<2x3xf32> {
+  %y = sq.linear %x, %w {epilogue = []} : tensor<2x4x2x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>, tensor<3x4x!sq.quant<i8<-127:127>, scale = 0.25, zero_point = 0>> -> tensor<2x3xf32>
+  func.return %y : tensor<2x3xf32>
+}
+
+// -----
+
+// CHECK: rank must be at least 2, got (4,)
+func.func @linear_rank(%x: tensor<4x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>, %w: tensor<3x4x!sq.quant<i8<-127:127>, scale = 0.25, zero_point = 0>>) -> tensor<3xf32> {
+  %y = sq.linear %x, %w {epilogue = []} : tensor<4x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>, tensor<3x4x!sq.quant<i8<-127:127>, scale = 0.25, zero_point = 0>> -> tensor<3xf32>
+  func.return %y : tensor<3xf32>
+}
