@@ -30,7 +30,9 @@ from benchmarks.suites import (
     run_ablation,
     run_cases,
     run_granules,
+    run_linear,
     run_quantized,
+    run_recurrent,
     run_sweep,
 )
 from benchmarks.sweep import SweepResult
@@ -174,6 +176,10 @@ def _results(request: Request, plan: Plan) -> Iterator[WorkloadResult]:
         return run_quantized(quantized.DENSE, plan)
     if request.suite == "int8-sparse":
         return run_quantized(quantized.SPARSE, plan)
+    if request.suite == "int8-linear":
+        return run_linear(plan)
+    if request.suite == "int8-recurrent":
+        return run_recurrent(plan)
     return run_cases(_cases(request), plan)
 
 

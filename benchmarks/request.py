@@ -11,7 +11,7 @@ from edgec.errors import InvalidInput
 SUITES = (
     *("spine", "sparse", "recurrent", "granules", "sweep", "loads"),
     *("fusion", "ablation", "models", "compile"),
-    *("int8-dense", "int8-sparse"),
+    *("int8-dense", "int8-sparse", "int8-linear", "int8-recurrent"),
 )
 """spine: networks that everybody measures, against the peers. sparse: networks pruned
 in blocks of filters, against the peers. recurrent: the same of a GRU. granules: stacks
@@ -20,8 +20,9 @@ edgec as it chooses against edgec dense, and predicted against measured. loads: 
 sharing saves on single layers, counted and not timed. fusion: ops and launches of
 networks, counted too. ablation: the pruned one with edgec's options switched on one by
 one. models: outputs of every network against torch's. compile: seconds and memory of
-the compiler. int8-…: quantized networks, dense and pruned, against the peers on the
-same quantized models."""
+the compiler. int8-dense and int8-sparse: quantized networks against the peers on the
+same quantized models. int8-linear: layers of one row in 8, 4 and 2 bits against the
+speed of memory. int8-recurrent: the GRU of one frame with weights in integers."""
 
 ROUNDS = 15
 """Turns of each engine, unless the user wants another number."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from benchmarks import granules, quantized
+from benchmarks import few_rows, granules, quantized
 from benchmarks.engines import Setup, make_engines
 from benchmarks.engines.base import Engine
 from benchmarks.engines.edgec import EdgeC
@@ -124,6 +124,22 @@ def run_quantized(
     for case in cases:
         plan.say(f"{case.model}: quantize")
         yield _run(quantized.workload(case, plan.setup), plan)
+
+
+def run_linear(plan: Plan) -> Iterator[WorkloadResult]:
+    """Stacks of linear layers of one row; says what they read per second."""
+    for bits in few_rows.LAYERS:
+        result = _run(few_rows.linear_workload(bits, plan.setup), plan)
+        if not result.failures():
+            line = few_rows.bandwidth_line(bits, result, plan.threads)
+            result = replace(result, notes=(line,))
+        yield result
+
+
+def run_recurrent(plan: Plan) -> Iterator[WorkloadResult]:
+    """The acoustic model with weights in integers."""
+    for weights in few_rows.FORMATS:
+        yield _run(few_rows.recurrent_workload(weights, plan.setup), plan)
 
 
 def run_sweep(numbers: Sequence[int], seed: int, plan: Plan) -> Iterator[SweepResult]:
