@@ -8,7 +8,13 @@ from hypothesis import strategies as st
 
 from edgec.dialects import nn, sq
 from edgec.passes import Fuse
-from edgec.passes.fuse import Fused, Pointwise, Product, form_for_conv, form_for_linear
+from edgec.passes.analysis.chains import (
+    Pointwise,
+    Product,
+    form_for_conv,
+    form_for_linear,
+)
+from edgec.passes.fuse import Fused
 from edgec.testing import Case, assert_pass_preserves, nn_modules
 
 CHAINS = (
