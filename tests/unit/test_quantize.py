@@ -16,7 +16,6 @@ from torch.nn.utils.prune import random_unstructured
 
 import edgec
 from edgec.compress import QuantizeReport, quantize
-from edgec.errors import InvalidInput
 from tests.quantizing import OPS, batches, calls, residual, run
 
 # What the numbers are
@@ -367,13 +366,6 @@ def test_parameters_and_buffers_outside_of_layers_are_copied() -> None:
         model.scale.zero_()
         model.shift.zero_()
     assert torch.equal(run(program, x), y)
-
-
-def test_a_quantized_program_is_refused() -> None:
-    model = nn.Sequential(nn.Conv2d(3, 4, 3))
-    program = quantize(model, batches(1))
-    with pytest.raises(InvalidInput, match="quantized already"):
-        quantize(program, batches(1))
 
 
 def test_a_program_can_be_saved_and_loaded(tmp_path: Path) -> None:

@@ -166,3 +166,10 @@ def test_values_that_overflow_in_calibration_are_named() -> None:
 
     with pytest.raises(InvalidInput, match="calibration makes 'mul_1' infinite or NaN"):
         quantize(Overflow(), [torch.ones(2, 4)])
+
+
+def test_a_quantized_program_is_refused() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 3))
+    program = quantize(model, batches(1))
+    with pytest.raises(InvalidInput, match="quantized already"):
+        quantize(program, batches(1))
