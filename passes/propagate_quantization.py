@@ -136,6 +136,27 @@ def cancel(op: sq.QuantizeOp) -> bool:
     return True
 
 
+def skip_pair(op: sq.QuantizeOp) -> bool:
+    """Let readers of the numbers skip a pair, if these have gone through it before.
+
+    Between both, ops only moved them.
+    """
+    value, type_ = op.input, sq.quant_type(op.result)
+    while isinstance(value.owner, nn.ReshapeOp | nn.TransposeOp | nn.SliceOp):
+        value = value.owner.input
+    maker = value.owner
+    if not isinstance(maker, sq.DequantizeOp) or sq.quant_type(maker.input) != type_:
+        return False
+    assert type_ is not None
+    readers = [use.operation for use in op.result.uses]
+    pairs = [reader for reader in readers if isinstance(reader, sq.DequantizeOp)]
+    if type_.numbers is None or not pairs:
+        return False
+    for pair in pairs:
+        pair.result.replace_all_uses_with(op.input)
+    return True
+
+
 def requantize(op: sq.QuantizeOp) -> bool:
     """Quantizing with other numbers what was dequantized, as one op."""
     maker, type_ = op.input.owner, sq.quant_type(op.result)
@@ -200,7 +221,7 @@ class PropagateQuantization(ReportingPass):
         counts: dict[str, int] = dict.fromkeys(STATISTICS, 0)
         for old in list(op.walk()):
             if isinstance(old, sq.QuantizeOp):
-                if cancel(old):
+                if cancel(old) or skip_pair(old):
                     counts["cancelled"] += 1
                 elif requantize(old):
                     counts["requantized"] += 1

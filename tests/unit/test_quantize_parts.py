@@ -144,7 +144,7 @@ def test_batches_that_do_not_fit_the_model() -> None:
 
 
 def test_models_that_cannot_be_quantized() -> None:
-    with pytest.raises(InvalidInput, match="no convolution or linear layer"):
+    with pytest.raises(InvalidInput, match="no convolution, linear or recurrent layer"):
         quantize(nn.ReLU(), batches())
     with pytest.raises(InvalidInput, match=r"'0' must be float32, got torch\.float64"):
         quantize(nn.Sequential(nn.Linear(4, 4)).double(), [torch.zeros(2, 4).double()])
