@@ -101,11 +101,13 @@ def run_workload(
     rounds: int,
     clock: Clock = time.perf_counter,
     say: Callable[[str], None] = lambda _: None,
+    line_trip: Callable[[], float | None] | None = None,
 ) -> WorkloadResult:
     """Prepare, check and time every engine of a workload.
 
     `rounds` may be 0: then outputs are compared and nothing is timed. `say` gets a line
-    when an engine is about to be prepared.
+    when an engine is about to be prepared. `line_trip` is called before each round and
+    its numbers, in nanoseconds, become a note.
     """
     torch.set_num_threads(threads)
     expected: dict[int, list[Array]] = {}
@@ -121,7 +123,13 @@ def run_workload(
         _prepare(entry, model, workload.inputs, expected[id(model)], threads, clock)
         entries.append(entry)
     runs = {e.engine.name: e.run for e in entries if e.run is not None}
-    times = measure(runs, rounds, clock)
+    trips: list[float | None] = []
+
+    def before_round() -> None:
+        if line_trip is not None:
+            trips.append(line_trip())
+
+    times = measure(runs, rounds, clock, before_round)
     for entry in entries:
         entry.times = times.get(entry.engine.name, [])
     return WorkloadResult(
@@ -129,8 +137,15 @@ def run_workload(
         density=workload.density,
         input_shapes=tuple(tuple(x.shape) for x in workload.inputs),
         engines=tuple(map(_result, entries)),
-        notes=workload.notes,
+        notes=(*workload.notes, *_trips_note(trips)),
     )
+
+
+def _trips_note(trips: Sequence[float | None]) -> list[str]:
+    known = [f"{trip:.0f}" for trip in trips if trip is not None]
+    if not known:
+        return []
+    return [f"a cache line to the other core and back, per round: {' '.join(known)} ns"]
 
 
 def _prepare(
@@ -182,7 +197,10 @@ def relative_error(found: Sequence[Array], expected: Sequence[Array]) -> float:
 
 
 def measure(
-    runs: Mapping[str, Run], rounds: int, clock: Clock = time.perf_counter
+    runs: Mapping[str, Run],
+    rounds: int,
+    clock: Clock = time.perf_counter,
+    before_round: Callable[[], None] = lambda: None,
 ) -> dict[str, list[list[float]]]:
     """Seconds of every timed call, per engine and round."""
     times: dict[str, list[list[float]]] = {name: [] for name in runs}
@@ -191,6 +209,7 @@ def measure(
     calls = {name: calls_per_turn(run, clock) for name, run in runs.items()}
     with _no_garbage_collection():
         for number in range(rounds):
+            before_round()
             for name in turn_order(list(runs), number):
                 times[name].append(_turn(runs[name], calls[name], clock))
     return times

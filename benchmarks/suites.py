@@ -10,6 +10,7 @@ from benchmarks.engines import Setup, make_engines
 from benchmarks.engines.base import Engine
 from benchmarks.engines.edgec import EdgeC
 from benchmarks.layers import draw_case
+from benchmarks.line_trip import LineTrip
 from benchmarks.masks import Layer, is_anything, is_plain, is_pointwise, punch_model
 from benchmarks.models import MODELS, model_spec
 from benchmarks.request import DENSITY, ENGINES
@@ -188,5 +189,9 @@ def _workload(case: Case, engines: Sequence[Engine], setup: Setup) -> Workload:
 
 def _run(workload: Workload, plan: Plan) -> WorkloadResult:
     return run_workload(
-        workload, threads=plan.threads, rounds=plan.rounds, say=plan.say
+        workload,
+        threads=plan.threads,
+        rounds=plan.rounds,
+        say=plan.say,
+        line_trip=LineTrip() if plan.threads > 1 else None,
     )
