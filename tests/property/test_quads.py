@@ -40,9 +40,9 @@ def machines() -> list[Target]:
             continue
         for lanes in found.lanes:
             kept = native.features - (dots - found.features - {"avx2"})
-            name = f"{type(found).__name__}-{lanes}"
+            name = "-".join((*sorted(found.features), str(lanes)))
             target = replace(native, name=name, features=kept, lanes=lanes)
-            assert type(intrinsics_for(target, lanes)) is type(found)
+            assert intrinsics_for(target, lanes) is found
             made.append(target)
     return made
 

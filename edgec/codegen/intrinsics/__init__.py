@@ -1,7 +1,7 @@
 """Instructions that LLVM's plain operations do not name, one file per instruction set.
 
-Each file has a class with the features it needs, the numbers of lanes it is for, and
-the same functions; `intrinsics_for` picks the best one that a target has.
+Each file says which features it needs, which numbers of lanes it is for, and how the
+same functions are done; `intrinsics_for` picks the best one that a target has.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from typing import Protocol
 
 from edgec.codegen.emit_function import FunctionEmitter
 from edgec.codegen.intrinsics.avx2 import Avx2
-from edgec.codegen.intrinsics.avx512_vnni import Avx512Vnni
-from edgec.codegen.intrinsics.avx_vnni import AvxVnni
+from edgec.codegen.intrinsics.avx512_vnni import AVX512_VNNI
+from edgec.codegen.intrinsics.avx_vnni import AVX_VNNI
 from edgec.codegen.intrinsics.generic import Generic
-from edgec.codegen.intrinsics.neon_i8mm import NeonI8mm
+from edgec.codegen.intrinsics.neon_i8mm import NEON_I8MM
 from edgec.target import Target
 
 
@@ -65,10 +65,10 @@ class Intrinsics(Protocol):
 
 
 PREFERRED: tuple[Intrinsics, ...] = (
-    Avx512Vnni(),
-    AvxVnni(),
+    AVX512_VNNI,
+    AVX_VNNI,
     Avx2(),
-    NeonI8mm(),
+    NEON_I8MM,
     Generic(),
 )
 """The best first; the last one is for every target."""
