@@ -28,7 +28,8 @@ from edgec.kernels.builder import Index, KernelBuilder
 from edgec.kernels.epilogue import apply_steps
 from edgec.kernels.gaps import zero_all_gaps
 from edgec.kernels.layout import Layout
-from edgec.kernels.linear.code_loop import CodeLoop, most_sums
+from edgec.kernels.linear.code_build import CodeBuild
+from edgec.kernels.linear.code_loop import CodeLoop, Places, most_sums
 from edgec.kernels.linear.codes import (
     Bytes,
     Codes,
@@ -37,7 +38,7 @@ from edgec.kernels.linear.codes import (
     pack_codes,
 )
 from edgec.kernels.linear.dense import LinearEnds
-from edgec.kernels.linear.product import column_masks, for_blocks
+from edgec.kernels.linear.product import column_masks
 from edgec.kernels.recurrent.gates import Arrays
 from edgec.kernels.requantize import Requantize
 from edgec.kernels.softmax import require_unphased
@@ -150,58 +151,32 @@ def in_order_of_quads(weight: Bytes, shape: Sequence[int]) -> Bytes:
     return np.ascontiguousarray(quads.reshape(len(weight), -1))
 
 
-class _Build:
+class _Build(CodeBuild):
     """State while one kernel is built."""
 
     def __init__(self, b: KernelBuilder, spec: QuadLinear) -> None:
-        self.b, self.spec = b, spec
-        self.ends = LinearEnds(b, spec.input, spec.real_output, spec.steps, spec.extras)
-        self.y = self.ends.y
+        self.spec = spec
+        ends = LinearEnds(b, spec.input, spec.real_output, spec.steps, spec.extras)
         most = most_sums(b.lanes)
-        self.loop = CodeLoop(b, "x", spec.codes, bounded=spec.bounded, most_sums=most)
-        self.few = min(self.ends.rows, max(1, most // self.loop.vectors))
+        loop = CodeLoop(b, "x", spec.codes, bounded=spec.bounded, most_sums=most)
+        super().__init__(b, spec.codes, ends, loop, most)
 
-    def build(self) -> None:
-        """Units are blocks of outputs; each reads its weights once per few rows."""
-        b, rows = self.b, self.ends.rows
+    def totals(self, block: SSAValue, places: Places) -> Sequence[SSAValue]:
+        """Of all inputs."""
+        return self.loop.block(block, places)
 
-        def unit(block: SSAValue) -> None:
-            def some(number: Index) -> None:
-                for_blocks(
-                    b,
-                    rows,
-                    self.few,
-                    number,
-                    lambda row, many: self.tile(block, row, many),
-                )
-
-            b.repeat(-(-rows // self.few), some)
-
-        b.units(self.spec.codes.blocks, unit)
-
-    def tile(self, block: SSAValue, row: Index, rows: int) -> None:
-        """One block of outputs for a few rows."""
-        b, codes = self.b, self.spec.codes
-        totals = self.loop.block(block, self.ends.x.several(b, row, rows))
-        first = b.times(block, codes.block)
-        full, rest = divmod(codes.outputs, codes.block)
-        store = self.store_numbers
-        if self.spec.requantize is not None:
-            store = self.store_quads
-
-        def outputs(count: int) -> None:
-            store(first, row, rows, totals, count)
-
-        if not rest:
-            outputs(codes.block)
-        elif not full:
-            outputs(rest)
-        else:
-            b.when(
-                b.equal(block, full),
-                lambda: outputs(rest),
-                lambda: outputs(codes.block),
-            )
+    def store(
+        self,
+        first: Index,
+        row: Index,
+        rows: int,
+        totals: Sequence[SSAValue],
+        count: int,
+    ) -> None:
+        """In float32, or four outputs in a lane."""
+        is_quads = self.spec.requantize is not None
+        store = self.store_quads if is_quads else self.store_numbers
+        store(first, row, rows, totals, count)
 
     def real(self, total: SSAValue, first: Index, v: int) -> SSAValue:
         """What a register of sums stands for."""
@@ -222,7 +197,7 @@ class _Build:
     ) -> None:
         """The first `count` outputs of a block, in float32."""
         b, vectors = self.b, self.loop.vectors
-        targets, sides = self.y.several(b, row, rows), self.ends.sides(row, rows)
+        targets, sides = self.ends.y.several(b, row, rows), self.ends.sides(row, rows)
         for v, mask in enumerate(column_masks(b, count, vectors)):
             for r, (base, offset) in enumerate(targets):
                 value = self.real(totals[r * vectors + v], first, v)
@@ -242,7 +217,7 @@ class _Build:
         """The first `count` outputs of a block, four in a lane."""
         b, to = self.b, self.spec.requantize
         assert to is not None
-        targets, sides = self.y.several(b, row, rows), self.ends.sides(row, rows)
+        targets, sides = self.ends.y.several(b, row, rows), self.ends.sides(row, rows)
         vectors = self.loop.vectors
         for group in range(vectors // QUAD):
             left = count - group * QUAD * b.lanes

@@ -24,6 +24,7 @@ from edgec.errors import InvalidInput
 from edgec.kernels.builder import Index, KernelBuilder
 from edgec.kernels.gaps import zero_all_gaps
 from edgec.kernels.layout import Layout
+from edgec.kernels.linear.code_build import CodeBuild
 from edgec.kernels.linear.code_loop import CodeLoop, Places, most_sums
 from edgec.kernels.linear.codes import (
     CODE_BITS,
@@ -35,7 +36,7 @@ from edgec.kernels.linear.codes import (
     pack_codes,
 )
 from edgec.kernels.linear.dense import LinearEnds
-from edgec.kernels.linear.product import column_masks, for_blocks
+from edgec.kernels.linear.product import column_masks
 from edgec.kernels.softmax import require_unphased
 
 Floats = npt.NDArray[np.float32]
@@ -155,56 +156,23 @@ def pack_scales(scale: Floats, block: int) -> Floats:
     return wide.reshape(blocks, block, -1).swapaxes(1, 2).reshape(-1)
 
 
-class _Build:
+class _Build(CodeBuild):
     """State while one kernel is built."""
 
     def __init__(self, b: KernelBuilder, spec: CodeLinear) -> None:
-        self.b, self.spec = b, spec
-        self.ends = LinearEnds(b, spec.input, spec.output, spec.steps, spec.extras)
+        self.spec = spec
+        ends = LinearEnds(b, spec.input, spec.output, spec.steps, spec.extras)
         most = most_sums(b.lanes)
         # Sums of a group stand next to those of the groups before it.
         most = most if spec.groups == 1 else most // 2
-        self.loop = CodeLoop(b, "x", spec.codes, most_sums=most)
-        self.few = min(self.ends.rows, max(1, most // self.loop.vectors))
+        loop = CodeLoop(b, "x", spec.codes, most_sums=most)
+        super().__init__(b, spec.codes, ends, loop, most)
 
-    def build(self) -> None:
-        """Units are blocks of outputs; each reads its weights once per few rows."""
-        b, rows = self.b, self.ends.rows
-
-        def unit(block: SSAValue) -> None:
-            def some(number: Index) -> None:
-                for_blocks(
-                    b,
-                    rows,
-                    self.few,
-                    number,
-                    lambda row, many: self.tile(block, row, many),
-                )
-
-            b.repeat(-(-rows // self.few), some)
-
-        b.units(self.spec.codes.blocks, unit)
-
-    def tile(self, block: SSAValue, row: Index, rows: int) -> None:
-        """One block of outputs for a few rows."""
-        b, codes = self.b, self.spec.codes
-        places = self.ends.x.several(b, row, rows)
+    def totals(self, block: SSAValue, places: Places) -> Sequence[SSAValue]:
+        """Times the scales of each output, or of each group."""
         if self.spec.groups == 1:
-            totals = self._scaled(self.loop.block(block, places), block)
-        else:
-            totals = self._groups(block, places)
-        full, rest = divmod(codes.outputs, codes.block)
-
-        def store(count: int) -> None:
-            self.store(block, row, rows, totals, count)
-
-        if not rest:
-            store(codes.block)
-        elif not full:
-            store(rest)
-        else:
-            is_last = b.equal(block, full)
-            b.when(is_last, lambda: store(rest), lambda: store(codes.block))
+            return self._scaled(self.loop.block(block, places), block)
+        return self._groups(block, places)
 
     def _groups(self, block: SSAValue, places: Places) -> list[SSAValue]:
         """The sum of all groups, each with its scales."""
@@ -242,7 +210,7 @@ class _Build:
 
     def store(
         self,
-        block: SSAValue,
+        first: Index,
         row: Index,
         rows: int,
         totals: Sequence[SSAValue],
@@ -250,7 +218,6 @@ class _Build:
     ) -> None:
         """The first `count` outputs of a block."""
         b, vectors = self.b, self.loop.vectors
-        first = b.times(block, self.spec.codes.block)
         targets, sides = self.ends.y.several(b, row, rows), self.ends.sides(row, rows)
         for v, mask in enumerate(column_masks(b, count, vectors)):
             bias = None
