@@ -16,7 +16,7 @@ import numpy.typing as npt
 from xdsl.dialects.builtin import MemRefType, f32, i32
 from xdsl.ir import SSAValue
 
-from edgec.dialects.lane import buffer_type
+from edgec.dialects.lane import QUAD, buffer_type
 from edgec.dialects.sq import Step
 from edgec.kernels.builder import Index, KernelBuilder
 from edgec.kernels.conv.bands import Bands
@@ -142,8 +142,10 @@ class PositionStore:
                 continue
             for start, count in planes.runs:
                 where = self.side(extra, image, start, at)
-                for f, line in itertools.product(range(count), lines):
-                    offset = extra.layout.origin + f * extra.layout.strides[1] + line
+                held = count if extra.quantized is None else -(-count // QUAD)
+                for plane, line in itertools.product(range(held), lines):
+                    apart = plane * extra.layout.strides[1]
+                    offset = extra.layout.origin + apart + line
                     b.prefetch(f"extra{number}", where, offset=offset)
 
     def rows(self, at: Index, vector: int) -> SSAValue | None:
