@@ -52,14 +52,16 @@ class Native:
     code: LoadedObject
     scratch_bytes: int
 
-    def run(self, buffers: Sequence[Array], threads: int = 1) -> None:
-        """Do the share of every thread, one after the other."""
+    def run(
+        self, buffers: Sequence[Array], threads: int = 1, only: int | None = None
+    ) -> None:
+        """Do the share of every thread, one after the other, or that of one."""
         pointers = (ctypes.c_void_p * len(buffers))(*map(address_of, buffers))
         signature = ctypes.CFUNCTYPE(
             None, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p
         )
         run = signature(self.code.address("run"))
-        for thread in range(threads):
+        for thread in range(threads) if only is None else [only]:
             scratch = aligned_zeros(self.scratch_bytes + 64)
             scratch[:] = 0xFF  # NaN
             run(thread, threads, address_of(scratch), ctypes.addressof(pointers))

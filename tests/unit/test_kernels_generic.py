@@ -12,8 +12,11 @@ from xdsl.ir import Operation
 from edgec.context import WeightStore
 from edgec.dialects import nn, sq
 from edgec.errors import PassFailed
+from edgec.kernels.layout import Layout, plain
 from edgec.kernels.linear.dense import pack_linear
 from edgec.kernels.lowering import lower
+from edgec.kernels.move import copy
+from edgec.runtime.buffers import aligned_zeros
 from edgec.target import Target
 from tests.guard import run_guarded
 from tests.kernel_cases import (
@@ -29,7 +32,7 @@ from tests.kernel_cases import (
     reduce,
     transpose,
 )
-from tests.kernel_runner import Array, Case
+from tests.kernel_runner import Array, Case, compiled
 from tests.lanes import runnable_targets
 
 pytestmark = pytest.mark.parametrize(
@@ -102,6 +105,25 @@ def test_softmax_of_large_and_masked_rows(target: Target) -> None:
     x = np.array([[1e30, 0, -np.inf], [-np.inf, 5, 5], [-1e4, -1e4, -1e4]], np.float32)
     found = Case(lambda v: nn.SoftmaxOp(v, 1), [x]).run(target)
     np.testing.assert_allclose(found, [[1, 0, 0], [0, 0.5, 0.5], [1 / 3] * 3], 1e-6)
+
+
+def test_threads_write_cache_lines_of_their_own_in_a_folded_transpose(
+    target: Target,
+) -> None:
+    """A result whose first dimension is the innermost, as before `nn.transpose`."""
+    shape, threads, line = (16, 512), 2, 16
+    x = random(*shape)
+    kernel = compiled(copy(plain(shape), Layout(shape, (1, 16))), target)
+    written: list[Array] = []
+    for thread in range(threads):
+        y = aligned_zeros(x.nbytes).view(np.float32)
+        y[:] = np.nan
+        kernel.run([np.ascontiguousarray(x), y], threads, only=thread)
+        written.append(~np.isnan(y))
+    lines = [each.reshape(-1, line).any(1) for each in written]
+    assert not np.logical_and(*lines).any()
+    np.testing.assert_array_equal(np.add(*lines), 1)
+    np.testing.assert_array_equal(y[written[1]], x.T.reshape(-1)[written[1]])
 
 
 def test_cast_and_moves_of_integers(target: Target) -> None:
