@@ -72,12 +72,16 @@ class EngineResult:
 
 @dataclass(frozen=True)
 class Ratio:
-    """How much longer another engine takes than edgec; above 1 edgec is faster."""
+    """How much longer another engine takes than edgec; above 1 edgec is faster.
+
+    A round has every engine once, within seconds; a machine that is slower for a while
+    changes times, but hardly the ratios of a round.
+    """
 
     ratio: float
-    """Of the medians."""
+    """Median of the ratios of each round's medians."""
     low: float
-    """First quartile of the ratios of each round's medians."""
+    """First quartile of the same."""
     high: float
     """Third quartile of the same."""
 
@@ -108,22 +112,23 @@ class WorkloadResult:
         if own is None or own.latency is None or row.latency is None:
             return None
         pairs = zip(row.latency.rounds_s, own.latency.rounds_s, strict=True)
-        low, high = np.percentile([a / b for a, b in pairs], (25, 75))
-        ratio = row.latency.median_s / own.latency.median_s
-        return Ratio(ratio, float(low), float(high))
+        low, middle, high = np.percentile([a / b for a, b in pairs], (25, 50, 75))
+        return Ratio(float(middle), float(low), float(high))
 
     def best_peer(self) -> EngineResult | None:
-        """The fastest engine that is not edgec and does what `own()` does.
+        """The engine of the least ratio that is not edgec and does what `own()` does.
 
-        In float32, where none of edgec's rows was timed.
+        The fastest in float32, where none of edgec's rows was timed.
         """
         own = self.own()
-        peers = [
-            (row.latency.median_s, row)
-            for row in self.engines
-            if not row.is_own and row.latency is not None
-            if (row.is_float32 if own is None else row.does_the_job_of(own))
-        ]
+        peers: list[tuple[float, EngineResult]] = []
+        for row in self.engines:
+            if row.is_own or row.latency is None:
+                continue
+            if row.is_float32 if own is None else row.does_the_job_of(own):
+                ratio = self.ratio(row)
+                time = row.latency.median_s if ratio is None else ratio.ratio
+                peers.append((time, row))
         return min(peers, key=lambda pair: pair[0])[1] if peers else None
 
     def failures(self) -> list[str]:

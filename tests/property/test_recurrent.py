@@ -179,7 +179,7 @@ def test_column_gates_hold_the_weight(
             where = arrays["where"][column]
             dense[number % gates, first : first + spec.block, where] = stream[column]
     assert (dense[:, :hidden] == weight.reshape(gates, hidden, hidden)).all()
-    assert spec.work == spec.columns * spec.block
+    assert spec.work >= np.count_nonzero(weight)
 
 
 @pytest.mark.parametrize("steps", [1, 5])

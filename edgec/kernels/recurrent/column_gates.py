@@ -29,6 +29,10 @@ BLOCKS = (16, 8, 4)
 INDEX_COST = 4
 """What the index of a column costs, in weights: its load, and one of the state."""
 
+WORK_COST = 2
+"""What a stored weight costs in a step of a small layer, by one of a dense layer: its
+loops are short (measured for an LSTM of 100 elements with 42 % of its weights)."""
+
 
 @dataclass(frozen=True)
 class ColumnGates:
@@ -52,8 +56,8 @@ class ColumnGates:
 
     @property
     def work(self) -> int:
-        """Stored weights."""
-        return self.columns * self.block
+        """Multiply-adds of dense gates that take as long as the stored weights."""
+        return WORK_COST * self.columns * self.block
 
     def lanes(self, lanes: int) -> int:
         """A vector holds at most one block."""
