@@ -6,7 +6,8 @@ measured once. All take turns in one process, and what counts is the median over
 of the ratio of their times in that round.
 
 A case whose chosen program takes more than `LIMIT` of the dense time is measured again;
-if it does again, with `MORE_ROUNDS` times the rounds. Only what fails three times is a
+if it does again, with `MORE_ROUNDS` times the rounds. The suite compiles and measures
+what fails three times once more, after all other cases; only what fails then too is a
 failure, and the output says how many cases were measured again.
 """
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from benchmarks import layers, sweep, sweep_tables
+from benchmarks import execute, layers, sweep, sweep_tables
 from benchmarks.__main__ import main
 from benchmarks.engines import Setup
 from benchmarks.layers import LayerCase, draw_case
@@ -256,3 +256,28 @@ def test_a_sweep_in_two_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     other = run("3", "--seed", "1")
     assert other.exit_code == 1
     assert "holds another sweep" in " ".join(other.output.split())
+
+
+@pytest.mark.parametrize(("last", "failed"), [(1.01, False), (1.2, True)])
+def test_what_was_slower_is_measured_after_all_others(
+    last: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, failed: bool
+) -> None:
+    measured: list[int] = []
+
+    def run(numbers: Sequence[int], *_: object) -> Iterator[SweepResult]:
+        for number in numbers:
+            is_again = number in measured
+            measured.append(number)
+            ratio = (last if is_again else 1.1) if number == 1 else 1.0
+            case = replace(SMALL, number=number)
+            yield replace(result_of(ratio), case=case, attempts=1 if is_again else 3)
+
+    monkeypatch.setattr(execute, "run_sweep", run)
+    file = tmp_path / "numbers.json"
+    result = invoke(
+        *("--suite", "sweep", "--cases", "3", "--threads", "1"),
+        *("--folder", str(tmp_path / "out"), "--json", str(file)),
+    )
+    assert measured == [0, 1, 2, 1]
+    assert result.exit_code == int(failed), result.output
+    assert json.loads(file.read_text())["cases"][1]["attempts"] == 4
