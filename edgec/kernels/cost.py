@@ -115,11 +115,15 @@ class Block:
         return self.filters * self.vectors + self.vectors + 1
 
     def column_cycles(self, lanes: int) -> float:
-        """One input column (channel and tap) for all filters of the block."""
+        """One input column (channel and tap) for all filters of the block.
+
+        Every accumulator waits for its sum with the column before; only the ends of
+        loops overlap.
+        """
         products = self.filters * self.vectors
         loads = self.vectors * UNALIGNED[lanes] + self.filters
         return max(
-            products / FMA_PER_CYCLE, loads / LOADS_PER_CYCLE, float(FMA_LATENCY) / 2
+            products / FMA_PER_CYCLE, loads / LOADS_PER_CYCLE, float(FMA_LATENCY)
         )
 
 
