@@ -31,6 +31,7 @@ from edgec.errors import EdgecError
 from edgec.tools.common import (
     DEBUG,
     PATH,
+    NumberRange,
     debug_option,
     quiet_torch,
     target_option,
@@ -242,7 +243,7 @@ def bench_command(
 )
 @click.option(
     "--timeout",
-    type=click.FloatRange(min=0, min_open=True),
+    type=NumberRange(min=0, min_open=True),
     metavar="SECONDS",
     help="Start no trial after so many seconds.",
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,19 @@ from edgec.errors import InvalidTarget
 from edgec.target import MAX_THREADS
 
 DEBUG = "edgec.debug"
+
+
+class NumberRange(click.FloatRange):
+    """Numbers in a range; unlike `FloatRange`, NaN is in none."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """The number; raises `BadParameter`."""
+        number: float = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"{value} is not in the range {self._describe_range()}.", param)
+        return number
 
 
 def _set_debug(ctx: click.Context, _parameter: click.Parameter, value: bool) -> None:

@@ -10,6 +10,7 @@ from click.core import ParameterSource
 
 from edgec.tools.common import (
     PATH,
+    NumberRange,
     debug_option,
     quiet_torch,
     target_option,
@@ -45,7 +46,7 @@ QUANTIZATION = {
 )
 @click.option(
     "--density",
-    type=click.FloatRange(0, 1, min_open=True),
+    type=NumberRange(0, 1, min_open=True),
     help="Share of weights to keep.  [default: 0.125]",
 )
 @click.option(
@@ -138,7 +139,7 @@ def compress_command(
     makes a program of the result, and torch.export.load reads it.
     """
     _check(scheme, weights, calibration)
-    check_output(output, "-o", model, is_replaced=True)
+    check_output(output, "-o", model, is_replaced=True, suffix=".pt2")
     quiet_torch()
     from edgec.tools.compressing import Wanted, compress
 

@@ -11,18 +11,27 @@ import click
 
 
 def check_output(
-    path: Path, option: str, model: Path, *, is_replaced: bool = False
+    path: Path,
+    option: str,
+    model: Path,
+    *,
+    is_replaced: bool = False,
+    suffix: str = "",
 ) -> None:
     """Raise `BadParameter` for `option` unless `path` can be written.
 
     It must not be the input `model` itself, under whatever name. `is_replaced` says
-    that a file is written beside it and moved there; else it is written in place.
+    that a file is written beside it and moved there; else it is written in place. Its
+    name must end in `suffix`, by which commands know what a file holds.
     """
     try:
         if not path.absolute().parent.is_dir():
             raise _wrong(option, f"'{path.parent}' is not a folder")
         if path.is_dir():
             raise _wrong(option, f"'{path}' is a folder; give the name of a file")
+        if suffix and path.suffix != suffix:
+            found = f"ends in '{path.suffix}'" if path.suffix else "has no suffix"
+            raise _wrong(option, f"'{path}' {found}; the name must end in '{suffix}'")
         if path.exists() and model.exists() and path.samefile(model):
             raise _wrong(
                 option, f"'{path}' is the input '{model}' itself; give another file"

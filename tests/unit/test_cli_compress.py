@@ -155,6 +155,15 @@ def test_samples_are_cut_into_batches(
         ([], "give --scheme, --quantize or both"),
         (["--scheme", "pattern", "--density", "0"], "0<x<=1"),
         (["--scheme", "pattern", "--density", "1.5"], "0<x<=1"),
+        (["--scheme", "pattern", "--density", "nan"], "nan is not in the range 0<x<=1"),
+        (
+            ["--scheme", "pattern", "-o", "x.txt"],
+            "'x.txt' ends in '.txt'; the name must end in '.pt2'",
+        ),
+        (
+            ["--scheme", "pattern", "-o", "x"],
+            "'x' has no suffix; the name must end in '.pt2'",
+        ),
         (["--quantize", "int8"], "--quantize needs --calibration FILE.npz"),
         (["--scheme", "pattern", "--calibration", "c.npz"], "goes with --quantize"),
         (["--scheme", "pattern", "--equalize"], "--equalize: only with --quantize"),

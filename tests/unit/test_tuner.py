@@ -290,5 +290,7 @@ def test_the_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert "--tuning-log: only for .pt2 files" in capsys.readouterr().err
     assert cli.main(["tune", "m.pt2", "--log", "none/log.jsonl"]) == 2
     assert "'none' is not a folder" in capsys.readouterr().err
+    assert cli.main(["tune", "m.pt2", "--log", "l.jsonl", "--timeout", "nan"]) == 2
+    assert "nan is not in the range x>0" in capsys.readouterr().err
     assert cli.main(["compile", "m.pt2", "-o", "m", "--tuning-log", "no"]) == 1
     assert "tuning log 'no' cannot be read: No such file" in capsys.readouterr().err
