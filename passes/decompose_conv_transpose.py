@@ -12,7 +12,8 @@ zeros are inserted between the input's elements (`stride - 1` of them) and a con
 of stride 1 with mirrored kernels follows; padding `p` becomes `dilation (k - 1) - p`.
 
 Invariants: needs constant weights: others are left alone. Leaves no other
-`nn.conv_transpose`. Sums run over the same products; zeros may be added.
+`nn.conv_transpose`. Sums run over the same products; zeros may be added. What was said
+of the layer (`sq.why_float`) stands on the convolution.
 
 Source: Dumoulin and Visin, "A guide to convolution arithmetic for deep learning"
 (2016), section 4; Shi et al., "Real-Time Single Image and Video Super-Resolution Using
@@ -134,6 +135,7 @@ class ShuffleTaps(RewritePattern):
             padding_high=(0,) * rank,
             dilation=(1,) * rank,
         )
+        conv.attributes.update(op.attributes)
         batch, _, *spatial = nn.shape_of(op.input)
         apart = nn.ReshapeOp(conv.result, (batch, weight.shape[1], *kernel, *spatial))
         woven = nn.TransposeOp(apart.result, interleave(rank))
@@ -184,6 +186,7 @@ class InsertZeros(RewritePattern):
             dilation=op.dilation.get_values(),
             groups=groups,
         )
+        conv.attributes.update(op.attributes)
         old = op.weight
         replace(rewriter, op, [*ops, conv])
         erase_unused(old)
