@@ -31,13 +31,10 @@ from edgec.dialects.sq.integers import (
     why_no_weight,
 )
 from edgec.dialects.sq.ops import (
-    ConvertLayoutOp,
     ConvOp,
     ElementwiseOp,
     LinearOp,
     MatmulOp,
-    WeightOp,
-    layout_of,
 )
 from edgec.dialects.sq.quant import (
     DequantizeOp,
@@ -52,6 +49,7 @@ from edgec.dialects.sq.quant_dynamic import (
     DequantizeDynamicOp,
     QuantizeDynamicOp,
 )
+from edgec.dialects.sq.storage import ConvertLayoutOp, WeightOp, layout_of
 from edgec.dialects.sq.strided import StridedAttr
 
 __all__ = [

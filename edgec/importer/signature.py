@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,6 +41,13 @@ class Signature:
     """The leaves of the output."""
 
     problems: list[Problem] = field(default_factory=list[Problem])
+
+    def main_name(self, leaves: Iterable[fx.Node]) -> str:
+        """For what is made of several leaves, the name of the largest."""
+        sizes = {leaf: self.leaves[leaf].numel() for leaf in leaves}
+        # A mask is a buffer as large as its parameter.
+        largest = max(sizes, key=lambda leaf: (leaf in self.parameters, sizes[leaf]))
+        return _unparametrized(self.names[largest])
 
 
 def read(program: ExportedProgram) -> Signature:
@@ -157,3 +165,11 @@ def _attribute(module: torch.nn.Module, path: str) -> object:
 
 def _name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
+
+
+def _unparametrized(name: str) -> str:
+    """`conv.weight` for `conv.weight_orig`, `conv.parametrizations.weight.original`."""
+    head, found, tail = name.partition("parametrizations.")
+    if found:
+        return head + tail.partition(".")[0]
+    return name.removesuffix("_orig")

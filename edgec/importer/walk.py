@@ -26,6 +26,13 @@ from edgec.importer import export, inplace, signature
 from edgec.importer.aten import IGNORED, TABLE, Rule, functional_name
 from edgec.importer.aten_quantized import STORED
 from edgec.importer.builder import ELEMENT_TYPES, Builder, dtype_advice
+from edgec.importer.checks import (
+    UnsupportedDtype,
+    check_operand,
+    check_results,
+    check_value,
+    no_rule,
+)
 from edgec.importer.fold import ConstantFolder
 from edgec.importer.model import ImportedModel
 from edgec.importer.problems import (
@@ -36,7 +43,6 @@ from edgec.importer.problems import (
     place_of,
     source_of,
 )
-from edgec.importer.quantizing import STORAGE
 
 Model = torch_nn.Module | ExportedProgram | str | Path
 
@@ -69,15 +75,6 @@ def import_model(
         if ctx.get_optional_dialect(dialect.name) is None:
             ctx.load_dialect(dialect)
     return walk.run(ctx)
-
-
-class _UnsupportedDtype(Unsupported):
-    """An operand or a result has a dtype that `nn` has no type for."""
-
-    def __init__(self, what: str, dtype: torch.dtype) -> None:
-        name = str(dtype).removeprefix("torch.")
-        super().__init__(f"{what} has dtype {name}", dtype_advice(dtype))
-        self.dtype = dtype
 
 
 class _Walk:
@@ -172,7 +169,7 @@ class _Walk:
                 value = self._item(node)
             else:
                 value = self._build(node, name)
-        except _UnsupportedDtype as error:
+        except UnsupportedDtype as error:
             # One bad input or weight would repeat itself in every op after it.
             if error.dtype not in self.bad_dtypes:
                 self._note(node, name, error.reason, error.advice)
@@ -199,7 +196,7 @@ class _Walk:
     def _build(self, node: fx.Node, name: str) -> Any:
         rule = TABLE.get(functional_name(name))
         if rule is None:
-            raise _no_rule(name)
+            raise no_rule(name)
         if inplace.is_in_place(node) and node not in (self.bases or {}):
             raise Unsupported(
                 "it changes memory that something else may look at",
@@ -220,24 +217,13 @@ class _Walk:
         kwargs: Any = map_arg(node.kwargs, operand)
         if errors:
             raise errors[0]
-        self._check_results(node, rule)
+        check_results(node, rule)
         value = rule.build(self.builder, *args, **kwargs)
         if isinstance(value, SSAValue):
-            self._check_value(name, cast("SSAValue", value))
+            check_value(self.builder, name, cast("SSAValue", value))
             if SSAValue.is_valid_name(node.name) and value.name_hint is None:
                 value.name_hint = node.name
         return cast("Any", value)
-
-    def _check_value(self, name: str, value: SSAValue) -> None:
-        """What a rule made has the shape and the dtype that torch expects."""
-        found = nn.tensor_type(value)
-        wanted = self.builder.shape
-        assert found.get_shape() == wanted, f"{name} must make {wanted}, made {found}"
-        element = found.element_type
-        if isinstance(element, sq.QuantType):
-            return
-        if element != ELEMENT_TYPES[self.builder.dtype]:
-            raise _UnsupportedDtype("the result", self.builder.dtype)
 
     def _label(self, node: fx.Node) -> None:
         builder = self.builder
@@ -253,7 +239,7 @@ class _Walk:
     def _operand(self, node: fx.Node, rule: Rule) -> Any:
         node = self._base(node)
         if node in self.env:
-            self._check_operand(node, rule)
+            check_operand(node, rule)
             return self.env[node]
         if not self.folder.is_constant(node):
             raise Unsupported(
@@ -297,24 +283,6 @@ class _Walk:
             self.stored[node] = value
         return self.stored[node]
 
-    def _check_operand(self, node: fx.Node, rule: Rule) -> None:
-        value = node.meta.get("val")
-        if isinstance(value, torch.Tensor):
-            # Scales and zero points are of any dtype; the rule looks at them.
-            if rule.quantized:
-                return
-            allowed = ELEMENT_TYPES if rule.any_type else (torch.float32,)
-            if value.dtype not in allowed:
-                raise _UnsupportedDtype(f"operand '{node.name}'", value.dtype)
-
-    def _check_results(self, node: fx.Node, rule: Rule) -> None:
-        value = node.meta.get("val")
-        if not isinstance(value, torch.Tensor):
-            return
-        allowed = {*ELEMENT_TYPES, *(STORAGE if rule.quantized else ())}
-        if value.dtype not in allowed:
-            raise _UnsupportedDtype("the result", value.dtype)
-
     def _item(self, node: fx.Node) -> Any:
         source, index = node.args
         assert isinstance(source, fx.Node)
@@ -343,7 +311,7 @@ class _Walk:
     def _result(self, node: fx.Node) -> SSAValue:
         try:
             return self._operand(node, TABLE["aten.clone.default"])
-        except _UnsupportedDtype as error:
+        except UnsupportedDtype as error:
             if error.dtype not in self.bad_dtypes:
                 self._note(node, f"output '{node.name}'", error.reason, error.advice)
         except Unsupported as error:
@@ -359,13 +327,7 @@ class _Walk:
         if node in names:
             return names[node]
         leaves = self.folder.sources(node)
-        if not leaves:
-            return node.name
-        parameters = self.signature.parameters
-        sizes = {leaf: self.signature.leaves[leaf].numel() for leaf in leaves}
-        # A mask is a buffer as large as its parameter.
-        largest = max(leaves, key=lambda leaf: (leaf in parameters, sizes[leaf]))
-        return _unparametrized(names[largest])
+        return self.signature.main_name(leaves) if leaves else node.name
 
     def _note(self, node: fx.Node, name: str, reason: str, advice: str) -> None:
         self.problems.append(Problem(name, reason, advice, place_of(node)))
@@ -393,29 +355,3 @@ class _Walk:
         op = nn.ConstantOp("stand-in", type_)
         self.block.add_op(op)
         return op.result
-
-
-def _no_rule(name: str) -> Unsupported:
-    if "quantized" in name:
-        return Unsupported(
-            "this quantized op cannot be imported",
-            "quantize with quantize_per_tensor or quantize_per_channel and fixed "
-            "scales, or leave this part in float32",
-        )
-    if name.partition(".")[0] not in ("aten", "prims"):
-        return Unsupported(
-            "it is not an ATen op", "write that part of the model with ATen ops"
-        )
-    return Unsupported(
-        "there is no rule for this op",
-        "rewrite that part with supported ops, or add a rule to "
-        "edgec/importer/aten_*.py",
-    )
-
-
-def _unparametrized(name: str) -> str:
-    """`conv.weight` for `conv.weight_orig`, `conv.parametrizations.weight.original`."""
-    head, found, tail = name.partition("parametrizations.")
-    if found:
-        return head + tail.partition(".")[0]
-    return name.removesuffix("_orig")
