@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeGuard, cast
 
@@ -82,17 +83,60 @@ class CompiledModel:
         Raises `InvalidInput` naming the input whose shape, type, device or place in the
         structure does not fit.
         """
-        leaves = self.convention.flatten_inputs(args, kwargs)
-        arrays = [
-            _to_numpy(leaf, spec)
-            for leaf, spec in zip(leaves, self.inputs, strict=True)
-        ]
-        results: Sequence[Any] = self._executable(arrays)
+        convention = self._artefact.convention
+        leaves = convention.flatten_inputs(args, kwargs)
+        addresses = self._tensor_addresses(leaves)
+        results: Sequence[Any]
+        if addresses is not None:
+            results = self._executable.run(addresses, leaves)
+        else:
+            pairs = zip(leaves, self.inputs, strict=True)
+            results = self._executable([_to_numpy(leaf, spec) for leaf, spec in pairs])
         if not leaves or any(_is_tensor(leaf) for leaf in leaves):
             import torch
 
-            results = [torch.as_tensor(result) for result in results]  # shares memory
-        return self.convention.unflatten_outputs(results)
+            # It shares memory. torch leaves the type of its argument open.
+            share = cast(
+                "Callable[[Array], torch.Tensor]",
+                torch.from_numpy,  # pyright: ignore[reportUnknownMemberType]
+            )
+            results = [share(result) for result in results]
+        return convention.unflatten_outputs(results)
+
+    def _tensor_addresses(self, leaves: Sequence[object]) -> list[int] | None:
+        """Where the elements of the inputs stand, if all are tensors as they must be.
+
+        None if one is not: `_to_numpy` finds out why, and takes some others. Without
+        arrays in between, as those take longer than a small model.
+        """
+        if not leaves or not _is_tensor(leaves[0]):
+            return None
+        import torch
+
+        addresses: list[int] = []
+        for leaf, (dtype, shape) in zip(leaves, self._tensor_types, strict=True):
+            if not (
+                type(leaf) is torch.Tensor  # subclasses may have no memory
+                and leaf.dtype is dtype
+                and leaf.shape == shape
+                and leaf.is_cpu
+                and leaf.layout is torch.strided
+                and leaf.is_contiguous()
+                and not leaf.is_neg()
+            ):
+                return None
+            addresses.append(leaf.data_ptr())
+        return addresses
+
+    @cached_property
+    def _tensor_types(self) -> list[tuple[torch.dtype, tuple[int, ...]]]:
+        """What torch calls the type and the shape of each input.
+
+        Asking numpy for the name of a type takes microseconds, so it is asked once.
+        """
+        import torch
+
+        return [(getattr(torch, spec.dtype.name), spec.shape) for spec in self.inputs]
 
     def run(self, arrays: Sequence[Array]) -> list[Array]:
         """Run the model once on its tensors alone: arrays in, arrays out.

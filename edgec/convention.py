@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
@@ -249,6 +250,8 @@ class Convention:
         Raises `InvalidInput` if the structure, or a leaf that is not a tensor, differs
         from what the model was imported with.
         """
+        if not kwargs and self._is_list and len(args) == len(self.input_specs):
+            return list(args)
         if not kwargs:
             self._check_count(args)
         leaves = self.inputs.flatten_call(tuple(args), kwargs or {})
@@ -260,14 +263,23 @@ class Convention:
                 )
         return [leaves[spec.position] for spec in self.input_specs]
 
+    @cached_property
+    def _is_list(self) -> bool:
+        """Whether the model takes tensors one after the other, and nothing else."""
+        if not isinstance(self.inputs, PlainStructure) or self.constant_inputs:
+            return False
+        positional, keyword = self.inputs.children
+        return (
+            all(child.kind is None for child in positional.children)
+            and not keyword.children
+            and [spec.position for spec in self.input_specs]
+            == list(range(len(positional.children)))
+        )
+
     def _check_count(self, args: Sequence[Any]) -> None:
         """`InvalidInput` naming the inputs, where these are positional tensors only."""
-        if not isinstance(self.inputs, PlainStructure) or self.constant_inputs:
-            return
-        positional, keyword = self.inputs.children
-        is_flat = all(child.kind is None for child in positional.children)
-        wanted = len(positional.children)
-        if is_flat and not keyword.children and len(args) != wanted:
+        wanted = len(self.input_specs)
+        if self._is_list and len(args) != wanted:
             names = ", ".join(spec.name for spec in self.input_specs)
             plural = "" if wanted == 1 else "s"
             raise InvalidInput(

@@ -12,6 +12,7 @@ import mmap
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +29,18 @@ def address_of(array: npt.NDArray[np.generic]) -> int:
     """Where the first element of `array` stands."""
     address: int = array.__array_interface__["data"][0]
     return address
+
+
+def writable_address(array: npt.NDArray[np.generic]) -> int:
+    """The same of a contiguous array that may be written to, in a third of the time.
+
+    0 for one without elements.
+    """
+    if not array.nbytes:
+        return 0
+    # Any: numpy's types have buffers from Python 3.12 on only.
+    block: Any = array
+    return ctypes.addressof(ctypes.c_char.from_buffer(block))
 
 
 def aligned_zeros(size: int) -> Bytes:
@@ -74,7 +87,7 @@ def aligned_empty(
     if size >= HUGE_PAGE:
         return np.ndarray(shape, dtype, _huge_zeros(size))
     block = np.empty(size + ALIGNMENT, np.uint8)
-    offset = -address_of(block) % ALIGNMENT
+    offset = -writable_address(block) % ALIGNMENT
     return np.ndarray(shape, dtype, block, offset)
 
 

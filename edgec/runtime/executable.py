@@ -17,6 +17,7 @@ from edgec.runtime.buffers import (
     WorkspacePool,
     address_of,
     aligned_empty,
+    writable_address,
 )
 from edgec.runtime.threads import OpenMP, check_threads, find_openmp
 
@@ -100,20 +101,26 @@ class Executable:
             _checked(array, spec)
             for array, spec in zip(inputs, self.spec.inputs, strict=True)
         ]
+        return self.run([address_of(array) for array in arrays], arrays)
+
+    def run(self, addresses: Sequence[int], held: object) -> list[Array]:
+        """Run the model once on inputs at these addresses; nothing is checked.
+
+        They are as `spec` says, in C order; `held` is what keeps them there.
+        """
         results = [aligned_empty(spec.shape, spec.dtype) for spec in self.spec.outputs]
         workspace = self._workspaces.take()
         args = workspace.args
-        for index, array in enumerate((*arrays, *results)):
-            args[index] = address_of(array)
+        for index, address in enumerate((*addresses, *map(writable_address, results))):
+            args[index] = address
         if self._openmp is None:
             self._entry(workspace.frame_address)
         else:
-            held = (workspace, arrays, results)
-            self._openmp.run(lambda: self._start_team(*held))
+            self._openmp.run(lambda: self._start_team(workspace, held, results))
         self._workspaces.give_back(workspace)
         return results
 
-    def _start_team(self, workspace: Workspace, *_held: Sequence[Array]) -> None:
+    def _start_team(self, workspace: Workspace, *_held: object) -> None:
         """Run native code, holding the arrays until it is done."""
         self._entry(workspace.frame_address)
 

@@ -16,7 +16,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 
 from edgec.errors import InvalidInput
@@ -54,12 +54,15 @@ class OpenMP:
         """
         process = os.getpid()
         is_first = threading.get_native_id() == process
-        is_libgomp = Path(self.path).name.startswith("libgomp")
-        if is_first and is_libgomp and _is_forked(process):
+        if is_first and self._is_libgomp and _is_forked(process):
             # `call` holds its memory, also if an interruption ends the waiting.
             _new_thread(process).submit(call).result()
         else:
             call()
+
+    @cached_property
+    def _is_libgomp(self) -> bool:
+        return Path(self.path).name.startswith("libgomp")
 
 
 _IMPORTED_IN = os.getpid()
