@@ -118,7 +118,7 @@ def build(
     module, ctx = imported.module, imported.ctx
     imported.ctx.tuned = measured_layers(options, machine, threads)
     clock.records += _run_tensor_passes(imported, machine, options, observer)
-    layers = describe_layers(module, ctx.weights)
+    layers = describe_layers(module, ctx.weights, machine.lanes)
     inputs, outputs = _tensor_specs(module, imported)
     objects = ObjectCache(_cache_folder(options)) if options.use_cache else None
     built = clock.time(

@@ -15,10 +15,16 @@ from edgec.context import WeightStore
 from edgec.dialects import nn, sq
 from edgec.dialects.lane import QUAD
 from edgec.kernels.conv.quad_columns import kept_columns
+from edgec.kernels.linear.codes import CodeShape
 from edgec.kernels.linear.lower_codes import code_shape_of
+from edgec.kernels.linear.lower_stored import stored_shape_of
+from edgec.kernels.linear.stored import stored_weight
+from edgec.kernels.recurrent.lower import recurrent_shape_of
 from edgec.passes.constants import read_constant
 
 Weighted = sq.ConvOp | sq.LinearOp | nn.RecurrentOp
+
+FLOAT_BYTES = 4
 
 
 @dataclass(frozen=True)
@@ -39,7 +45,7 @@ class LayerReport:
     kernel: str
     """Family and schedule."""
     stored_bytes: int
-    """Of the weight, indices included."""
+    """Of the weight, indices and the scales of integers included."""
     epilogue: tuple[str, ...]
     """Steps fused into the kernel."""
     why: str
@@ -120,38 +126,31 @@ def _row(layer: LayerReport) -> tuple[str, ...]:
     )
 
 
-def describe_layers(module: ModuleOp, weights: WeightStore) -> list[LayerReport]:
-    """A row for each op with weights, at the end of the tensor-level passes."""
-    return [_describe(op, weights) for op in module.walk() if isinstance(op, Weighted)]
+def describe_layers(
+    module: ModuleOp, weights: WeightStore, lanes: int
+) -> list[LayerReport]:
+    """A row for each op with weights, at the end of the tensor-level passes.
+
+    `lanes` are those of the target, which blocks of weights depend on.
+    """
+    return [
+        _describe(op, weights, lanes)
+        for op in module.walk()
+        if isinstance(op, Weighted)
+    ]
 
 
-def _describe(op: Weighted, weights: WeightStore) -> LayerReport:
+def _describe(op: Weighted, weights: WeightStore, lanes: int) -> LayerReport:
     path = op.attributes.get("nn.path")
-    owner = op.weight.owner
-    shape = nn.shape_of(op.weight)
-    size = math.prod(shape)
-    if isinstance(owner, sq.WeightOp):
-        scheme, names = owner.encoding.scheme(), owner.resource_names()
-        stored = sum(weights[name].nbytes for name in names.values())
-        density = weights[names["weight"]].size / size
-    elif isinstance(op, sq.ConvOp) and sq.has_integers(op.input):
-        scheme, stored = "int8", _stored_quads(op)
-        density = stored / _stored_quads(op, is_dense=True)
-    elif isinstance(op, sq.LinearOp) and sq.has_integers(op.input):
-        codes = code_shape_of(op)
-        scheme, stored = f"int{codes.bits}", codes.num_bytes
-        density = _nonzero_share(op.weight, weights)
-    else:
-        scheme, stored = "dense", 4 * size
-        density = _nonzero_share(op.weight, weights)
+    stored = _stored(op, weights, lanes)
     return LayerReport(
         layer=path.data if isinstance(path, StringAttr) else op.name,
         kind=op.name,
-        shape=shape,
-        scheme=scheme,
-        density=density,
+        shape=nn.shape_of(op.weight),
+        scheme=stored.scheme,
+        density=stored.density,
         kernel=_kernel(op),
-        stored_bytes=stored,
+        stored_bytes=stored.num_bytes,
         epilogue=() if isinstance(op, nn.RecurrentOp) else _epilogue(op.epilogue),
         why="; ".join(
             why.data
@@ -159,6 +158,46 @@ def _describe(op: Weighted, weights: WeightStore) -> LayerReport:
             if isinstance(why := op.attributes.get(name), StringAttr)
         ),
     )
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """A weight as its kernel reads it."""
+
+    scheme: str
+    num_bytes: int
+    density: float | None
+
+
+def _stored(op: Weighted, weights: WeightStore, lanes: int) -> _Stored:
+    owner, size = op.weight.owner, math.prod(nn.shape_of(op.weight))
+    if isinstance(owner, sq.WeightOp):
+        names = owner.resource_names()
+        num_bytes = sum(weights[name].nbytes for name in names.values())
+        density = weights[names["weight"]].size / size
+        return _Stored(owner.encoding.scheme(), num_bytes, density)
+    if not sq.has_integers(op.weight):
+        return _Stored("dense", FLOAT_BYTES * size, _nonzero_share(op.weight, weights))
+    if isinstance(op, sq.ConvOp):
+        quads, every = _stored_quads(op), _stored_quads(op, is_dense=True)
+        scales = FLOAT_BYTES * nn.shape_of(op.weight)[0]
+        return _Stored("int8", quads + scales, quads / every)
+    if isinstance(op, sq.LinearOp) and sq.has_integers(op.input):
+        codes = code_shape_of(op)
+        return _of_codes(codes, 1, _nonzero_share(op.weight, weights))
+    found = stored_weight(op.weight, weights)
+    if isinstance(op, nn.RecurrentOp):
+        codes = recurrent_shape_of(op, found, lanes)
+    else:
+        codes = stored_shape_of(op, found, lanes)
+    groups = found.scale.size // len(found.scale)
+    return _of_codes(codes, groups, np.count_nonzero(found.weight) / size)
+
+
+def _of_codes(codes: CodeShape, groups: int, density: float | None) -> _Stored:
+    """A weight in codes with so many scales of each output."""
+    scales = FLOAT_BYTES * codes.blocks * codes.block * groups
+    return _Stored(f"int{codes.bits}", codes.num_bytes + scales, density)
 
 
 def _stored_quads(op: sq.ConvOp, *, is_dense: bool = False) -> int:

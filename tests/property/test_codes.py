@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
 from xdsl.dialects.builtin import i32
 
 from edgec.codegen.host import host_features
@@ -24,6 +25,7 @@ from edgec.kernels.linear.codes import (
     bits_of,
     code_shape,
     pack_codes,
+    values_of,
 )
 from edgec.kernels.linear.quads import (
     QuadLinear,
@@ -372,3 +374,10 @@ def expected(
     quads = np.full((layer.rows, -(-layer.outputs // QUAD) * QUAD), to.zero_point, "u1")
     quads[:, : layer.outputs] = np.rint(q) + to.zero_point
     return quads.view("<i4").reshape(-1)
+
+
+@given(npst.arrays(np.int8, npst.array_shapes(min_dims=2, max_dims=2, min_side=0)))
+def test_the_values_of_a_weight(weight: Bytes) -> None:
+    expected = np.union1d(weight, [0])
+    for view in (weight, weight.T):
+        np.testing.assert_array_equal(values_of(view), expected)

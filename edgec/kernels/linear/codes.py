@@ -16,6 +16,7 @@ makes as cheap as other numbers.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,6 +37,10 @@ TABLE_STEP = TABLE_BYTES * TABLE_COPIES // QUAD
 """Lanes from one table to the next."""
 INDEX_BYTES = 4
 """Of the place of an input that is kept."""
+VALUES = 256
+"""Of a byte."""
+PART = 1 << 16
+"""Values that are looked up at a time: the places are eight bytes each, in cache."""
 WORTH = 0.9
 """Share of the dense bytes below which zeros are left out."""
 
@@ -99,9 +104,11 @@ class CodeShape:
 
     @property
     def num_bytes(self) -> int:
-        """Of weights and places."""
-        places = self.steps * self.per_step * INDEX_BYTES
-        return self.total_steps * self.block * 4 + places
+        """Of all arrays."""
+        return sum(
+            math.prod(type_.get_shape()) * type_.element_type.size
+            for type_ in self.buffers().values()
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,12 +127,13 @@ def pack_codes(
     *,
     is_quads: bool,
     sparse: bool | None = None,
-    least_bits: int = CODE_BITS[0],
+    bits: int | None = None,
 ) -> Codes:
-    """Pack `[outputs, inputs]`; zeros are left out where that pays, or as asked."""
-    shape = code_shape(
-        weight, block, is_quads=is_quads, sparse=sparse, least_bits=least_bits
-    )
+    """Pack `[outputs, inputs]` in codes of `bits`, or of as few as there can be.
+
+    Zeros are left out where that pays, or as asked.
+    """
+    shape = code_shape(weight, block, is_quads=is_quads, sparse=sparse, bits=bits)
     cells, arrays = _cells(weight, block, is_quads=is_quads), Arrays()
     if shape.is_sparse:
         cells, arrays = _kept(cells, _flags(cells), shape.per_step)
@@ -142,11 +150,11 @@ def code_shape(
     *,
     is_quads: bool,
     sparse: bool | None = None,
-    least_bits: int = CODE_BITS[0],
+    bits: int | None = None,
 ) -> CodeShape:
     """What `pack_codes` makes, without making it."""
     cells = _cells(weight, block, is_quads=is_quads)
-    bits = max(least_bits, bits_of(weight))
+    bits = bits or bits_of(weight)
     per_step = 8 // bits * (1 if is_quads else QUAD)
     whole = -(-cells.shape[1] // per_step) * per_step
     counts = -(-_flags(cells).sum(1) // per_step) * per_step
@@ -161,13 +169,26 @@ def code_shape(
 
 def _flags(cells: Bytes) -> npt.NDArray[np.bool_]:
     """Which inputs each block keeps, if zeros are left out."""
-    return np.asarray(cells.any(axis=(2, 3)), np.bool_)
+    # In the order of memory, by whole rows.
+    rows = np.bitwise_or.reduce(cells.swapaxes(1, 2), axis=1)
+    return np.asarray(rows.any(axis=-1), np.bool_)
 
 
 def bits_of(weight: Bytes) -> int:
     """The fewest bits that tell all values of a weight and 0 apart."""
-    count = len(np.union1d(weight, [0]))
+    count = len(values_of(weight))
     return next(bits for bits in CODE_BITS if count <= 1 << bits)
+
+
+def values_of(weight: Bytes) -> Bytes:
+    """All values of a weight, and 0, in order."""
+    seen = np.zeros(VALUES, np.bool_)
+    seen[0] = True
+    flat = np.ascontiguousarray(weight).view(np.uint8).reshape(-1)
+    for start in range(0, flat.size, PART):
+        seen[flat[start : start + PART]] = True
+    signed = np.arange(-VALUES // 2, VALUES // 2, dtype=np.int8)
+    return signed[seen[signed.view(np.uint8)]]
 
 
 def _cells(weight: Bytes, block: int, *, is_quads: bool) -> Bytes:
@@ -208,8 +229,10 @@ def _encode(cells: Bytes, shape: CodeShape) -> Arrays:
         quads = cells.reshape(steps, parts, QUAD, shape.block).swapaxes(2, 3)
     if shape.bits == 8:
         return {"w": np.ascontiguousarray(quads).view("<i4").reshape(-1)}
-    values = np.union1d(cells, [0]).astype(np.int8)
-    index = np.searchsorted(values, quads).astype(np.uint8)
+    values = values_of(cells)
+    code_of = np.zeros(VALUES, np.uint8)
+    code_of[values.view(np.uint8)] = np.arange(len(values))
+    index = code_of[quads.view(np.uint8)]
     w = np.zeros((steps, shape.block, QUAD), np.uint8)
     for part in range(parts):
         w |= index[:, part] << (part * shape.bits)
@@ -225,12 +248,4 @@ def _encode(cells: Bytes, shape: CodeShape) -> Arrays:
 
 def are_pairs_bounded(weight: Bytes) -> bool:
     """Whether no two weights that are multiplied together sum to more than 128."""
-    return int(np.abs(weight.astype(np.int16)).max(initial=0)) <= 64
-
-
-def describe(shape: CodeShape) -> str:
-    """One line for the report."""
-    dense = shape.outputs * shape.inputs * (QUAD if shape.is_quads else 1)
-    kind = "bytes" if shape.bits == 8 else f"codes of {shape.bits} bits"
-    zeros = ", zeros left out" if shape.is_sparse else ""
-    return f"{kind}{zeros}: {shape.num_bytes} bytes for {dense} weights"
+    return bool(weight.min(initial=0) >= -64 and weight.max(initial=0) <= 64)

@@ -25,6 +25,7 @@ from edgec.kernels.linear.codes import (
     Bytes,
     CodeShape,
     are_pairs_bounded,
+    bits_of,
     code_shape,
 )
 from edgec.kernels.linear.quads import QuadLinear, in_order_of_quads, pack_linear_quads
@@ -48,7 +49,8 @@ def code_settings(op: sq.LinearOp, weights: WeightStore, lanes: int) -> dict[str
     if not sq.has_integers(op.result):
         wide = max(1, min(MOST_VECTORS, most_sums(lanes) // min(rows, MOST_VECTORS)))
         blocks = [lanes * min(wide, -(-len(weight) // lanes)), lanes]
-    shapes = [code_shape(weight, block, is_quads=True) for block in blocks]
+    bits = bits_of(weight)
+    shapes = [code_shape(weight, each, is_quads=True, bits=bits) for each in blocks]
     best = min(shapes, key=lambda shape: shape.num_bytes)
     return {
         "bits": best.bits,
@@ -117,6 +119,7 @@ def lower_codes(op: sq.LinearOp, weights: WeightStore, lanes: int) -> Lowered:
         shape.block,
         interleaved=0 if requantize is None else shape.block // QUAD,
         sparse=shape.is_sparse,
+        bits=shape.bits,
     )
     if codes.shape != shape:
         raise PassFailed(f"the schedule says {shape}, but the weight is {codes.shape}")

@@ -109,6 +109,7 @@ def pack_linear_quads(
     *,
     interleaved: int = 0,
     sparse: bool | None = None,
+    bits: int | None = None,
 ) -> tuple[Codes, bool, Arrays]:
     """The codes, whether they are bounded, and the numbers of each output.
 
@@ -126,7 +127,8 @@ def pack_linear_quads(
         wide[:outputs] = array
         return np.ascontiguousarray(wide[order])
 
-    codes = pack_codes(arranged(weight), block, is_quads=True, sparse=sparse)
+    rows = arranged(weight)
+    codes = pack_codes(rows, block, is_quads=True, sparse=sparse, bits=bits)
     codes = replace(codes, shape=replace(codes.shape, outputs=outputs))
     sums = -zero_point * weight.sum(1, dtype=np.int64)
     numbers = {

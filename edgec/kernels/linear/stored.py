@@ -53,7 +53,10 @@ def stored_weight(value: SSAValue, weights: WeightStore) -> StoredWeight:
         zeros = np.asarray(zeros, np.int64).reshape(rows, -1)
     else:
         raise InvalidInput(f"weight must have scales of its rows, got {type_}")
-    moved = array.astype(np.int64) - np.repeat(zeros, group or array.shape[1], axis=1)
+    moved = array
+    if zeros.any() or array.dtype != np.int8:
+        wide = array.astype(np.int64)
+        moved = wide - np.repeat(zeros, group or array.shape[1], axis=1)
     if moved.min(initial=0) < -128 or moved.max(initial=0) > 127:
         raise InvalidInput(
             "integers less their zero points must be signed bytes, got "

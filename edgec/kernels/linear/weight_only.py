@@ -33,6 +33,7 @@ from edgec.kernels.linear.codes import (
     Codes,
     CodeShape,
     bits_of,
+    code_shape,
     pack_codes,
 )
 from edgec.kernels.linear.dense import LinearEnds
@@ -100,9 +101,8 @@ def code_bits(weight: Bytes, group: int | None) -> int:
 
     Raises `InvalidInput` for groups that no step fits.
     """
-    for bits in CODE_BITS:
-        if bits < bits_of(weight):
-            continue
+    least = bits_of(weight)
+    for bits in CODE_BITS[CODE_BITS.index(least) :]:
         if group is None or group % (QUAD * 8 // bits) == 0:
             return bits
     raise InvalidInput(f"groups must be a multiple of {QUAD} inputs, got {group}")
@@ -112,25 +112,41 @@ Arrange = Callable[[Bytes, int], Bytes]
 """The rows of a weight in the order of blocks of a size."""
 
 
+def weight_shape(
+    weight: Bytes,
+    dense: int,
+    group: int | None = None,
+    arrange: Arrange = lambda weight, _: weight,
+) -> CodeShape:
+    """The smaller one of the weight in blocks of `dense` outputs, and its nonzeros."""
+    bits, block = code_bits(weight, group), None
+    if group is None:
+        padded = len(arrange(weight[:, :1], dense))
+        size = -(-padded // dense) * dense * weight.shape[1]
+        block = _sparse_block(weight, bits, size, arrange)
+    return code_shape(
+        arrange(weight, block or dense),
+        block or dense,
+        is_quads=False,
+        sparse=block is not None,
+        bits=bits,
+    )
+
+
 def pack_weight(
     weight: Bytes,
     dense: int,
     group: int | None = None,
     arrange: Arrange = lambda weight, _: weight,
 ) -> Codes:
-    """The smaller one of the weight in blocks of `dense` outputs, and its nonzeros."""
-    bits = code_bits(weight, group)
-    whole = arrange(weight, dense)
-    padded = -(-len(whole) // dense) * dense
-    block = None
-    if group is None:
-        block = _sparse_block(weight, bits, padded * weight.shape[1], arrange)
+    """The weight in the form that `weight_shape` says."""
+    shape = weight_shape(weight, dense, group, arrange)
     return pack_codes(
-        whole if block is None else arrange(weight, block),
-        block or dense,
+        arrange(weight, shape.block),
+        shape.block,
         is_quads=False,
-        sparse=block is not None,
-        least_bits=bits,
+        sparse=shape.is_sparse,
+        bits=shape.bits,
     )
 
 
@@ -140,8 +156,8 @@ def _sparse_block(weight: Bytes, bits: int, size: int, arrange: Arrange) -> int 
     for block in BLOCKS:
         rows = arrange(weight, block)
         missing = -len(rows) % block
-        flags = np.pad(rows != 0, ((0, missing), (0, 0)))
-        kept = flags.reshape(-1, block, rows.shape[1]).any(1)
+        rows = np.pad(rows, ((0, missing), (0, 0))) if missing else rows
+        kept = np.bitwise_or.reduce(rows.reshape(-1, block, rows.shape[1]), axis=1)
         found[block] = np.count_nonzero(kept) * (block * bits / 8 + INDEX_BYTES)
     best = min(BLOCKS, key=lambda block: found[block])
     return best if found[best] < WORTH * size * bits / 8 else None

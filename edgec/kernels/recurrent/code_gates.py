@@ -21,7 +21,12 @@ from edgec.kernels.builder import Index, KernelBuilder
 from edgec.kernels.linear.code_loop import CodeLoop, most_sums
 from edgec.kernels.linear.codes import CodeShape
 from edgec.kernels.linear.stored import StoredWeight
-from edgec.kernels.linear.weight_only import dense_block, pack_weight
+from edgec.kernels.linear.weight_only import (
+    Arrange,
+    dense_block,
+    pack_weight,
+    weight_shape,
+)
 from edgec.kernels.recurrent.gates import Arrays, Buffers
 
 MOST_ROWS = 4
@@ -93,21 +98,36 @@ def pack_code_gates(
 
     Raises `InvalidInput` for scales of groups.
     """
+    few, block, arrange = _form(stored, gates, rows, lanes)
+    codes = pack_weight(stored.weight, block, arrange=arrange)
+    block = codes.shape.block
+    arrays = {name: codes.arrays[name] for name in codes.shape.buffers()}
+    arrays["scale"] = _arranged(stored.scale[:, None], gates, block)[:, 0]
+    return CodeGates(gates, stored.weight.shape[1], few, codes.shape), arrays
+
+
+def code_gates_shape(
+    stored: StoredWeight, gates: int, rows: int, lanes: int
+) -> CodeShape:
+    """The stored weight of `pack_code_gates`, without packing it."""
+    _, block, arrange = _form(stored, gates, rows, lanes)
+    return weight_shape(stored.weight, block, arrange=arrange)
+
+
+def _form(
+    stored: StoredWeight, gates: int, rows: int, lanes: int
+) -> tuple[int, int, Arrange]:
+    """Rows that share a weight, elements of a dense block, and how those are ordered.
+
+    Raises `InvalidInput` for scales of groups.
+    """
     if stored.group is not None:
         raise InvalidInput(
             f"recurrent weights must have no groups, got groups of {stored.group}"
         )
-    weight = stored.weight
-    hidden = weight.shape[1]
     few = min(rows, MOST_ROWS)
-    block = dense_block(lanes, few, hidden)
-    codes = pack_weight(
-        weight, block, arrange=lambda rows, size: _arranged(rows, gates, size)
-    )
-    block = codes.shape.block
-    arrays = {name: codes.arrays[name] for name in codes.shape.buffers()}
-    arrays["scale"] = _arranged(stored.scale[:, None], gates, block)[:, 0]
-    return CodeGates(gates, hidden, few, codes.shape), arrays
+    block = dense_block(lanes, few, stored.weight.shape[1])
+    return few, block, lambda weight, size: _arranged(weight, gates, size)
 
 
 def _arranged(rows: np.ndarray, gates: int, block: int) -> np.ndarray:

@@ -5,17 +5,26 @@ from __future__ import annotations
 from edgec.context import WeightStore
 from edgec.dialects import nn, sq
 from edgec.kernels.constants import constant_name
-from edgec.kernels.linear.stored import stored_weight
+from edgec.kernels.linear.codes import CodeShape
+from edgec.kernels.linear.stored import StoredWeight, stored_weight
 from edgec.kernels.lowered import Lowered, Packed
 from edgec.kernels.operands import (
     dense_weight,
     layout_of,
     require_f32,
 )
-from edgec.kernels.recurrent.code_gates import pack_code_gates
+from edgec.kernels.recurrent.code_gates import code_gates_shape, pack_code_gates
 from edgec.kernels.recurrent.column_gates import ColumnGates
 from edgec.kernels.recurrent.gates import Arrays, DenseGates, Gates
 from edgec.kernels.recurrent.layer import Recurrent
+
+
+def recurrent_shape_of(
+    op: nn.RecurrentOp, found: StoredWeight, lanes: int
+) -> CodeShape:
+    """The stored weight of a layer whose weight is in integers, without packing it."""
+    _, rows, _ = nn.shape_of(op.output)
+    return code_gates_shape(found, op.kind.data.gates, rows, lanes)
 
 
 def lower_recurrent(op: nn.RecurrentOp, weights: WeightStore, lanes: int) -> Lowered:
