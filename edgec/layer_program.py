@@ -1,7 +1,8 @@
 """Programs of single layers, as they are measured: a layer of a model by itself.
 
 The layer's inputs are the program's, so there are copies around it: into a layout with
-gaps and back. They are the same for all schedules of a family.
+gaps and back, and of integers from float32 numbers and back. They are the same for all
+schedules of a family.
 """
 
 from __future__ import annotations
@@ -12,9 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from xdsl.dialects.builtin import ModuleOp
+from xdsl.dialects.builtin import ModuleOp, TensorType, f32
 from xdsl.dialects.func import FuncOp, ReturnOp
-from xdsl.ir import OpResult, SSAValue
+from xdsl.ir import Attribute, OpResult, SSAValue
 
 from edgec.codegen.entry import ENTRY_SYMBOL
 from edgec.codegen.jit import load_object
@@ -89,9 +90,15 @@ def isolate(op: Layer, ctx: EdgecContext) -> LayerModule:
     """A copy of a layer alone; its tensors are arguments."""
     tensors = dict.fromkeys((op.input, *op.extras))
     arguments = [v for v in tensors if not isinstance(v.owner, nn.ConstantOp)]
-    function = FuncOp("main", ([value.type for value in arguments], ()))
+    function = FuncOp("main", ([_float_type(value) for value in arguments], ()))
     block = function.body.block
     known: dict[SSAValue, SSAValue] = dict(zip(arguments, block.args, strict=True))
+    for value in arguments:
+        type_ = sq.quant_type(value)
+        if type_ is not None:
+            quantize = sq.QuantizeOp(known[value], type_)
+            block.add_op(quantize)
+            known[value] = quantize.result
     for operand in op.operands:
         if operand not in known:
             assert isinstance(operand, OpResult)
@@ -99,9 +106,22 @@ def isolate(op: Layer, ctx: EdgecContext) -> LayerModule:
             block.add_op(constant)
             known[operand] = constant.results[0]
     layer = op.clone(known)
-    block.add_ops([layer, ReturnOp(layer.results[0])])
+    block.add_op(layer)
+    result = layer.results[0]
+    if sq.has_integers(result):
+        dequantize = sq.DequantizeOp(result)
+        block.add_op(dequantize)
+        result = dequantize.result
+    block.add_op(ReturnOp(result))
     function.update_function_type()
-    return LayerModule(layer_key(op), ModuleOp([function]), ctx)
+    return LayerModule(layer_key(op, ctx.weights), ModuleOp([function]), ctx)
+
+
+def _float_type(value: SSAValue) -> Attribute:
+    """The type of what a tensor of integers is quantized from."""
+    if not sq.has_integers(value):
+        return value.type
+    return TensorType(f32, nn.shape_of(value))
 
 
 def compile_layer(
@@ -178,9 +198,13 @@ def _candidates(layer: LayerModule, family: str, target: Target) -> list[Candida
         turning = turn_cycles(rows, channels) + turn_cycles(filters, rows)
     elif family == "dense" and isinstance(op.weight.owner, sq.WeightOp):
         decode(ctx, op)
-    op.properties["kernel"] = sq.KernelAttr.of(family, {})
     passes = tensor_passes(Options(), target)
     first = [pass_.name for pass_ in passes].index(CHOICE)
+    if sq.has_integers(op.input):
+        # There is no choice, and the pass counts what the kernel keeps.
+        run_passes(passes[first : first + 1], ctx, module)
+    else:
+        op.properties["kernel"] = sq.KernelAttr.of(family, {})
     run_passes(passes[first + 1 :], ctx, module)
     conv = _layer(module)
     assert isinstance(conv, sq.ConvOp)

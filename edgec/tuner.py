@@ -146,7 +146,7 @@ def _distinct_layers(
         path = op.attributes.get("nn.path")
         name = path.data if isinstance(path, StringAttr) else op.name
         if fnmatchcase(name, layers):
-            key = layer_key(op)
+            key = layer_key(op, imported.ctx.weights)
             if key not in work:
                 work[key] = (isolate(op, imported.ctx), [])
             work[key][1].append(name)

@@ -158,7 +158,7 @@ class ChooseKernel(ReportingPass):
         for layer in layers:
             if sq.has_integers(layer.input):
                 self._count(ctx, layer, registers)
-        measured = self._measured(layers, tuned_of(ctx))
+        measured = self._measured(ctx, layers)
         families = self._choose(op, layers, measured, registers)
         for layer in layers:
             if layer.kernel is not None:
@@ -201,12 +201,13 @@ class ChooseKernel(ReportingPass):
             keep_columns(layer, counts, bounded=self.bounded)
 
     def _measured(
-        self, layers: Sequence[Layer], tuned: Mapping[str, Entry]
+        self, ctx: Context, layers: Sequence[Layer]
     ) -> dict[Operation, Entry]:
         """Entries of the tuning log for layers; those that `force` forbids are not."""
         found: dict[Operation, Entry] = {}
+        tuned = tuned_of(ctx)
         for layer in layers if tuned else ():
-            entry = tuned.get(layer_key(layer))
+            entry = tuned.get(layer_key(layer, weights_of(ctx)))
             if entry is None or layer.kernel is not None:
                 continue
             reason = why_not(layer, entry.family, entry.settings, self.lanes)

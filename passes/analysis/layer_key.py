@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from edgec.context import WeightStore
 from edgec.dialects import nn, sq
+from edgec.dialects.lane import QUAD
+from edgec.kernels.conv.quad_columns import count_columns
+from edgec.kernels.cost_quads import MOST_FILTERS
+from edgec.passes.constants import read_constant
 
 
-def layer_key(op: sq.ConvOp | sq.LinearOp) -> str:
+def layer_key(op: sq.ConvOp | sq.LinearOp, weights: WeightStore) -> str:
     """Op, shapes, geometry, encoding and epilogue; not the layouts or the kernel.
 
     It is the same before and after any choice, so it names a layer in a tuning log.
+    Weights in integers have no encoding, so the columns that their kernels keep are
+    counted.
     """
     encoding = nn.tensor_type(op.weight).encoding
     parts = [
@@ -29,12 +36,30 @@ def layer_key(op: sq.ConvOp | sq.LinearOp) -> str:
         ]
     if sq.has_integers(op.input):
         parts.append("int8" if sq.has_integers(op.result) else "int8 to f32")
+        parts += _kept(op, weights)
     if op.bias is not None:
         parts.append("bias")
     steps = [str(step) for step in op.epilogue]
     parts.append(f"epilogue=[{' '.join(steps)}]")
     extras = [_sizes(nn.shape_of(extra)) for extra in op.extras]
     return " ".join([*parts, *(f"extra={extra}" for extra in extras)])
+
+
+def _kept(op: sq.ConvOp | sq.LinearOp, weights: WeightStore) -> list[str]:
+    """Columns of quads that are kept by blocks of 4, 8, … filters.
+
+    Those of `bounded` are for targets where pairs of products must fit 16 bits.
+    """
+    weight = read_constant(op.weight, weights)
+    is_whole = isinstance(op, sq.ConvOp) and op.groups.value.data > 1
+    if weight is None or is_whole or isinstance(op, sq.LinearOp):
+        return []
+    blocks = range(QUAD, MOST_FILTERS + 1, QUAD)
+    lists = {
+        name: count_columns(weight, blocks, bounded=name == "bounded").values()
+        for name in ("kept", "bounded")
+    }
+    return [f"{name}={','.join(map(str, each))}" for name, each in lists.items()]
 
 
 def _sizes(sizes: Sequence[int]) -> str:

@@ -12,14 +12,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch.export import ExportedProgram
 
 import edgec
 from edgec import tuner
 from edgec.context import WeightStore
+from edgec.dialects import sq
 from edgec.driver import import_for_tuning
 from edgec.errors import InvalidInput, PassFailed
 from edgec.layer_program import candidates, compile_layer, isolate, layers_of
 from edgec.options import Options
+from edgec.passes.analysis.layer_key import layer_key
 from edgec.runtime.executable import Executable
 from edgec.tools import cli
 from edgec.tuning_log import Entry, append, fingerprint, read_log
@@ -115,6 +118,71 @@ def test_every_candidate_gives_the_same_results() -> None:
             assert found.shape == expected.shape
             difference = np.abs(found.astype(np.float64) - expected.astype(np.float64))
             assert difference.max() < 1e-4, candidate.label
+
+
+def quantized(density: float) -> ExportedProgram:
+    """Convolutions on bytes: one with a result of bytes, one of float32, one of each
+    channel by itself; all but the last keep `density` of their columns."""
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(
+        torch.nn.Conv2d(4, 16, 3, padding=1),
+        torch.nn.ReLU(),
+        torch.nn.Conv2d(16, 16, 3, padding=1, groups=16),
+        torch.nn.ReLU(),
+        torch.nn.Conv2d(16, 16, 3, padding=1),
+    )
+    if density < 1:
+        edgec.compress.prune(model, "block-punched:4x4", density, skip_first=False)
+    return edgec.compress.quantize(model.eval(), [torch.randn(X.shape)])
+
+
+def test_layers_on_integers_are_named_by_what_they_keep() -> None:
+    keys: list[list[str]] = []
+    for density in (1.0, 0.25, 0.25):
+        imported, _ = import_for_tuning(quantized(density), X, "native")
+        several = layers_of(imported.module)
+        keys.append([layer_key(op, imported.ctx.weights) for op in several])
+        assert all(sq.has_integers(op.input) for op in several)
+    dense, pruned, again = keys
+    assert pruned == again
+    assert [a == b for a, b in zip(dense, pruned, strict=True)] == [False, True, False]
+    shapes = [key.partition(" kept=")[0] for key in dense]
+    assert shapes == [key.partition(" kept=")[0] for key in pruned]
+
+
+@pytest.mark.parametrize("target", ["native", "x86-64-v3"])
+def test_every_candidate_of_integers_gives_the_same_bytes(target: str) -> None:
+    imported, machine = import_for_tuning(quantized(0.5), X, target)
+    families: set[str] = set()
+    for op in layers_of(imported.module):
+        layer = isolate(op, imported.ctx)
+        several = candidates(layer, machine)
+        assert len(several) > 1
+        usual = compile_layer(layer, machine, None, 1)
+        shapes = [spec.shape for spec in usual.spec.inputs]
+        inputs = [np.random.default_rng(0).standard_normal(s, "f4") for s in shapes]
+        expected = usual(inputs)[0]
+        for each in several[:: max(1, len(several) // 4)]:
+            families.add(each.family)
+            entry = Entry(
+                *(fingerprint(machine), 1, layer.key, each.family, each.settings),
+                *(1.0, 1.0, 1),
+            )
+            found = compile_layer(layer, machine, entry, 1)(inputs)[0]
+            np.testing.assert_array_equal(found, expected, each.label)
+    assert families == {"quads", "quad_depthwise"}
+
+
+def test_a_quantized_model_is_tuned() -> None:
+    program, x = quantized(0.5), torch.randn(X.shape)
+    found = edgec.tune(program, log="log.jsonl", trials=2, threads=1)
+    assert all(each.is_new for each in found)
+    assert len(found) == 3
+    usual = edgec.compile(program, threads=1)(x)
+    options = Options(tuning_log="log.jsonl")
+    tuned = edgec.compile(program, options=options, threads=1)
+    assert tuned.report().statistics["choose-kernel"]["measured"] == 3
+    assert torch.equal(tuned(x), usual)
 
 
 def test_an_interruption_leaves_a_valid_log(monkeypatch: pytest.MonkeyPatch) -> None:
