@@ -8,6 +8,7 @@ best peer in float32.
 from __future__ import annotations
 
 import importlib
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +17,6 @@ from benchmarks.engines import Setup, make_engines
 from benchmarks.engines.edgec import EdgeC
 from benchmarks.masks import is_anything, punch_model
 from benchmarks.models import model_spec
-from benchmarks.reading import read_bytes_per_s
 from benchmarks.request import ENGINES
 from benchmarks.results import WorkloadResult
 from benchmarks.runner import Form, Workload
@@ -72,20 +72,27 @@ def linear_workload(bits: int, setup: Setup) -> Workload:
     )
 
 
-def bandwidth_line(bits: int, result: WorkloadResult, threads: int) -> str:
-    """What a stack reads per second, and what the threads read at most.
+def with_bandwidth(
+    bits: int, result: WorkloadResult, read_per_s: float, threads: int
+) -> WorkloadResult:
+    """The result with what a stack reads per second, of what the threads read at most.
 
     Raises `ValueError` if it was not timed.
     """
     latency = result.engines[0].latency
     if latency is None:
         raise ValueError(f"{result.workload} was not timed")
-    size = LAYERS[bits] * FEATURES * FEATURES * bits / 8
-    own, most = size / latency.median_s, read_bytes_per_s(threads)
-    return (
-        f"{result.workload}: {own / 1e9:.1f} of {most / 1e9:.1f} GB/s read by "
-        f"{threads} threads: {own / most:.2f}"
+    own = LAYERS[bits] * FEATURES * FEATURES * bits / 8 / latency.median_s
+    line = (
+        f"{result.workload}: {own / 1e9:.1f} of {read_per_s / 1e9:.1f} GB/s read by "
+        f"{threads} threads: {own / read_per_s:.2f}"
     )
+    figures = {
+        "bytes_per_s": own,
+        "most_bytes_per_s": read_per_s,
+        "share_of_bandwidth": own / read_per_s,
+    }
+    return replace(result, notes=(*result.notes, line), figures=figures)
 
 
 def recurrent_workload(weights: str, setup: Setup) -> Workload:

@@ -13,12 +13,13 @@ from __future__ import annotations
 import hashlib
 import importlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
+from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.engines import Setup, make_engines
 from benchmarks.engines.base import Engine
@@ -29,6 +30,7 @@ from benchmarks.engines.openvino import OpenVino
 from benchmarks.engines.qdq import onnxruntime_layers, openvino_layers
 from benchmarks.masks import Layer, is_plain, punch_model
 from benchmarks.models import model_spec
+from benchmarks.results import WorkloadResult
 from benchmarks.runner import Form, Workload
 from edgec.compress import granules_for, quantize
 
@@ -72,7 +74,7 @@ def workload(case: Case, setup: Setup) -> Workload:
     own = Form("int8", quantized(model, batches, setup.folder, fuse_sums=True))
     peers = Form("int8", quantized(model, batches, setup.folder, fuse_sums=False))
     own_float = "edgec-dense" if case.density is None else "edgec-sparse"
-    names = (own_float, "onnxruntime", "openvino", "openvino-default")
+    names = ("torch", own_float, "onnxruntime", "openvino", "openvino-default")
     others, ours = int8_peers(setup), EdgeC("edgec-int8", setup.options(), setup.target)
     forms = {each.name: peers for each in others} | {ours.name: own}
     return Workload(
@@ -84,6 +86,39 @@ def workload(case: Case, setup: Setup) -> Workload:
         forms,
         layers_on_integers(others, peers.model, inputs, setup),
     )
+
+
+def beyond_peak(
+    result: WorkloadResult, operations: float, peak_per_s: float
+) -> WorkloadResult:
+    """The result with how edgec's time compares with that of a dense network at best.
+
+    `operations` are the multiply-adds of the dense network, `peak_per_s` those of bytes
+    that the threads compute per second at most. Raises `ValueError` if edgec was not
+    timed.
+    """
+    own = result.own()
+    if own is None or own.latency is None:
+        raise ValueError(f"{result.workload} was not timed")
+    share = operations / (own.latency.median_s * peak_per_s)
+    line = (
+        f"past the dense peak: {share:.2f} = {operations / 1e9:.2f} G dense "
+        f"multiply-adds / ({1e3 * own.latency.median_s:.3f} ms x "
+        f"{peak_per_s / 1e9:.0f} G/s, the peak of int8)"
+    )
+    figures = {
+        "dense_multiply_adds": operations,
+        "int8_peak_per_s": peak_per_s,
+        "past_dense_peak": share,
+    }
+    return replace(result, notes=(*result.notes, line), figures=figures)
+
+
+def multiply_adds(model: nn.Module, inputs: tuple[Tensor, ...]) -> int:
+    """Of a network in floats, zeros included."""
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        model(*inputs)
+    return counter.get_total_flops() // 2
 
 
 def int8_peers(setup: Setup) -> list[Engine]:

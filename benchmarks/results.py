@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -97,6 +97,8 @@ class WorkloadResult:
     engines: tuple[EngineResult, ...]
     notes: tuple[str, ...] = ()
     """What else there is to know."""
+    figures: Mapping[str, float] = field(default_factory=dict[str, float])
+    """Numbers of the notes, by name."""
 
     def own(self) -> EngineResult | None:
         """The row that others are compared with: the last of edgec that was timed.
@@ -156,6 +158,7 @@ class WorkloadResult:
             "input_shapes": [list(shape) for shape in self.input_shapes],
             "engines": rows,
             "notes": list(self.notes),
+            "figures": dict(self.figures),
             "best_peer": peer and peer.engine,
             "best_peer_ratio": best and asdict(best),
         }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from benchmarks import few_rows, granules, quantized
 from benchmarks.engines import Setup, make_engines
@@ -13,6 +13,8 @@ from benchmarks.layers import draw_case
 from benchmarks.line_trip import LineTrip
 from benchmarks.masks import Layer, is_anything, is_plain, is_pointwise, punch_model
 from benchmarks.models import MODELS, model_spec
+from benchmarks.peak import peak_products_per_s
+from benchmarks.reading import read_bytes_per_s
 from benchmarks.request import DENSITY, ENGINES
 from benchmarks.results import ALL_BUT, WorkloadResult
 from benchmarks.runner import Workload, run_workload
@@ -121,19 +123,29 @@ def run_granules(plan: Plan) -> Iterator[WorkloadResult]:
 def run_quantized(
     cases: Sequence[quantized.Case], plan: Plan
 ) -> Iterator[WorkloadResult]:
-    """Networks in floats and quantized."""
+    """Networks in floats and quantized; of pruned ones, how far beyond dense they are.
+
+    The peak of the machine is measured after each network, as clocks drift.
+    """
     for case in cases:
         plan.say(f"{case.model}: quantize")
-        yield _run(quantized.workload(case, plan.setup), plan)
+        workload = quantized.workload(case, plan.setup)
+        result = _run(workload, plan)
+        if case.density is not None and plan.rounds and not result.failures():
+            target = Target.parse(plan.setup.target, host_features)
+            count = quantized.multiply_adds(workload.model, workload.inputs)
+            peak = peak_products_per_s(target, plan.threads)
+            result = quantized.beyond_peak(result, count, peak)
+        yield result
 
 
 def run_linear(plan: Plan) -> Iterator[WorkloadResult]:
     """Stacks of linear layers of one row; says what they read per second."""
     for bits in few_rows.LAYERS:
         result = _run(few_rows.linear_workload(bits, plan.setup), plan)
-        if not result.failures():
-            line = few_rows.bandwidth_line(bits, result, plan.threads)
-            result = replace(result, notes=(line,))
+        if plan.rounds and not result.failures():
+            most = read_bytes_per_s(plan.threads)
+            result = few_rows.with_bandwidth(bits, result, most, plan.threads)
         yield result
 
 
