@@ -125,3 +125,27 @@ func.func @integer_linear(%x: tensor<2x4x!sq.quant<ui8<0:255>, scale = 0.5, zero
   %q = sq.quantize %r : (tensor<2x4xf32>) -> tensor<2x4x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>
   func.return %q : tensor<2x4x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>
 }
+
+// A depthwise layer on integers takes its steps, and the bytes after them.
+
+// CHECK-LABEL: func.func @integer_depthwise(
+// CHECK-NEXT: %[[Y:.*]] = sq.conv %x, %w {nn.path = "dw", {{.*}}groups = 4 : i64, epilogue = [#sq.step<"relu">]} : {{.*}} -> tensor<1x4x2x2x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>
+// CHECK-NEXT: func.return %[[Y]]
+func.func @integer_depthwise(%x: tensor<1x4x3x3x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>, %w: tensor<4x1x2x2x!sq.quant<i8<-127:127>, scale = 0.25, zero_point = 0>>) -> tensor<1x4x2x2x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>> {
+  %y = sq.conv %x, %w {nn.path = "dw", stride = array<i64: 1, 1>, padding_low = array<i64: 0, 0>, padding_high = array<i64: 0, 0>, dilation = array<i64: 1, 1>, groups = 4 : i64, epilogue = []} : tensor<1x4x3x3x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>, tensor<4x1x2x2x!sq.quant<i8<-127:127>, scale = 0.25, zero_point = 0>> -> tensor<1x4x2x2xf32>
+  %r = nn.unary relu %y : (tensor<1x4x2x2xf32>) -> tensor<1x4x2x2xf32>
+  %q = sq.quantize %r : (tensor<1x4x2x2xf32>) -> tensor<1x4x2x2x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>
+  func.return %q : tensor<1x4x2x2x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>
+}
+
+// So does a linear layer whose weight is integers of 4 bits next to float32 numbers, but
+// its result stays float32.
+
+// CHECK-LABEL: func.func @weight_only(
+// CHECK-NEXT: %[[Y:.*]] = sq.linear %x, %w {{.*}}epilogue = [#sq.step<"relu">]} : tensor<1x8xf32>, tensor<3x8x!sq.quant<i8<-7:7>, scale = 0.25, zero_point = 0>> -> tensor<1x3xf32>
+// CHECK-NEXT: func.return %[[Y]]
+func.func @weight_only(%x: tensor<1x8xf32>, %w: tensor<3x8x!sq.quant<i8<-7:7>, scale = 0.25, zero_point = 0>>) -> tensor<1x3xf32> {
+  %y = sq.linear %x, %w {epilogue = []} : tensor<1x8xf32>, tensor<3x8x!sq.quant<i8<-7:7>, scale = 0.25, zero_point = 0>> -> tensor<1x3xf32>
+  %r = nn.unary relu %y : (tensor<1x3xf32>) -> tensor<1x3xf32>
+  func.return %r : tensor<1x3xf32>
+}

@@ -1,4 +1,5 @@
-// RUN: edgec-opt %s -p integer-layers | filecheck %s
+// RUN: python %S/Inputs/integer_weights.py %t.safetensors
+// RUN: edgec-opt %s --weights %t.safetensors -p integer-layers | filecheck %s
 
 // A convolution of what is dequantized; signed bytes become unsigned ones, also for
 // whoever else reads them.
@@ -41,4 +42,39 @@ func.func @linear(%x: tensor<2x4x1x2x!sq.quant<ui8<0:255>, scale = 0.5, zero_poi
   %w = sq.dequantize %c : (tensor<3x8x!sq.quant<i8<-127:127>, scale = 0.25, zero_point = 0>>) -> tensor<3x8xf32>
   %y = nn.linear %f, %w {nn.path = "flat"} : (tensor<2x8xf32>, tensor<3x8xf32>) -> tensor<2x3xf32>
   func.return %y : tensor<2x3xf32>
+}
+
+// A depthwise layer runs on integers if its result is quantized, after steps or at once,
+// and has one filter per channel.
+
+// CHECK-LABEL: func.func @depthwise(
+// CHECK: %[[W:.*]] = nn.constant "dw" : tensor<4x1x2x2x!sq.quant
+// CHECK: %[[Y:.*]] = sq.conv %x, %[[W]] {nn.path = "bytes", {{.*}}groups = 4 : i64, epilogue = []}
+// CHECK-NEXT: nn.unary relu %[[Y]]
+// CHECK: nn.conv {{.*}}nn.path = "floats", sq.why_float = "float32: the result of a depthwise layer is not quantized"
+// CHECK: nn.conv {{.*}}nn.path = "twice", sq.why_float = "float32: there is no integer kernel for 2 filters per channel"
+func.func @depthwise(%x: tensor<1x4x3x3x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>) -> (tensor<1x4x2x2x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>, tensor<1x4x2x2xf32>, tensor<1x8x2x2xf32>) {
+  %a = sq.dequantize %x : (tensor<1x4x3x3x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>) -> tensor<1x4x3x3xf32>
+  %c = nn.constant "dw" : tensor<4x1x2x2x!sq.quant<i8<-127:127>, scale = 0.25, zero_point = 0>>
+  %w = sq.dequantize %c : (tensor<4x1x2x2x!sq.quant<i8<-127:127>, scale = 0.25, zero_point = 0>>) -> tensor<4x1x2x2xf32>
+  %y = nn.conv %a, %w {nn.path = "bytes", stride = array<i64: 1, 1>, padding_low = array<i64: 0, 0>, padding_high = array<i64: 0, 0>, dilation = array<i64: 1, 1>, groups = 4 : i64} : (tensor<1x4x3x3xf32>, tensor<4x1x2x2xf32>) -> tensor<1x4x2x2xf32>
+  %r = nn.unary relu %y : (tensor<1x4x2x2xf32>) -> tensor<1x4x2x2xf32>
+  %q = sq.quantize %r : (tensor<1x4x2x2xf32>) -> tensor<1x4x2x2x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>
+  %z = nn.conv %a, %w {nn.path = "floats", stride = array<i64: 1, 1>, padding_low = array<i64: 0, 0>, padding_high = array<i64: 0, 0>, dilation = array<i64: 1, 1>, groups = 4 : i64} : (tensor<1x4x3x3xf32>, tensor<4x1x2x2xf32>) -> tensor<1x4x2x2xf32>
+  %d = nn.constant "two" : tensor<8x1x2x2x!sq.quant<i8<-127:127>, scale = 0.25, zero_point = 0>>
+  %v = sq.dequantize %d : (tensor<8x1x2x2x!sq.quant<i8<-127:127>, scale = 0.25, zero_point = 0>>) -> tensor<8x1x2x2xf32>
+  %t = nn.conv %a, %v {nn.path = "twice", stride = array<i64: 1, 1>, padding_low = array<i64: 0, 0>, padding_high = array<i64: 0, 0>, dilation = array<i64: 1, 1>, groups = 4 : i64} : (tensor<1x4x3x3xf32>, tensor<8x1x2x2xf32>) -> tensor<1x8x2x2xf32>
+  func.return %q, %z, %t : tensor<1x4x2x2x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>, tensor<1x4x2x2xf32>, tensor<1x8x2x2xf32>
+}
+
+// Integers of 4 bits are as good as bytes.
+
+// CHECK-LABEL: func.func @codes(
+// CHECK: sq.linear %x, %{{.*}} {epilogue = []} : {{.*}}, tensor<3x8x!sq.quant<i8<-7:7>, scale = 0.25, zero_point = 0>> -> tensor<1x3xf32>
+func.func @codes(%x: tensor<1x8x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>) -> tensor<1x3xf32> {
+  %a = sq.dequantize %x : (tensor<1x8x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>) -> tensor<1x8xf32>
+  %c = nn.constant "int4" : tensor<3x8x!sq.quant<i8<-7:7>, scale = 0.25, zero_point = 0>>
+  %w = sq.dequantize %c : (tensor<3x8x!sq.quant<i8<-7:7>, scale = 0.25, zero_point = 0>>) -> tensor<3x8xf32>
+  %y = nn.linear %a, %w : (tensor<1x8xf32>, tensor<3x8xf32>) -> tensor<1x3xf32>
+  func.return %y : tensor<1x3xf32>
 }
