@@ -1,4 +1,4 @@
-"""Train, prune, fine-tune, compile and time: `python -m examples.digits`.
+"""Train, prune, fine-tune, quantize, compile, time: `python -m examples.digits`.
 
 Accuracy is measured on the digits, which were really trained. The two large networks
 are cut before their classifiers and have random weights, pruned the same way: only
@@ -24,6 +24,7 @@ from examples.digits import report
 from examples.digits.data import Digits, load_digits
 from examples.digits.latency import Comparison, compare, compiled
 from examples.digits.model import DigitNet
+from examples.digits.quantized import versions
 from examples.digits.train import accuracy, predict, train
 
 SEED = 0
@@ -92,6 +93,9 @@ def main(output: Path, threads: int) -> None:
     console.print(f"training on {len(digits.train_labels)} scanned digits ...")
     trained = train_and_prune(digits)
     check_accuracy(console, digits, trained, threads, output / "digits.png")
+    console.print("quantizing to fewer and fewer bits ...")
+    found = versions(trained.dense, digits, max(BATCHES), threads)
+    report.print_versions(console, found, max(BATCHES), threads)
     reports = {"digits": trained.report}
     comparisons: list[Comparison] = []
     for batch in BATCHES:

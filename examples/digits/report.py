@@ -12,6 +12,7 @@ from torch import Tensor
 
 from edgec.compress import PruneReport
 from examples.digits.latency import Comparison
+from examples.digits.quantized import Version
 
 SHOWN = 32
 """Digits in the picture, in rows of `COLUMNS`."""
@@ -58,6 +59,31 @@ def print_compression(console: Console, reports: Mapping[str, PruneReport]) -> N
             f"{report.dense_bytes / report.stored_bytes:.2f}x",
         )
     console.print(table)
+
+
+def print_versions(
+    console: Console, versions: Sequence[Version], batch: int, threads: int
+) -> None:
+    """Accuracy, bytes and latency of each way to store the weights."""
+    title = f"The dense network in fewer bits; {batch} images, {threads} threads"
+    table = Table("weights", title=title)
+    for name in ("correct", "bytes", "smaller by", "median", "speed-up"):
+        table.add_column(name, justify="right")
+    first = versions[0]
+    for each in versions:
+        table.add_row(
+            each.weights,
+            f"{each.correct:.2f} %",
+            f"{each.stored_bytes:,}",
+            f"{first.stored_bytes / each.stored_bytes:.2f}x",
+            f"{1e3 * each.latency.median_s:.3f} ms",
+            f"{first.latency.median_s / each.latency.median_s:.2f}x",
+        )
+    console.print(table)
+    console.print(
+        "not trained again; activations have 8 bits, and convolutions read weights of "
+        "fewer bits as bytes, too: those save memory where the network is stored"
+    )
 
 
 def print_latency(console: Console, comparison: Comparison, threads: int) -> None:

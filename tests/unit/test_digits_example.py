@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
+from rich.console import Console
+from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d
 
 from edgec.compress import prune
@@ -15,7 +17,7 @@ from edgec.compress import prune
 pytest.importorskip("sklearn")
 pytest.importorskip("matplotlib")
 
-from examples.digits import report
+from examples.digits import quantized, report
 from examples.digits.data import SIZE, Digits, load_digits
 from examples.digits.latency import (
     MIN_RUNS,
@@ -26,6 +28,8 @@ from examples.digits.latency import (
 )
 from examples.digits.model import DigitNet
 from examples.digits.train import SHIFT, accuracy, predict, shift, train
+
+LABELS = torch.tensor([0, 1, 2, 3, 4, 5])
 
 
 @pytest.fixture(autouse=True)
@@ -103,6 +107,29 @@ def test_engines_that_disagree_are_not_timed(wrong: float) -> None:
     check_agreement("fine", expected + 1e-5, expected)
     with pytest.raises(ArithmeticError, match="bad: output must agree"):
         check_agreement("bad", torch.full((4,), wrong), expected)
+
+
+def test_versions_of_fewer_bits(
+    digits: Digits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("examples.digits.latency.TURN_S", 0.0)
+    monkeypatch.setattr(quantized, "FORMATS", {"bytes": "int8", "fewer": "ternary"})
+    few = replace(digits, test_images=digits.test_images[:6], test_labels=LABELS)
+    torch.manual_seed(0)  # pyright: ignore[reportUnknownMemberType]
+    model = nn.Sequential(
+        nn.Conv2d(1, 8, 3, stride=2), nn.ReLU(), nn.Flatten(), nn.Linear(392, 10)
+    )
+    found = quantized.versions(model.eval(), few, batch=4, threads=1)
+    assert [each.weights for each in found] == ["float32", "bytes", "fewer"]
+    weights = 8 * 9 + 3920
+    sizes = [each.stored_bytes for each in found]
+    assert sizes[0] >= 4 * weights > 3 * sizes[1] > 6 * sizes[2] >= 6 * weights / 4
+    expected = accuracy(predict(model, few.test_images, 4), few.test_labels)
+    assert found[0].correct == expected
+    assert all(each.latency.median_s > 0 for each in found)
+    console = Console(width=120, record=True)
+    report.print_versions(console, found, 4, 1)
+    assert f"{found[1].correct:.2f} %" in console.export_text()
 
 
 def test_pictures_and_measurements(
