@@ -54,6 +54,7 @@ from edgec.dialects.lane.base import (
 )
 from edgec.dialects.lane.codes import TABLE_BYTES, TABLE_LANES, DecodeQuadsOp
 from edgec.dialects.lane.memory import LoadMaskOp, LoadOp, PrefetchOp, StoreOp
+from edgec.dialects.lane.pairs import DotPairsOp, PackPairsOp, UnpackPairsOp
 from edgec.dialects.lane.program import BufferOp, LaunchOp, ScratchOp, WeightsOp
 from edgec.dialects.lane.quads import (
     PAIR_BOUND,
@@ -112,6 +113,9 @@ LANE = Dialect(
         MaxQuadsOp,
         MinQuadsOp,
         DecodeQuadsOp,
+        DotPairsOp,
+        PackPairsOp,
+        UnpackPairsOp,
         BufferOp,
         ScratchOp,
         WeightsOp,
@@ -141,6 +145,7 @@ __all__ = [
     "ConstantOp",
     "DecodeQuadsOp",
     "DotOp",
+    "DotPairsOp",
     "DotQuadsOp",
     "FoldKind",
     "FoldKindAttr",
@@ -152,6 +157,7 @@ __all__ = [
     "LoadOp",
     "MaxQuadsOp",
     "MinQuadsOp",
+    "PackPairsOp",
     "PackQuadsOp",
     "PrefetchOp",
     "ScratchOp",
@@ -162,6 +168,7 @@ __all__ = [
     "TailMaskOp",
     "TransposeQuadsOp",
     "UnaryOp",
+    "UnpackPairsOp",
     "UnpackQuadsOp",
     "WeightsOp",
     "buffer_type",

@@ -23,6 +23,7 @@ from edgec.codegen.emit_function import (
     llvm_type,
 )
 from edgec.codegen.emit_memory import MEMORY, buffer_bytes
+from edgec.codegen.emit_pairs import PAIRS
 from edgec.codegen.emit_quads import QUADS
 from edgec.codegen.emit_values import VALUES
 from edgec.codegen.entry import MAIN_SYMBOL, entry_text
@@ -136,6 +137,7 @@ KERNEL_OPS: Mapping[type[Operation], Emitter] = {
     **CONTROL_FLOW,
     **VALUES,
     **QUADS,
+    **PAIRS,
     **CODES,
     **MEMORY,
     lane.BarrierOp: emit_barrier,

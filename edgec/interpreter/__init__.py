@@ -29,6 +29,7 @@ from edgec.interpreter.index import IndexFunctions
 from edgec.interpreter.lane import LaneFunctions
 from edgec.interpreter.lowered import INPUTS, call_lowered, tensor_types
 from edgec.interpreter.nn import NnFunctions
+from edgec.interpreter.pairs import PairFunctions
 from edgec.interpreter.quads import QuadFunctions
 from edgec.interpreter.quant import QuantFunctions
 from edgec.interpreter.sq import SqFunctions
@@ -65,6 +66,7 @@ def make_interpreter(
         interpreter.register_implementations(make(weights_of(ctx)))
     interpreter.register_implementations(LaneFunctions(weights_of(ctx), threads))
     interpreter.register_implementations(QuadFunctions())
+    interpreter.register_implementations(PairFunctions())
     interpreter.register_implementations(CodeFunctions())
     return interpreter
 

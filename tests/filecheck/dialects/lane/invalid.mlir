@@ -221,3 +221,35 @@ func.func @code_part(%x: vector<16xi32>) {
   %r = lane.decode_quads %x, %x {part = 2} : vector<16xi32>
   func.return
 }
+
+// -----
+
+// CHECK: 'lane.dot_pairs' op takes lanes of f32 and pairs of i32, got vector<16xi32> and vector<16xi32>
+func.func @pairs_of_integers(%x: vector<16xi32>) {
+  %r = lane.dot_pairs %x, %x, %x : vector<16xi32>, vector<16xi32>
+  func.return
+}
+
+// -----
+
+// CHECK: 'lane.dot_pairs' op takes as many lanes of f32 as of i32, got vector<16xf32> and vector<8xi32>
+func.func @too_few_pairs(%acc: vector<16xf32>, %x: vector<8xi32>) {
+  %r = lane.dot_pairs %acc, %x, %x : vector<16xf32>, vector<8xi32>
+  func.return
+}
+
+// -----
+
+// CHECK: 'lane.pack_pairs' op takes lanes of f32 and pairs of i32, got vector<16xf32> and vector<16xf32>
+func.func @packed_floats(%x: vector<16xf32>) {
+  %r = lane.pack_pairs %x, %x : vector<16xf32> -> vector<16xf32>
+  func.return
+}
+
+// -----
+
+// CHECK: 'lane.unpack_pairs' op takes as many lanes of f32 as of i32, got vector<8xf32> and vector<16xi32>
+func.func @half_unpacked(%x: vector<16xi32>) {
+  %a, %b = lane.unpack_pairs %x : vector<16xi32> -> vector<8xf32>
+  func.return
+}

@@ -123,3 +123,14 @@ func.func @bounded_quads(%acc: vector<16xi32>, %x: vector<16xi32>) {
   %r = lane.dot_quads %acc, %x, %x {bounded} : vector<16xi32>
   func.return
 }
+
+// CHECK-LABEL: func.func @pairs
+func.func @pairs(%acc: vector<16xf32>, %x: vector<16xi32>, %w: vector<16xi32>) {
+  // CHECK-NEXT: lane.dot_pairs %acc, %x, %w : vector<16xf32>, vector<16xi32>
+  %r = lane.dot_pairs %acc, %x, %w : vector<16xf32>, vector<16xi32>
+  // CHECK-NEXT: %a, %b = lane.unpack_pairs %x : vector<16xi32> -> vector<16xf32>
+  %a, %b = lane.unpack_pairs %x : vector<16xi32> -> vector<16xf32>
+  // CHECK-NEXT: lane.pack_pairs %a, %b : vector<16xf32> -> vector<16xi32>
+  %p = lane.pack_pairs %a, %b : vector<16xf32> -> vector<16xi32>
+  func.return
+}
