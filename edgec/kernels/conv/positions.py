@@ -16,6 +16,7 @@ import numpy.typing as npt
 from xdsl.dialects.builtin import MemRefType, f32, i32
 from xdsl.ir import SSAValue
 
+from edgec.dialects.bf16 import PAIR
 from edgec.dialects.lane import QUAD, buffer_type
 from edgec.dialects.sq import Step
 from edgec.kernels.builder import Index, KernelBuilder
@@ -40,6 +41,13 @@ class Extra:
     per_channel: bool
     quantized: Dequantize | None = None
     """What its bytes stand for, if `layout` is one of quads: for sums of quads."""
+    pairs: bool = False
+    """Whether `layout` is one of pairs: for sums of pairs."""
+
+    @property
+    def held(self) -> int:
+        """Channels of a lane."""
+        return QUAD if self.quantized is not None else PAIR if self.pairs else 1
 
 
 def declare_extras(
@@ -47,7 +55,7 @@ def declare_extras(
 ) -> None:
     """Add one buffer argument per extra."""
     for number, extra in enumerate(extras):
-        element = f32 if extra.quantized is None else i32
+        element = f32 if extra.held == 1 else i32
         buffers[f"extra{number}"] = buffer_type(extra.layout.elements, element)
 
 
@@ -142,8 +150,8 @@ class PositionStore:
                 continue
             for start, count in planes.runs:
                 where = self.side(extra, image, start, at)
-                held = count if extra.quantized is None else -(-count // QUAD)
-                for plane, line in itertools.product(range(held), lines):
+                held = range(-(-count // extra.held))
+                for plane, line in itertools.product(held, lines):
                     apart = plane * extra.layout.strides[1]
                     offset = extra.layout.origin + apart + line
                     b.prefetch(f"extra{number}", where, offset=offset)
