@@ -29,7 +29,7 @@ from edgec.passes.analysis.choices import Layer
 from edgec.passes.analysis.layer_key import layer_key
 from edgec.passes.analysis.predict import families_of, predict_linear
 from edgec.passes.analysis.schedules import Machine, alternate, schedules
-from edgec.passes.choose_kernel import decode
+from edgec.passes.constants import decode_weight
 from edgec.pipeline import run_passes, tensor_passes
 from edgec.program import build_program
 from edgec.runtime.executable import Executable, ProgramSpec, TensorSpec
@@ -197,7 +197,7 @@ def _candidates(layer: LayerModule, family: str, target: Target) -> list[Candida
         rows, filters = math.prod(lead), nn.shape_of(op.result)[-1]
         turning = turn_cycles(rows, channels) + turn_cycles(filters, rows)
     elif family == "dense" and isinstance(op.weight.owner, sq.WeightOp):
-        decode(ctx, op)
+        decode_weight(op, ctx.weights)
     passes = tensor_passes(Options(), target)
     first = [pass_.name for pass_ in passes].index(CHOICE)
     if sq.has_integers(op.input):

@@ -32,16 +32,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from xdsl.context import Context
-from xdsl.dialects.builtin import ModuleOp, StringAttr, TensorType, UnitAttr
-from xdsl.ir import Operation, OpResult
+from xdsl.dialects.builtin import ModuleOp, StringAttr, UnitAttr
+from xdsl.ir import Operation
 
 from edgec.context import tuned_of, weights_of
 from edgec.dialects import nn, sq
 from edgec.errors import InvalidInput, PassFailed
+from edgec.kernels import cost_pairs
 from edgec.kernels.conv.depthwise_quads import is_bounded_anyhow
 from edgec.kernels.conv.lower_quads import ending_of
+from edgec.kernels.conv.pairs import count_pair_columns
 from edgec.kernels.conv.quad_columns import (
     BOUNDED,
+    EMULATED,
     FITS,
     count_columns,
     keep_columns,
@@ -62,7 +65,7 @@ from edgec.passes.analysis.predict import (
 )
 from edgec.passes.analysis.settings import why_not
 from edgec.passes.base import ReportingPass
-from edgec.passes.constants import read_constant
+from edgec.passes.constants import decode_weight, read_constant
 from edgec.tuning_log import Entry
 
 
@@ -89,7 +92,10 @@ def layer_of(op: Layer) -> str:
 Weighted = Layer | nn.RecurrentOp
 """Layers whose weights may be stored sparse."""
 
-FAMILIES = ("dense", "depthwise", "pattern", "columns", "quads", "quad_depthwise")
+FAMILIES = (
+    *("dense", "depthwise", "pattern", "columns", "quads", "quad_depthwise"),
+    "pairs",
+)
 """Families of convolution kernels."""
 
 
@@ -136,6 +142,8 @@ class ChooseKernel(ReportingPass):
     """`sparse` or `dense`: choose that wherever it exists, whatever it costs."""
     bounded: bool = False
     """The target has no dot product of bytes: pairs of products must fit 16 bits."""
+    emulated: bool = False
+    """The target has no dot product of bfloat16."""
 
     def run(self, ctx: Context, op: ModuleOp) -> Mapping[str, int]:
         """Count the families chosen, and the sparse layers that run dense."""
@@ -156,8 +164,7 @@ class ChooseKernel(ReportingPass):
             self._recurrent(ctx, recurrent, registers, counts)
         layers = [o for o in op.walk() if isinstance(o, sq.ConvOp | sq.LinearOp)]
         for layer in layers:
-            if sq.has_integers(layer.input):
-                self._count(ctx, layer, registers)
+            self._count(ctx, layer, registers)
         measured = self._measured(ctx, layers)
         families = self._choose(op, layers, measured, registers)
         for layer in layers:
@@ -170,7 +177,7 @@ class ChooseKernel(ReportingPass):
             if isinstance(layer.weight.owner, sq.WeightOp):
                 self._explain(layer, family, registers, entry)
                 if family == "dense":
-                    decode(ctx, layer)
+                    decode_weight(layer, weights_of(ctx))
                     counts["decoded"] += 1
             if not is_linear or family != "dense":
                 settings: Mapping[str, int] = entry.settings if entry else {}
@@ -179,7 +186,14 @@ class ChooseKernel(ReportingPass):
         return counts
 
     def _count(self, ctx: Context, layer: Layer, registers: Registers) -> None:
-        """Say what an integer layer keeps, which its cost and kernel depend on."""
+        """Say what a layer keeps, where its cost and kernel depend on it."""
+        if sq.has_integers(layer.input):
+            self._count_quads(ctx, layer, registers)
+        elif sq.has_bf16(layer.input) and isinstance(layer, sq.ConvOp):
+            self._count_pairs(ctx, layer, registers)
+
+    def _count_quads(self, ctx: Context, layer: Layer, registers: Registers) -> None:
+        """Of an integer layer."""
         weight = read_constant(layer.weight, weights_of(ctx))
         if weight is None:
             raise PassFailed(
@@ -199,6 +213,21 @@ class ChooseKernel(ReportingPass):
             blocks = candidates(registers)
             counts = count_columns(weight, blocks, bounded=self.bounded)
             keep_columns(layer, counts, bounded=self.bounded)
+
+    def _count_pairs(
+        self, ctx: Context, layer: sq.ConvOp, registers: Registers
+    ) -> None:
+        """Of a layer of bfloat16."""
+        weight = read_constant(layer.weight, weights_of(ctx))
+        if weight is None:
+            raise PassFailed(
+                f"the weight of {layer_of(layer)} must be a constant, "
+                f"got {layer.weight}"
+            )
+        blocks = cost_pairs.candidates(registers)
+        keep_columns(layer, count_pair_columns(weight, blocks), bounded=False)
+        if self.emulated:
+            layer.attributes[EMULATED] = UnitAttr()
 
     def _measured(
         self, ctx: Context, layers: Sequence[Layer]
@@ -233,7 +262,7 @@ class ChooseKernel(ReportingPass):
         if len(prediction) > 1:
             explain(layer, family, prediction)
         if family == "dense":
-            decode(ctx, layer)
+            decode_weight(layer, weights_of(ctx))
             counts["decoded"] += 1
         else:
             counts["recurrent_columns"] += 1
@@ -298,25 +327,3 @@ def explain(
     verdict = "runs dense" if family == "dense" else f"{family} kernel"
     reasons = [f"{verdict}: predicted dense / sparse = {ratio:.2f}", note]
     layer.attributes["sq.why"] = StringAttr("; ".join(filter(None, reasons)))
-
-
-def decode(ctx: Context, layer: Weighted) -> None:
-    """Replace an encoded weight by a dense constant with the same values."""
-    assert isinstance(layer.weight, OpResult)
-    source = layer.weight.owner
-    assert isinstance(source, sq.WeightOp)
-    store = weights_of(ctx)
-    names = source.resource_names()
-    arrays = {key: store[name] for key, name in names.items()}
-    type_ = nn.tensor_type(source.result)
-    shape = type_.get_shape()
-    dense = source.encoding.decode(arrays, shape)
-    name = store.add(f"{names['weight']}.dense", dense)
-    constant = nn.ConstantOp(name, TensorType(type_.element_type, shape))
-    block = source.parent_block()
-    assert block is not None
-    block.insert_op_before(constant, source)
-    layer.operands[1] = constant.result
-    if not source.result.uses:
-        source.detach()
-        source.erase()

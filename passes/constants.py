@@ -82,3 +82,21 @@ def erase_unused(*values: SSAValue) -> None:
         if isinstance(op, Operation) and is_constant(value) and not value.first_use:
             op.detach()
             op.erase()
+
+
+def decode_weight(
+    layer: sq.ConvOp | sq.LinearOp | nn.RecurrentOp, weights: WeightStore
+) -> None:
+    """Replace an encoded weight by a dense constant with the same values."""
+    source = layer.weight.owner
+    assert isinstance(source, sq.WeightOp)
+    dense = read_constant(layer.weight, weights)
+    assert dense is not None
+    type_ = nn.tensor_type(source.result)
+    name = weights.add(f"{source.resource_names()['weight']}.dense", dense)
+    constant = nn.ConstantOp(name, TensorType(type_.element_type, type_.get_shape()))
+    block = source.parent_block()
+    assert block is not None
+    block.insert_op_before(constant, source)
+    layer.operands[1] = constant.result
+    erase_unused(source.result)

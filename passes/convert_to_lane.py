@@ -44,7 +44,7 @@ from edgec.kernels.constants import (
     is_weight,
     num_elements,
 )
-from edgec.kernels.layout import is_in_quads, layout
+from edgec.kernels.layout import is_in_lanes, layout
 from edgec.kernels.lowered import KernelSpec, Lowered, Packed
 from edgec.kernels.lowering import find_lowering, lower, lower_copy
 from edgec.kernels.operands import in_place, layout_of
@@ -119,7 +119,7 @@ class Program:
 
 def buffer_type_of(value: SSAValue) -> MemRefType:
     """The flat buffer that holds a tensor in its layout."""
-    element = i32 if is_in_quads(value) else nn.tensor_type(value).element_type
+    element = i32 if is_in_lanes(value) else nn.tensor_type(value).element_type
     return lane.buffer_type(layout(value).elements, element)
 
 

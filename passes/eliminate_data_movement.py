@@ -88,6 +88,8 @@ def can_read(op: Operation, operand: int, place: Layout) -> bool:
         return operand == 0 and step == 1
     if isinstance(op, Pointwise) and sq.has_integers(*op.operands, op.result):
         return step == 1
+    if isinstance(op, nn.CastOp) and sq.has_bf16(op.input, op.result):
+        return step == 1
     return isinstance(op, Move | Matmul | Pointwise | nn.ConcatOp | nn.CastOp)
 
 

@@ -179,7 +179,8 @@ class BinaryOp(NNOperation):
 class CastOp(NNOperation):
     """`%y = nn.cast %x : (tensor<…xf32>) -> tensor<…xi64>`.
 
-    Truncates towards zero; to i1, whether the element is not zero.
+    Truncates towards zero; to i1, whether the element is not zero; to bf16, the nearest
+    number, ties to even.
     """
 
     name = "nn.cast"

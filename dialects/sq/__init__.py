@@ -25,6 +25,7 @@ from edgec.dialects.sq.attrs import (
     StepAttr,
 )
 from edgec.dialects.sq.encodings import ColumnsAttr, PatternAttr, WeightEncoding
+from edgec.dialects.sq.halves import has_bf16
 from edgec.dialects.sq.integers import (
     has_integers,
     why_no_activation,
@@ -76,6 +77,7 @@ __all__ = [
     "StridedAttr",
     "WeightEncoding",
     "WeightOp",
+    "has_bf16",
     "has_integers",
     "layout_of",
     "quant_type",

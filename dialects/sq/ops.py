@@ -39,6 +39,7 @@ from edgec.dialects.sq.attrs import (
     StepAttr,
 )
 from edgec.dialects.sq.encodings import ColumnsAttr
+from edgec.dialects.sq.halves import has_bf16, verify_bf16_product
 from edgec.dialects.sq.integers import has_integers, verify_ends, verify_product
 from edgec.dialects.sq.quant import require_float, require_quantized
 
@@ -82,6 +83,9 @@ class ConvOp(NNOperation):
     `f32(sum((x - z) w)) (s t[f]) + b[f]`, the sum exact in 32 bits, all else and each
     step in float32 as `edgec.dialects.quad_ending` says. Quantized extra operands count
     as dequantized, and a quantized result is quantized after the last step.
+
+    With a bf16 input the weight is rounded to bf16 too; sums, bias and steps are
+    float32, and a bf16 result is rounded after the last step.
     """
 
     name = "sq.conv"
@@ -146,6 +150,8 @@ class ConvOp(NNOperation):
         """All are alike, or bytes are multiplied."""
         if has_integers(self.input, self.weight):
             verify_product(self, self.weight, self.bias, self.extras)
+        elif has_bf16(self.input):
+            verify_bf16_product(self, self.weight, self.bias, self.extras)
         else:
             super().verify_elements()
 
@@ -168,7 +174,8 @@ class LinearOp(NNOperation):
     Then the steps of `epilogue`. A quantized weight counts as dequantized; all else is
     float32 then, or the input is quantized too. Products are those of `sq.conv` in that
     case, extra operands float32, and an input `[N, C, ...]` of any rank from 2 on has
-    its dimensions after the first in row-major order in each row of the weight.
+    its dimensions after the first in row-major order in each row of the weight. With a
+    bf16 input the weight is rounded as by `sq.conv`.
     """
 
     name = "sq.linear"
@@ -207,6 +214,9 @@ class LinearOp(NNOperation):
 
     def verify_elements(self) -> None:
         """All are alike, or a weight in integers meets float32 numbers."""
+        if has_bf16(self.input):
+            verify_bf16_product(self, self.weight, self.bias, self.extras)
+            return
         if not has_integers(self.input, self.weight):
             super().verify_elements()
             return

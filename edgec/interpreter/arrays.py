@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from xdsl.dialects.builtin import (
+    BFloat16Type,
     DenseIntOrFPElementsAttr,
     Float16Type,
     Float32Type,
@@ -27,6 +28,8 @@ WideArray = npt.NDArray[Any]
 """An array of float64 or int64, in which reference arithmetic is done."""
 
 _FLOATS: dict[type[Attribute], npt.DTypeLike] = {
+    # Numpy has no bfloat16: its numbers as float32.
+    BFloat16Type: np.float32,
     Float16Type: np.float16,
     Float32Type: np.float32,
     Float64Type: np.float64,
@@ -48,7 +51,7 @@ def dtype_of(element: Attribute) -> np.dtype[Any]:
     elif type(element) in _FLOATS:
         return np.dtype(_FLOATS[type(element)])
     raise InvalidInput(
-        f"element type {element} has no numpy type; use f16, f32, f64, "
+        f"element type {element} has no numpy type; use bf16, f16, f32, f64, "
         "i1, i8 … i64 or !sq.quant"
     )
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from xdsl.dialects.builtin import StringAttr
+from xdsl.dialects.builtin import StringAttr, bf16
 from xdsl.interpreter import (
     Interpreter,
     InterpreterFunctions,
@@ -23,6 +23,7 @@ from xdsl.ir import SSAValue
 
 from edgec.context import WeightStore
 from edgec.dialects import nn
+from edgec.dialects.bf16 import rounded
 from edgec.dialects.sq import quant_type
 from edgec.errors import InvalidInput
 from edgec.interpreter import windows
@@ -40,8 +41,11 @@ from edgec.interpreter.recurrent import recurrent
 
 def narrow(value: WideArray, result: SSAValue) -> PythonValues:
     """`value` rounded to the element type of `result`, as the values of an op."""
+    element = nn.tensor_type(result).element_type
     with np.errstate(all="ignore"):
-        array = np.asarray(value).astype(dtype_of(nn.tensor_type(result).element_type))
+        array = np.asarray(value).astype(dtype_of(element))
+    if element == bf16:
+        array = rounded(array)
     expected = nn.shape_of(result)
     assert array.shape == expected, f"computed {array.shape}, expected {expected}"
     return (array,)

@@ -22,6 +22,7 @@ from xdsl.ir import Attribute, SSAValue
 
 from edgec.context import WeightStore
 from edgec.dialects import nn, sq
+from edgec.dialects.bf16 import rounded
 from edgec.dialects.quad_ending import ending
 from edgec.interpreter import windows
 from edgec.interpreter.arrays import AnyArray, WideArray, widen
@@ -72,7 +73,7 @@ class SqFunctions(InterpreterFunctions):
             return self._integer_conv(op, args)
         y = windows.convolve(
             widen(args[0]),
-            widen(args[1]),
+            widen(self._weight(op, args[1])),
             stride=op.stride.get_values(),
             low=op.padding_low.get_values(),
             high=op.padding_high.get_values(),
@@ -129,6 +130,11 @@ class SqFunctions(InterpreterFunctions):
         codes = np.rint(y * np.float32(end.to.inverse)) + end.to.zero_point
         return (np.clip(codes, end.to.low, end.to.high).astype(np.uint8),)
 
+    def _weight(self, op: sq.ConvOp | sq.LinearOp, array: AnyArray) -> AnyArray:
+        """The numbers that meet the input."""
+        weight = self._real(array, op.weight)
+        return rounded(weight) if sq.has_bf16(op.input) else weight
+
     def _real(self, array: AnyArray, value: SSAValue) -> AnyArray:
         """The numbers that an operand stands for."""
         type_ = sq.quant_type(value)
@@ -158,7 +164,7 @@ class SqFunctions(InterpreterFunctions):
         if sq.has_integers(op.input):
             rows = self._from_zero(args[0], op.input).reshape(len(args[0]), -1)
             return self._end_product(op, rows @ args[1].astype(np.float64).T, args)
-        y = widen(args[0]) @ widen(self._real(args[1], op.weight)).T
+        y = widen(args[0]) @ widen(self._weight(op, args[1])).T
         extras = args[2:]
         if op.bias is not None:
             bias, *extras = extras

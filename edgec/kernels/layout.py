@@ -12,9 +12,16 @@ from dataclasses import dataclass, replace
 from xdsl.dialects import func
 from xdsl.ir import BlockArgument, SSAValue
 
+from edgec.dialects.bf16 import PAIR
 from edgec.dialects.lane import QUAD
 from edgec.dialects.nn import shape_of, tensor_type
-from edgec.dialects.sq import LaneAttr, StridedAttr, layout_of, quant_type
+from edgec.dialects.sq import (
+    LaneAttr,
+    StridedAttr,
+    has_bf16,
+    layout_of,
+    quant_type,
+)
 
 SLACK = 64
 """Elements after the last one of an arena buffer that kernels may read: one widest tile
@@ -165,24 +172,30 @@ def slack_of(value: SSAValue) -> int:
     return 0 if is_result else SLACK
 
 
-def is_in_quads(value: SSAValue) -> bool:
-    """Whether a tensor is stored as quads: four channels of one position in an i32.
+def channels_of_lane(value: SSAValue) -> int:
+    """How many channels of one position share 32 bits of a tensor's buffer.
 
-    Quantized tensors that have channels are.
+    Four in the quads of a quantized tensor, two in the pairs of a bf16 one, if it has
+    channels.
     """
-    return quant_type(value) is not None and len(shape_of(value)) > 1
+    if len(shape_of(value)) < 2:
+        return 1
+    return QUAD if quant_type(value) is not None else PAIR if has_bf16(value) else 1
+
+
+def is_in_lanes(value: SSAValue) -> bool:
+    """Whether several channels share an i32 of the buffer."""
+    return channels_of_lane(value) > 1
 
 
 def stored_shape(value: SSAValue) -> tuple[int, ...]:
-    """The shape of what the buffer of a tensor holds: of a quantized one, quads."""
-    shape = shape_of(value)
-    if not is_in_quads(value):
-        return shape
-    return (shape[0], -(-shape[1] // QUAD), *shape[2:])
+    """The shape of what the buffer of a tensor holds: quads, pairs or elements."""
+    shape, held = shape_of(value), channels_of_lane(value)
+    return shape if held == 1 else (shape[0], -(-shape[1] // held), *shape[2:])
 
 
 def layout(value: SSAValue) -> Layout:
-    """The layout of a tensor value of `@main`; of a quantized one, of its quads."""
+    """The layout of a tensor value of `@main`; of its quads or pairs, if it has any."""
     type_ = tensor_type(value)
     shape = stored_shape(value)
     if isinstance(type_.encoding, StridedAttr):

@@ -40,7 +40,9 @@ from edgec.kernels.operands import (
     steps_of,
     zero_of,
 )
+from edgec.kernels.pairs import FromPairs, ToPairs
 from edgec.kernels.pool import Pool
+from edgec.kernels.pool_pairs import PoolPairs
 from edgec.kernels.quads import DequantizeQuads, QuantizeQuads
 from edgec.kernels.recurrent.lower import lower_recurrent
 from edgec.kernels.reduce import Reduce
@@ -194,10 +196,10 @@ def lower_softmax(op: nn.SoftmaxOp, _: WeightStore, __: int) -> Lowered:
 
 def lower_pool(op: nn.PoolOp, _: WeightStore, __: int) -> Lowered:
     """Windows of one size; of quads, their largest bytes."""
-    zero_point = zero_of(op.input)
-    if zero_point is None or op.kind.data is not nn.PoolKind.MAX:
+    zero_point, is_bf16 = zero_of(op.input), sq.has_bf16(op.input)
+    if not is_bf16 and (zero_point is None or op.kind.data is not nn.PoolKind.MAX):
         require_f32(op.input)
-    spec = Pool(
+    spec = (PoolPairs if is_bf16 else Pool)(
         op.kind.data.value,
         layout_of(op.input),
         layout_of(op.result),
@@ -233,6 +235,8 @@ def lower_reduce(op: nn.ReduceOp, _: WeightStore, __: int) -> Lowered:
 def lower_resize(op: nn.ResizeOp, _: WeightStore, __: int) -> Lowered:
     """Resizing; its positions become two tables."""
     zero_point = zero_of(op.input)
+    if sq.has_bf16(op.input):
+        zero_point = 0  # two zeros are four bytes of 0
     if zero_point is None or op.kind.data is not nn.ResizeKind.NEAREST:
         require_f32(op.input)
     places = layout_of(op.input), layout_of(op.result)
@@ -315,8 +319,19 @@ def lower_dequantize(op: sq.DequantizeOp, _: WeightStore, __: int) -> Lowered:
     return Lowered(spec, (op.input,))
 
 
+def _cast_pairs(op: nn.CastOp) -> Lowered:
+    """From float32 to pairs, or back."""
+    source, result = (in_planes(layout_of(value)) for value in (op.input, op.result))
+    packs = sq.has_bf16(op.result)
+    require_f32(op.input if packs else op.result)
+    spec = ToPairs(source, result) if packs else FromPairs(source, result)
+    return Lowered(spec, (op.input,))
+
+
 def lower_cast(op: nn.CastOp, _: WeightStore, __: int) -> Lowered:
     """The same numbers as elements of another type."""
+    if sq.has_bf16(op.input, op.result):
+        return _cast_pairs(op)
     elements = element_of(op.input), element_of(op.result)
     spec = move.cast(layout_of(op.input), layout_of(op.result), *elements)
     return Lowered(spec, (op.input,))

@@ -28,7 +28,7 @@ from edgec.kernels.views import Axis, Region, Sizes, View, broadcast, identity, 
 Element = Literal["f32", "i64", "i32"]
 
 ELEMENTS: dict[Element, Attribute] = {"f32": f32, "i64": i64, "i32": i32}
-"""Element types that can be moved; i32 are quads of bytes."""
+"""Element types that can be moved; i32 are quads of bytes, or pairs of bf16."""
 
 
 @dataclass(frozen=True)

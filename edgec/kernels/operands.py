@@ -12,7 +12,7 @@ from edgec.dialects import nn, sq
 from edgec.errors import InvalidInput
 from edgec.kernels import move
 from edgec.kernels.constants import constant_array
-from edgec.kernels.layout import Layout, is_in_quads, layout, plain
+from edgec.kernels.layout import Layout, is_in_lanes, layout, plain
 from edgec.kernels.requantize import Dequantize, Requantize
 from edgec.kernels.strides import is_same_place, part_of
 
@@ -38,7 +38,7 @@ def in_place(op: nn.ConcatOp) -> list[bool]:
 
 def element_of(value: SSAValue) -> move.Element:
     """The element type as a name; raises `InvalidInput` where there is no kernel."""
-    if is_in_quads(value):
+    if is_in_lanes(value):
         return "i32"
     element = nn.tensor_type(value).element_type
     for name, type_ in move.ELEMENTS.items():

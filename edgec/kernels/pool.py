@@ -276,7 +276,7 @@ class PoolBuild:
         b = self.b
 
         def vector(x: Index, offset: int, mask: SSAValue | None) -> None:
-            value = self._combined(
+            value = self.combined(
                 [
                     b.load(
                         "x",
@@ -299,7 +299,7 @@ class PoolBuild:
         b = self.b
 
         def column(x: Index) -> None:
-            value = self._combined(
+            value = self.combined(
                 [
                     b.load("x", b.plus(tap.base, x), lanes=1, offset=tap.offset + shift)
                     for tap in taps
@@ -310,7 +310,7 @@ class PoolBuild:
 
         b.repeat(columns, column)
 
-    def _combined(self, values: Sequence[SSAValue], lanes: int) -> SSAValue:
+    def combined(self, values: Sequence[SSAValue], lanes: int) -> SSAValue:
         """All values as one; neutral elements if there are none."""
         if not values:
             return self._neutral(lanes)
@@ -361,7 +361,7 @@ class PoolBuild:
             x = px * width.stride + k * width.dilation - width.padding
             first = x % self.parts * self.part + self.left + x // self.parts
             taps.append(b.load(row, at[0], offset=first + at[1], stride=stride))
-        value = self._combined(taps, b.lanes)
+        value = self.combined(taps, b.lanes)
         if self.spec.kind == "avg":
             value = b.binary("div", value, self._counts_at(px, *average))
         return value

@@ -37,11 +37,16 @@ def layer_key(op: sq.ConvOp | sq.LinearOp, weights: WeightStore) -> str:
     if sq.has_integers(op.input):
         parts.append("int8" if sq.has_integers(op.result) else "int8 to f32")
         parts += _kept(op, weights)
+    if sq.has_bf16(op.input):
+        parts.append("bf16" if sq.has_bf16(op.result) else "bf16 to f32")
     if op.bias is not None:
         parts.append("bias")
     steps = [str(step) for step in op.epilogue]
     parts.append(f"epilogue=[{' '.join(steps)}]")
-    extras = [_sizes(nn.shape_of(extra)) for extra in op.extras]
+    extras = [
+        _sizes(nn.shape_of(extra)) + (" bf16" if sq.has_bf16(extra) else "")
+        for extra in op.extras
+    ]
     return " ".join([*parts, *(f"extra={extra}" for extra in extras)])
 
 

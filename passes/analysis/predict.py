@@ -5,10 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+import numpy as np
+import numpy.typing as npt
 from xdsl.dialects.builtin import NoneAttr
 
 from edgec.dialects import nn, sq
+from edgec.dialects.bf16 import PAIR
 from edgec.dialects.lane import QUAD
+from edgec.kernels.conv.pairs import count_pair_columns
 from edgec.kernels.conv.window import window_of
 from edgec.kernels.cost import (
     Registers,
@@ -26,6 +30,12 @@ from edgec.kernels.cost_columns import (
     few_rows_cycles,
     many_rows_cycles,
 )
+from edgec.kernels.cost_pairs import (
+    PairLayer,
+    best_pairs_block,
+    candidates,
+    pairs_cycles,
+)
 from edgec.kernels.cost_quads import (
     best_quads_block,
     best_rows,
@@ -41,6 +51,7 @@ from edgec.kernels.layout import layout
 from edgec.kernels.linear.columns import MIN_BLOCK
 from edgec.passes.analysis.sparse import (
     column_layer,
+    pair_layer,
     quad_depthwise_layer,
     quad_layer,
     sparse_layer,
@@ -83,8 +94,8 @@ def families_of(op: sq.ConvOp | sq.LinearOp) -> tuple[str, ...]:
             return ("dense",)
         few = columns.block_size >= MIN_BLOCK and not columns.is_reordered
         return ("dense", "columns", "conv") if few else ("dense", "conv")
-    if sq.has_integers(op.input):
-        return ("quad_depthwise",) if is_depthwise(op) else ("quads",)
+    if sq.has_bf16(op.input) or sq.has_integers(op.input):
+        return (_lane_family(op),)
     if is_depthwise(op):
         return ("depthwise",)
     is_single = columns is not None and columns.block_size == 1
@@ -93,6 +104,13 @@ def families_of(op: sq.ConvOp | sq.LinearOp) -> tuple[str, ...]:
     has_patterns = is_plane and (is_single or isinstance(encoding, sq.PatternAttr))
     found = ("dense",) if columns is None else ("dense", "columns")
     return (*found, "pattern") if has_patterns else found
+
+
+def _lane_family(op: sq.ConvOp) -> str:
+    """The family of a convolution that reads several channels in each lane."""
+    if sq.has_bf16(op.input):
+        return "pairs"
+    return "quad_depthwise" if is_depthwise(op) else "quads"
 
 
 def conv_cycles(
@@ -106,13 +124,8 @@ def conv_cycles(
         return depthwise_cycles(
             lanes=lanes, positions=positions, filters=weight[0], taps=taps
         )
-    if family == "quads":
-        quads = quad_layer(op, positions)
-        return quads_cycles(quads, best_quads_block(quads, registers), lanes=lanes)
-    if family == "quad_depthwise":
-        depthwise = quad_depthwise_layer(op)
-        rows = best_rows(depthwise, registers)
-        return depthwise_quads_cycles(depthwise, rows, registers)
+    if family in ("quads", "pairs", "quad_depthwise"):
+        return _lane_cycles(op, family, positions, registers)
     if family == "columns":
         assert isinstance(encoding, sq.ColumnsAttr)
         layer = column_layer(op, encoding, positions)
@@ -129,6 +142,22 @@ def conv_cycles(
     return groups * dense_cycles(block, lanes=lanes, **shape)
 
 
+def _lane_cycles(
+    op: sq.ConvOp, family: str, positions: int, registers: Registers
+) -> float:
+    """The same for a family that reads several channels in each lane."""
+    lanes = registers.lanes
+    if family == "quads":
+        quads = quad_layer(op, positions)
+        return quads_cycles(quads, best_quads_block(quads, registers), lanes=lanes)
+    if family == "pairs":
+        pairs = pair_layer(op, positions)
+        return pairs_cycles(pairs, best_pairs_block(pairs, registers), lanes=lanes)
+    depthwise = quad_depthwise_layer(op)
+    rows = best_rows(depthwise, registers)
+    return depthwise_quads_cycles(depthwise, rows, registers)
+
+
 def predict_conv(op: sq.ConvOp, registers: Registers, l1_bytes: int) -> Prediction:
     """Every family that can run the convolution, where it stands alone."""
     positions = flat_positions(op)
@@ -136,6 +165,27 @@ def predict_conv(op: sq.ConvOp, registers: Registers, l1_bytes: int) -> Predicti
         family: conv_cycles(op, family, positions, registers, l1_bytes)
         for family in families_of(op)
     }
+
+
+def predict_bf16(
+    op: sq.ConvOp,
+    weight: npt.NDArray[np.float32],
+    registers: Registers,
+    *,
+    emulated: bool,
+) -> float:
+    """Cycles of a float32 convolution if it were one of bfloat16, standing alone."""
+    counts = count_pair_columns(weight, candidates(registers))
+    layer = PairLayer(
+        positions=flat_positions(op),
+        filters=weight.shape[0],
+        channels=-(-weight.shape[1] // PAIR),
+        kept=tuple(sorted(counts.items())),
+        steps=len(op.epilogue),
+        emulated=emulated,
+    )
+    best = best_pairs_block(layer, registers)
+    return pairs_cycles(layer, best, lanes=registers.lanes)
 
 
 def predict_recurrent(op: nn.RecurrentOp, registers: Registers) -> Prediction:

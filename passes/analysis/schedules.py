@@ -34,6 +34,7 @@ from edgec.kernels.cost_columns import (
     columns_blocks,
     columns_cycles,
 )
+from edgec.kernels.cost_pairs import best_pairs_block, pairs_blocks, pairs_cycles
 from edgec.kernels.cost_quads import (
     MOST_ROWS,
     best_quads_block,
@@ -46,6 +47,7 @@ from edgec.kernels.layout import layout, stored_shape
 from edgec.passes.analysis.rows import is_split, is_strided
 from edgec.passes.analysis.sparse import (
     column_layer,
+    pair_layer,
     quad_depthwise_layer,
     quad_layer,
     sparse_layer,
@@ -182,6 +184,8 @@ def _best_block(op: sq.ConvOp, family: str, machine: Machine) -> RegisterBlock:
     if family == "quads":
         quads = quad_layer(op, positions_of(op))
         return best_quads_block(quads, machine.registers)
+    if family == "pairs":
+        return best_pairs_block(pair_layer(op, positions_of(op)), machine.registers)
     encoding = _sparse(op)
     assert isinstance(encoding, sq.ColumnsAttr)
     layer = column_layer(op, encoding, positions_of(op))
@@ -195,6 +199,8 @@ def _blocks(op: sq.ConvOp, family: str, machine: Machine) -> list[RegisterBlock]
     elif family == "quads":
         quads = quad_layer(op, positions_of(op))
         found = quads_blocks(quads, machine.registers)
+    elif family == "pairs":
+        found = pairs_blocks(pair_layer(op, positions_of(op)), machine.registers)
     else:
         encoding = _sparse(op)
         assert isinstance(encoding, sq.ColumnsAttr)
@@ -212,6 +218,8 @@ def _flat_cycles(
         return groups * dense_cycles(block, lanes=lanes, **_dense_shape(op))
     if family == "quads":
         return quads_cycles(quad_layer(op, positions_of(op)), block, lanes=lanes)
+    if family == "pairs":
+        return pairs_cycles(pair_layer(op, positions_of(op)), block, lanes=lanes)
     encoding = _sparse(op)
     assert isinstance(encoding, sq.ColumnsAttr)
     return columns_cycles(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from edgec.dialects import nn, sq
+from edgec.dialects.bf16 import PAIR
 from edgec.dialects.lane import QUAD
 from edgec.kernels.conv.bands import BANDS
 from edgec.kernels.conv.lower import SETTINGS
@@ -57,8 +58,8 @@ def _register_block(
             f"`filters` times `vectors` must be at most {MOST_ACCUMULATORS}, got "
             f"{filters} times {vectors}"
         )
-    if family == "quads":
-        return _quads(op, filters)
+    if family in ("quads", "pairs"):
+        return _grouped(op, filters, QUAD if family == "quads" else PAIR)
     if settings.get("rows", 1) > MOST_BANDED_ROWS:
         return f"`rows` must be at most {MOST_BANDED_ROWS}, got {settings['rows']}"
     encoding = nn.tensor_type(op.weight).encoding
@@ -75,11 +76,12 @@ def _register_block(
     )
 
 
-def _quads(op: sq.ConvOp | sq.LinearOp, filters: int) -> str | None:
-    most = max(QUAD, -(-nn.shape_of(op.weight)[0] // QUAD) * QUAD)
-    if filters % QUAD or filters > min(most, MOST_FILTERS):
+def _grouped(op: sq.ConvOp | sq.LinearOp, filters: int, held: int) -> str | None:
+    """A block of filters of which `held` share a lane of the result."""
+    most = -(-nn.shape_of(op.weight)[0] // held) * held
+    if filters % held or filters > min(most, MOST_FILTERS):
         return (
-            f"`filters` must be a multiple of {QUAD} of at most "
+            f"`filters` must be a multiple of {held} of at most "
             f"{min(most, MOST_FILTERS)}, got {filters}"
         )
     return None

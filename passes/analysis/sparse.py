@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from edgec.dialects import nn, sq
+from edgec.dialects.bf16 import PAIR
 from edgec.dialects.lane import QUAD
-from edgec.kernels.conv.quad_columns import is_bounded, kept_columns
+from edgec.kernels.conv.quad_columns import EMULATED, is_bounded, kept_columns
 from edgec.kernels.conv.window import window_of
 from edgec.kernels.cost import SparseLayer
 from edgec.kernels.cost_columns import ColumnLayer
+from edgec.kernels.cost_pairs import PairLayer
 from edgec.kernels.cost_quads import QuadDepthwiseLayer, QuadLayer
 
 MAX_DENSITY = 0.9
@@ -67,6 +69,19 @@ def quad_depthwise_layer(op: sq.ConvOp) -> QuadDepthwiseLayer:
         stride=(window.stride[0], window.stride[1]),
         dilation=(window.dilation[0], window.dilation[1]),
         steps=len(op.epilogue),
+    )
+
+
+def pair_layer(op: sq.ConvOp, positions: int) -> PairLayer:
+    """The convolution of bfloat16 as the cost model sees it."""
+    filters, channels = nn.shape_of(op.weight)[:2]
+    return PairLayer(
+        positions=positions,
+        filters=filters,
+        channels=-(-channels // PAIR),
+        kept=tuple(sorted(kept_columns(op).items())),
+        steps=len(op.epilogue),
+        emulated=EMULATED in op.attributes,
     )
 
 

@@ -70,7 +70,8 @@ def extras_of(op: sq.ConvOp) -> tuple[Extra, ...]:
         place = layout(value)
         if shape[1] != result[1]:
             place = _repeated(place)
-        extras.append(Extra(place, is_channels, dequantize_of(value)))
+        is_bf16 = sq.has_bf16(value)
+        extras.append(Extra(place, is_channels, dequantize_of(value), is_bf16))
     return tuple(extras)
 
 

@@ -16,6 +16,7 @@ from edgec.kernels.conv.ends import (
     rest_of,
     steps_of,
 )
+from edgec.kernels.conv.lower_pairs import lower_pairs
 from edgec.kernels.conv.lower_quads import lower_quad_depthwise, lower_quads
 from edgec.kernels.conv.pack_pattern import pack_pattern, single_taps
 from edgec.kernels.conv.pattern import PatternConv
@@ -30,6 +31,7 @@ SETTINGS: dict[str, set[str]] = {
     "depthwise": {"vectors"},
     "quads": {"filters", "vectors", "chunk"},
     "quad_depthwise": {"rows"},
+    "pairs": {"filters", "vectors", "chunk"},
     "pattern": {"form", "packed", "rows", "bands", "block", "splits"},
 }
 """Family → what its schedule sets."""
@@ -47,6 +49,7 @@ def lower_conv(op: sq.ConvOp, weights: WeightStore, lanes: int) -> Lowered:
         "depthwise": _lower_depthwise,
         "quads": lower_quads,
         "quad_depthwise": lower_quad_depthwise,
+        "pairs": lower_pairs,
     }[family]
     return lower(op, weights)
 

@@ -22,6 +22,9 @@ KEPT = "sq.kept_columns"
 BOUNDED = "sq.bounded_pairs"
 """Whether columns stand there twice so that pairs of products fit 16 bits."""
 
+EMULATED = "sq.emulated_pairs"
+"""Whether the target has no product of pairs of bfloat16 numbers."""
+
 FITS = "sq.fits_32_bits"
 """Whether numbers before they are rounded to bytes fit 32 bits, with these weights."""
 
@@ -64,7 +67,8 @@ def kept_columns(op: sq.ConvOp) -> dict[int, int]:
     found = op.attributes.get(KEPT)
     if not isinstance(found, DictionaryAttr):
         raise PassFailed(
-            f"'sq.conv' op on integers must say its {KEPT}: run choose-kernel first"
+            f"'sq.conv' op on quads or pairs must say its {KEPT}: run choose-kernel "
+            "first"
         )
     return {
         int(block): count.value.data
