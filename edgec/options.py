@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass, fields
 from typing import Literal, get_args
@@ -10,6 +11,7 @@ from edgec.errors import InvalidInput
 
 Sparsity = Literal["auto", "ignore", "always"]
 Integers = Literal["auto", "never"]
+Precision = Literal["float32", "bfloat16", "auto"]
 _PATH = (str, os.PathLike, type(None))
 _PATHS = {"cache": "folder", "tuning_log": "file"}
 
@@ -29,6 +31,15 @@ class Options:
     integers: Integers = "auto"
     """`auto`: layers whose input and weight are quantized multiply integers where there
     is a kernel. `never`: they compute the same in float32 (the baseline)."""
+
+    precision: Precision = "float32"
+    """What layers compute in whose input is float32. `bfloat16`: every layer that has a
+    kernel for it rounds its input and weight to bfloat16 and sums products in float32.
+    `auto`: those that are predicted faster so, within the error budget."""
+
+    error_budget: float = 0.03
+    """With `precision="auto"`, the estimated relative error of the results that all
+    layers in bfloat16 may cause together; one causes about 0.002."""
 
     reorder: bool = True
     """Run filter-kernel-reorder and propagate-permutation, and let encode-sparsity put
@@ -77,6 +88,12 @@ class Options:
                 f"option `integers` must be one of {list(get_args(Integers))}, "
                 f"got {self.integers!r}"
             )
+        if self.precision not in get_args(Precision):
+            raise InvalidInput(
+                f"option `precision` must be one of {list(get_args(Precision))}, "
+                f"got {self.precision!r}"
+            )
+        _check_budget(self.error_budget)
         for field in fields(self):
             value = getattr(self, field.name)
             if field.name in _PATHS and not isinstance(value, _PATH):
@@ -93,3 +110,15 @@ class Options:
                 "option `tuning_log` needs `share_loads` and `tune_layouts`, with "
                 "which schedules were measured"
             )
+
+
+def _check_budget(budget: object) -> None:
+    """Raise `InvalidInput` unless it is a finite number that is not negative."""
+    number = -1.0
+    if isinstance(budget, int | float) and not isinstance(budget, bool):
+        number = float(budget)
+    if not 0 <= number < math.inf:
+        raise InvalidInput(
+            "option `error_budget` must be a finite number that is not negative, "
+            f"got {budget!r}"
+        )

@@ -17,6 +17,7 @@ from xdsl.passes import ModulePass
 from xdsl.utils.exceptions import DiagnosticException, VerifyException
 
 from edgec.codegen.intrinsics import wants_bounded
+from edgec.codegen.intrinsics.bf16 import has_dot_pairs
 from edgec.errors import EdgecError, PassFailed
 from edgec.options import Options
 from edgec.passes.base import run_pass
@@ -33,6 +34,7 @@ from edgec.passes.fuse import Fuse
 from edgec.passes.integer_layers import IntegerLayers
 from edgec.passes.layout_tuning import LayoutTuning
 from edgec.passes.load_redundancy_elimination import LoadRedundancyElimination
+from edgec.passes.lower_precision import LowerPrecision
 from edgec.passes.plan_memory import PlanMemory
 from edgec.passes.propagate_permutation import PropagatePermutation
 from edgec.passes.propagate_quantization import PropagateQuantization
@@ -61,6 +63,7 @@ STAGES: Mapping[str, frozenset[str]] = {
     "propagate-permutation": TENSOR_DIALECTS,
     "decompose-quantization": TENSOR_DIALECTS,
     "fuse": TENSOR_DIALECTS,
+    "lower-precision": TENSOR_DIALECTS,
     "choose-kernel": TENSOR_DIALECTS,
     "sparse-linear": TENSOR_DIALECTS,
     "layout-tuning": TENSOR_DIALECTS,
@@ -106,6 +109,21 @@ def tensor_passes(options: Options, target: Target) -> tuple[ModulePass, ...]:
         DecomposeQuantization(),
         # After weight rewrites, which match plain nn ops.
         Fuse(),
+        # Steps have joined their layers, so casts stand between layers only.
+        *(
+            (
+                LowerPrecision(
+                    options.precision,
+                    options.error_budget,
+                    lanes,
+                    registers,
+                    target.l1d_bytes,
+                    emulated=not has_dot_pairs(target),
+                ),
+            )
+            if options.precision != "float32"
+            else ()
+        ),
         # Needs fused ops, whose epilogues are part of the cost.
         ChooseKernel(
             lanes,
@@ -113,6 +131,7 @@ def tensor_passes(options: Options, target: Target) -> tuple[ModulePass, ...]:
             l1_bytes=target.l1d_bytes,
             force=force,
             bounded=wants_bounded(target),
+            emulated=not has_dot_pairs(target),
         ),
         # Some linear layers are to be convolutions, which layouts are made for.
         SparseLinear(),

@@ -13,6 +13,7 @@ from xdsl.ir import SSAValue
 
 from edgec.context import WeightStore
 from edgec.dialects import nn, sq
+from edgec.dialects.bf16 import PAIR
 from edgec.dialects.lane import QUAD
 from edgec.kernels.conv.quad_columns import kept_columns
 from edgec.kernels.linear.codes import CodeShape
@@ -154,7 +155,7 @@ def _describe(op: Weighted, weights: WeightStore, lanes: int) -> LayerReport:
         epilogue=() if isinstance(op, nn.RecurrentOp) else _epilogue(op.epilogue),
         why="; ".join(
             why.data
-            for name in ("sq.why_float", "sq.why")
+            for name in ("sq.why_float", "sq.why_precision", "sq.why")
             if isinstance(why := op.attributes.get(name), StringAttr)
         ),
     )
@@ -176,6 +177,9 @@ def _stored(op: Weighted, weights: WeightStore, lanes: int) -> _Stored:
         num_bytes = sum(weights[name].nbytes for name in names.values())
         density = weights[names["weight"]].size / size
         return _Stored(owner.encoding.scheme(), num_bytes, density)
+    if isinstance(op, sq.ConvOp) and sq.has_bf16(op.input):
+        pairs, every = _stored_pairs(op), _stored_pairs(op, is_dense=True)
+        return _Stored("bf16", pairs, pairs / every)
     if not sq.has_integers(op.weight):
         return _Stored("dense", FLOAT_BYTES * size, _nonzero_share(op.weight, weights))
     if isinstance(op, sq.ConvOp):
@@ -210,6 +214,16 @@ def _stored_quads(op: sq.ConvOp, *, is_dense: bool = False) -> int:
     columns = -(-channels // QUAD) * math.prod(window) * -(-filters // block)
     kept = columns if is_dense else kept_columns(op)[block]
     return kept * (block + 1) * QUAD
+
+
+def _stored_pairs(op: sq.ConvOp, *, is_dense: bool = False) -> int:
+    """Bytes of the columns of pairs that the kernel keeps, or of all of them."""
+    filters, channels, *window = nn.shape_of(op.weight)
+    assert op.kernel is not None
+    block = op.kernel.settings["filters"]
+    columns = -(-channels // PAIR) * math.prod(window) * -(-filters // block)
+    kept = columns if is_dense else kept_columns(op)[block]
+    return kept * (block + 1) * 4
 
 
 def _nonzero_share(weight: SSAValue, weights: WeightStore) -> float | None:

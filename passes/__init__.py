@@ -30,6 +30,7 @@ NAMES = (
     "integer-layers",
     "layout-tuning",
     "load-redundancy-elimination",
+    "lower-precision",
     "plan-memory",
     "propagate-permutation",
     "propagate-quantization",

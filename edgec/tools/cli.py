@@ -13,13 +13,14 @@ before a command needs it.
 from __future__ import annotations
 
 import errno
+import functools
 import json
 import os
 import sys
 import time
 import traceback
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,19 +47,62 @@ if TYPE_CHECKING:
     from xdsl.passes import ModulePass
 
     from edgec.driver import Form
-    from edgec.options import Sparsity
+    from edgec.options import Options, Precision, Sparsity
 
 
-_sparsity_option = click.option(
-    "--sparsity",
-    type=click.Choice(["auto", "ignore", "always"]),
-    default="auto",
-    show_default=True,
-    help="Run pruned layers sparse where it is faster, never, or always.",
+_OPTIONS = (
+    click.option(
+        "--sparsity",
+        type=click.Choice(["auto", "ignore", "always"]),
+        default="auto",
+        show_default=True,
+        help="Run pruned layers sparse where it is faster, never, or always.",
+    ),
+    click.option(
+        "--precision",
+        type=click.Choice(["float32", "bfloat16", "auto"]),
+        default="float32",
+        show_default=True,
+        help="What float32 layers compute in; auto: bfloat16 where it is faster.",
+    ),
+    click.option(
+        "--error-budget",
+        type=click.FloatRange(min=0),
+        default=0.03,
+        show_default=True,
+        help="With --precision auto, the relative error that bfloat16 may cause.",
+    ),
+    click.option(
+        "--tuning-log", type=PATH, help="Take the schedules that edgec tune measured."
+    ),
 )
-_tuning_log_option = click.option(
-    "--tuning-log", type=PATH, help="Take the schedules that edgec tune measured."
-)
+"""Of `Options`, under the names of its fields."""
+
+
+def _with_options(command: Callable[..., None]) -> Callable[..., None]:
+    """A command that takes `_OPTIONS`, and gets them as `options`."""
+
+    @functools.wraps(command)
+    def run(
+        sparsity: Sparsity,
+        precision: Precision,
+        error_budget: float,
+        tuning_log: Path | None,
+        **others: object,
+    ) -> None:
+        from edgec.options import Options
+
+        options = Options(
+            sparsity=sparsity,
+            precision=precision,
+            error_budget=error_budget,
+            tuning_log=tuning_log,
+        )
+        command(options=options, **others)
+
+    for option in reversed(_OPTIONS):
+        run = option(run)
+    return run
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -79,8 +123,7 @@ cli.add_command(compress_command)
 @click.option("-o", "--output", type=PATH, help="File to write.")
 @target_option
 @threads_option
-@_sparsity_option
-@_tuning_log_option
+@_with_options
 @click.option(
     "--emit",
     type=click.Choice(["mlir", "lane", "llvm", "asm", "obj"]),
@@ -98,8 +141,7 @@ def compile_command(
     output: Path | None,
     target: str,
     threads: int | None,
-    sparsity: Sparsity,
-    tuning_log: Path | None,
+    options: Options,
     emit: Form | None,
     print_ir_after_all: bool,
     **prints: bool,
@@ -110,13 +152,12 @@ def compile_command(
     """
     _check_outputs(model, output, emit, threads, prints)
     from edgec import driver
-    from edgec.options import Options
 
     quiet_torch()
     start = time.perf_counter()
     common: dict[str, Any] = {
         "target": target,
-        "options": Options(sparsity=sparsity, tuning_log=tuning_log),
+        "options": options,
         "observer": _print_ir if print_ir_after_all else None,
     }
     if emit is not None:
@@ -177,8 +218,7 @@ def run_command(
 )
 @target_option
 @threads_option
-@_sparsity_option
-@_tuning_log_option
+@_with_options
 @click.option(
     "--rounds",
     type=click.IntRange(min=1),
@@ -195,13 +235,11 @@ def bench_command(
     against: str,
     target: str,
     threads: int | None,
-    sparsity: Sparsity,
-    tuning_log: Path | None,
+    options: Options,
     rounds: int,
     json_file: Path | None,
 ) -> None:
     """Time MODEL, a .pt2 or an .edgec file, on random inputs."""
-    from edgec.options import Options
     from edgec.tools import bench
 
     if model.suffix == ".pt2":
@@ -221,7 +259,7 @@ def bench_command(
         others,
         target=target,
         threads=threads,
-        options=Options(sparsity=sparsity, tuning_log=tuning_log),
+        options=options,
         rounds=rounds,
     )
     if json_file is not None:

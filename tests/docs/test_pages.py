@@ -31,7 +31,7 @@ def test_the_order_of_the_passes() -> None:
     match = re.search(r"(?ms)^```text\n(.*?)^```$", page)
     assert match is not None
     shown = re.findall(r"[a-z]+(?:-[a-z]+)+|fuse", match[1])
-    options, target = Options(), Target.parse("x86-64-v3")
+    options, target = Options(precision="auto"), Target.parse("x86-64-v3")
     passes = (*tensor_passes(options, target), *kernel_passes(options, target))
     assert shown == [each.name for each in passes]
 

@@ -1,0 +1,46 @@
+// RUN: edgec-opt %s -p lower-precision | filecheck %s
+// RUN: edgec-opt %s -p 'lower-precision{precision=auto}' | filecheck %s --check-prefix=AUTO
+
+// Between two layers, and through a maximum, tensors hold bf16; a residual is read so.
+// A layer without a kernel stays in float32. Nothing of it is faster here.
+
+// CHECK-LABEL: func.func @chain(
+// CHECK: %[[X:.*]] = nn.cast %x : (tensor<1x4x4x4xf32>) -> tensor<1x4x4x4xbf16>
+// CHECK: %[[Y:.*]] = sq.conv %[[X]], %w {{.*}}nn.path = "first"{{.*}}sq.why_precision = "bfloat16: predicted {{.*}} times as fast, error {{.*}}"{{.*}} -> tensor<1x4x4x4xbf16>
+// CHECK: %[[P:.*]] = nn.pool max %[[Y]] {{.*}} : (tensor<1x4x4x4xbf16>) -> tensor<1x4x4x4xbf16>
+// CHECK: %[[Z:.*]] = sq.conv %[[P]], %w extras(%[[Y]] : tensor<1x4x4x4xbf16>) {{.*}} -> tensor<1x4x4x4xf32>
+// CHECK: sq.conv %[[Z]], %d {{.*}}sq.why_precision = "float32: grouped convolutions have no kernel in bfloat16"
+// AUTO-LABEL: func.func @chain(
+// AUTO-NOT: bf16
+// AUTO: sq.why_precision = "float32: bfloat16 predicted {{.*}} times as fast, before casts"
+// AUTO-NOT: bf16
+// AUTO: func.return
+func.func @chain(%x: tensor<1x4x4x4xf32>) -> tensor<1x4x4x4xf32> {
+  %w = nn.constant dense<0.3> : tensor<4x4x1x1xf32>
+  %d = nn.constant dense<0.3> : tensor<4x1x1x1xf32>
+  %y = sq.conv %x, %w {nn.path = "first", stride = array<i64: 1, 1>, padding_low = array<i64: 0, 0>, padding_high = array<i64: 0, 0>, dilation = array<i64: 1, 1>, groups = 1 : i64, epilogue = [#sq.step<"relu">]} : tensor<1x4x4x4xf32>, tensor<4x4x1x1xf32> -> tensor<1x4x4x4xf32>
+  %p = nn.pool max %y {kernel = array<i64: 3, 3>, stride = array<i64: 1, 1>, padding = array<i64: 1, 1>, dilation = array<i64: 1, 1>, ceil_mode = false, count_include_pad = true, divisor = 0 : i64} : (tensor<1x4x4x4xf32>) -> tensor<1x4x4x4xf32>
+  %z = sq.conv %p, %w extras(%y : tensor<1x4x4x4xf32>) {stride = array<i64: 1, 1>, padding_low = array<i64: 0, 0>, padding_high = array<i64: 0, 0>, dilation = array<i64: 1, 1>, groups = 1 : i64, epilogue = [#sq.step<"add", operand = 0>]} : tensor<1x4x4x4xf32>, tensor<4x4x1x1xf32> -> tensor<1x4x4x4xf32>
+  %r = sq.conv %z, %d {stride = array<i64: 1, 1>, padding_low = array<i64: 0, 0>, padding_high = array<i64: 0, 0>, dilation = array<i64: 1, 1>, groups = 4 : i64, epilogue = []} : tensor<1x4x4x4xf32>, tensor<4x1x1x1xf32> -> tensor<1x4x4x4xf32>
+  func.return %r : tensor<1x4x4x4xf32>
+}
+
+// Layers side by side share the cast of their input, and their results stand side by
+// side in bf16 if all but the last have pairs of channels. An odd result is float32.
+
+// CHECK-LABEL: func.func @branches(
+// CHECK: %[[X:.*]] = nn.cast %x
+// CHECK-NOT: nn.cast %x
+// CHECK: %[[Y:.*]] = sq.conv %[[X]], %w {{.*}} -> tensor<1x2x4x4xbf16>
+// CHECK: %[[Z:.*]] = sq.conv %[[X]], %w {{.*}} -> tensor<1x2x4x4xbf16>
+// CHECK: %[[C:.*]] = nn.concat %[[Y]], %[[Z]] {{.*}} -> tensor<1x4x4x4xbf16>
+// CHECK: sq.conv %[[C]], %v {{.*}} -> tensor<1x3x4x4xf32>
+func.func @branches(%x: tensor<1x4x4x4xf32>) -> tensor<1x3x4x4xf32> {
+  %w = nn.constant dense<0.3> : tensor<2x4x1x1xf32>
+  %v = nn.constant dense<0.3> : tensor<3x4x1x1xf32>
+  %y = sq.conv %x, %w {stride = array<i64: 1, 1>, padding_low = array<i64: 0, 0>, padding_high = array<i64: 0, 0>, dilation = array<i64: 1, 1>, groups = 1 : i64, epilogue = []} : tensor<1x4x4x4xf32>, tensor<2x4x1x1xf32> -> tensor<1x2x4x4xf32>
+  %z = sq.conv %x, %w {stride = array<i64: 1, 1>, padding_low = array<i64: 0, 0>, padding_high = array<i64: 0, 0>, dilation = array<i64: 1, 1>, groups = 1 : i64, epilogue = []} : tensor<1x4x4x4xf32>, tensor<2x4x1x1xf32> -> tensor<1x2x4x4xf32>
+  %c = nn.concat %y, %z {axis = 1 : i64} : (tensor<1x2x4x4xf32>, tensor<1x2x4x4xf32>) -> tensor<1x4x4x4xf32>
+  %r = sq.conv %c, %v {stride = array<i64: 1, 1>, padding_low = array<i64: 0, 0>, padding_high = array<i64: 0, 0>, dilation = array<i64: 1, 1>, groups = 1 : i64, epilogue = []} : tensor<1x4x4x4xf32>, tensor<3x4x1x1xf32> -> tensor<1x3x4x4xf32>
+  func.return %r : tensor<1x3x4x4xf32>
+}
