@@ -22,6 +22,7 @@ from benchmarks.models import model_spec
 from benchmarks.request import ENGINES, Request, parse_range
 from benchmarks.results import WorkloadResult
 from benchmarks.suites import (
+    BF16_DENSE,
     MODEL_CASES,
     RECURRENT,
     SPARSE,
@@ -205,6 +206,8 @@ def _cases(request: Request) -> tuple[Case, ...]:
         return SPINE
     if request.suite == "sparse":
         return SPARSE
+    if request.suite == "bf16-dense":
+        return BF16_DENSE
     if request.suite == "recurrent":
         return RECURRENT
     if request.suite == "models":

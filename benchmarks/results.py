@@ -66,8 +66,9 @@ class EngineResult:
     """The weights of what it ran: those of the model, or quantized to this format."""
 
     def does_the_job_of(self, other: EngineResult) -> bool:
-        """Whether it ran what another one ran, in float32 where that is in floats."""
-        return self.form == other.form and (self.is_float32 or self.form != "float")
+        """Whether it ran what another one ran, in float32 where that one did."""
+        is_exact = self.is_float32 or not other.is_float32
+        return self.form == other.form and (is_exact or self.form != "float")
 
 
 @dataclass(frozen=True)

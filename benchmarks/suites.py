@@ -23,6 +23,8 @@ from edgec.compress import prune
 from edgec.driver import host_features
 from edgec.target import Target
 
+PEERS = ("onnxruntime", "openvino")
+
 SEED = 0
 """Of weights and inputs: every engine and every run gets the same bits."""
 
@@ -72,6 +74,12 @@ SPARSE = (
 """Networks pruned in blocks of filters: all convolutions of one group but the first, of
 MobileNetV2 the pointwise ones, which hold nearly all of its weights. R(2+1)D-18 has
 3.2 times fewer multiply-adds then, those of its first layer included."""
+
+BF16_DENSE = tuple(
+    Case(name, ("torch", "edgec-dense", *PEERS, "openvino-default", "edgec-bfloat16"))
+    for name in ("resnet50", "vgg16_features")
+)
+"""Dense networks in bfloat16, which OpenVINO chooses where the processor has it."""
 
 RECURRENT_BLOCK = 16
 """Rows of a block of recurrent weights: a cache line of each column."""

@@ -43,6 +43,12 @@ ENGINES: Mapping[str, Callable[[Setup], Engine]] = {
         "edgec-dense", s.options(sparsity="ignore"), s.target
     ),
     "edgec-sparse": lambda s: EdgeC("edgec-sparse", s.options(), s.target),
+    "edgec-bfloat16": lambda s: EdgeC(
+        "edgec-bfloat16",
+        s.options(sparsity="ignore", precision="bfloat16"),
+        s.target,
+        is_float32=False,
+    ),
     "torch": lambda _: TorchEager(),
     "torch-compile": lambda _: TorchCompile(),
     "onnxruntime": lambda s: OnnxRuntime(s.folder / "onnx"),

@@ -62,7 +62,8 @@ def test_engines_carry_the_names_they_are_asked_for_with() -> None:
     made = {name: make(setup) for name, make in ENGINES.items()}
     assert {name: engine.name for name, engine in made.items()} == {n: n for n in made}
     own = [engine for engine in made.values() if isinstance(engine, EdgeC)]
-    assert [engine.options.sparsity for engine in own] == ["ignore", "auto"]
+    assert [engine.options.sparsity for engine in own] == ["ignore", "auto", "ignore"]
+    assert [engine.options.precision for engine in own][1:] == ["float32", "bfloat16"]
     assert {engine.target for engine in own} == {"x86-64-v3"}
     assert all(engine.is_own == isinstance(engine, EdgeC) for engine in made.values())
     assert not made["openvino-default"].is_float32
