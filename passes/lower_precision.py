@@ -1,11 +1,11 @@
 """Let layers compute in bfloat16: half the bytes, products of two channels at once.
 
-What: the input of a convolution or linear layer is cast to bf16, and so is its result,
+What: the input of a convolution with one group is cast to bf16, and so is its result,
 unless nobody wants it so. Tensors between two such layers, and ops between them that
-move or choose values (pooling, concatenation, resizing by the nearest) hold bf16; the
-bias, sums, steps of the epilogue and everything else stay float32. A weight stays
-float32 in the IR: a product with a bf16 input rounds it. Each layer has an attribute
-`sq.why_precision` that says what it computes in and why.
+move or choose values (pooling, slices, concatenation, resizing by the nearest) hold
+bf16; the bias, sums, steps of the epilogue and everything else stay float32. A weight
+stays float32 in the IR: a product with a bf16 input rounds it. Each layer has an
+attribute `sq.why_precision` that says what it computes in and why.
 
 Why: a lane holds two numbers, which one instruction multiplies and adds, and tensors
 and weights take half the memory.
@@ -55,7 +55,7 @@ from edgec.passes.patterns.rewriting import erase_dead
 WHY = "sq.why_precision"
 PRECISIONS = ("bfloat16", "auto")
 
-Mover = nn.PoolOp | nn.ConcatOp | nn.ResizeOp
+Mover = nn.PoolOp | nn.ConcatOp | nn.ResizeOp | nn.SliceOp
 """Ops that take tensors of bf16 as they are."""
 
 
@@ -113,8 +113,10 @@ def candidates_of(
 
 def _origin(value: SSAValue) -> SSAValue:
     """What a tensor is chosen from, if that is one tensor."""
-    while isinstance(value.owner, nn.PoolOp | nn.ResizeOp) and is_mover(value.owner):
-        value = value.owner.input
+    owner = value.owner
+    while isinstance(owner, nn.PoolOp | nn.ResizeOp | nn.SliceOp) and is_mover(owner):
+        value = owner.input
+        owner = value.owner
     return value
 
 
@@ -193,6 +195,9 @@ def is_mover(op: Operation) -> bool:
         *before, _ = [nn.shape_of(value) for value in op.inputs]
         is_whole = all(shape[1] % PAIR == 0 for shape in before)
         return op.axis.value.data == 1 and len(before[0]) > 2 and is_whole
+    if isinstance(op, nn.SliceOp):
+        before, after = nn.shape_of(op.input), nn.shape_of(op.result)
+        return len(before) > 2 and before[1] == after[1]
     if isinstance(op, nn.ResizeOp):
         return op.kind.data is nn.ResizeKind.NEAREST
     return isinstance(op, nn.PoolOp)

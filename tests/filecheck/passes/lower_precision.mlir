@@ -25,6 +25,25 @@ func.func @chain(%x: tensor<1x4x4x4xf32>) -> tensor<1x4x4x4xf32> {
   func.return %r : tensor<1x4x4x4xf32>
 }
 
+// A slice of positions is read in bf16, one of channels is not.
+
+// CHECK-LABEL: func.func @slices(
+// CHECK: %[[Y:.*]] = sq.conv %{{.*}} -> tensor<1x4x4x4xbf16>
+// CHECK: %[[S:.*]] = nn.slice %[[Y]] {{.*}} -> tensor<1x4x2x2xbf16>
+// CHECK: sq.conv %[[S]], %w
+// CHECK: %[[F:.*]] = nn.slice %{{.*}} : (tensor<1x4x4x4xf32>) -> tensor<1x2x4x4xf32>
+// CHECK: nn.cast %[[F]]
+func.func @slices(%x: tensor<1x4x4x4xf32>) -> (tensor<1x4x2x2xf32>, tensor<1x4x4x4xf32>) {
+  %w = nn.constant dense<0.3> : tensor<4x4x1x1xf32>
+  %v = nn.constant dense<0.3> : tensor<4x2x1x1xf32>
+  %y = sq.conv %x, %w {stride = array<i64: 1, 1>, padding_low = array<i64: 0, 0>, padding_high = array<i64: 0, 0>, dilation = array<i64: 1, 1>, groups = 1 : i64, epilogue = []} : tensor<1x4x4x4xf32>, tensor<4x4x1x1xf32> -> tensor<1x4x4x4xf32>
+  %s = nn.slice %y {starts = array<i64: 0, 0, 0, 0>, steps = array<i64: 1, 1, 2, 2>} : (tensor<1x4x4x4xf32>) -> tensor<1x4x2x2xf32>
+  %z = sq.conv %s, %w {stride = array<i64: 1, 1>, padding_low = array<i64: 0, 0>, padding_high = array<i64: 0, 0>, dilation = array<i64: 1, 1>, groups = 1 : i64, epilogue = []} : tensor<1x4x2x2xf32>, tensor<4x4x1x1xf32> -> tensor<1x4x2x2xf32>
+  %f = nn.slice %y {starts = array<i64: 0, 1, 0, 0>, steps = array<i64: 1, 1, 1, 1>} : (tensor<1x4x4x4xf32>) -> tensor<1x2x4x4xf32>
+  %r = sq.conv %f, %v {stride = array<i64: 1, 1>, padding_low = array<i64: 0, 0>, padding_high = array<i64: 0, 0>, dilation = array<i64: 1, 1>, groups = 1 : i64, epilogue = []} : tensor<1x2x4x4xf32>, tensor<4x2x1x1xf32> -> tensor<1x4x4x4xf32>
+  func.return %z, %r : tensor<1x4x2x2xf32>, tensor<1x4x4x4xf32>
+}
+
 // Layers side by side share the cast of their input, and their results stand side by
 // side in bf16 if all but the last have pairs of channels. An odd result is float32.
 
