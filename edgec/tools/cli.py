@@ -77,6 +77,7 @@ _OPTIONS = (
     ),
 )
 """Of `Options`, under the names of its fields."""
+_OPTION_NAMES = ("sparsity", "precision", "error-budget", "tuning-log")
 
 
 def _with_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -329,7 +330,7 @@ def _check_compiled(others: Sequence[str]) -> None:
     ctx = click.get_current_context()
     given = [
         f"--{name}"
-        for name in ("target", "sparsity", "tuning-log")
+        for name in ("target", *_OPTION_NAMES)
         if ctx.get_parameter_source(name.replace("-", "_")) != ParameterSource.DEFAULT
     ]
     if given:

@@ -94,7 +94,10 @@ def test_pool(
         "max" if kind == "max" else "avg",
         source,
         result,
-        *((each,) * axes for each in (size, step, padding, 1)),
+        kernel=(size,) * axes,
+        stride=(step,) * axes,
+        padding=(padding,) * axes,
+        dilation=(1,) * axes,
     )
     module = program(spec.build("kernel", target.lanes), 1)
     fill = -np.inf if kind == "max" else 0.0

@@ -121,6 +121,18 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
             ["bench", "m.edgec", "--target", "generic", "--sparsity", "auto"],
             "--target, --sparsity: only for .pt2 files",
         ),
+        (
+            ["bench", "m.edgec", "--precision", "auto", "--error-budget", "0.1"],
+            "--precision, --error-budget: only for .pt2 files",
+        ),
+        (
+            ["compile", "m.pt2", "-o", "m", "--precision", "half"],
+            "'half' is not one of",
+        ),
+        (
+            ["compile", "m.pt2", "-o", "m", "--error-budget", "-1"],
+            "-1.0 is not in the range",
+        ),
     ],
 )
 def test_wrong_usage(
@@ -206,6 +218,16 @@ def test_emit_text(
     assert inside in text
     driver_main([*command, "-o", "out"])
     assert Path("out").read_text() == text
+
+
+def test_precision(models: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The options reach the passes; no budget leaves all layers in float32."""
+    command = ["compile", models / "plain.pt2", "--emit", "mlir"]
+    found: list[bool] = []
+    for precision, budget in (("float32", 1), ("bfloat16", 0), ("auto", 0)):
+        driver_main([*command, "--precision", precision, "--error-budget", str(budget)])
+        found.append("xbf16" in capsys.readouterr().out)
+    assert found == [False, True, False]
 
 
 def test_emit_an_object_for_another_machine(models: Path) -> None:
