@@ -200,7 +200,7 @@ def _candidates(layer: LayerModule, family: str, target: Target) -> list[Candida
         decode_weight(op, ctx.weights)
     passes = tensor_passes(Options(), target)
     first = [pass_.name for pass_ in passes].index(CHOICE)
-    if sq.has_integers(op.input):
+    if sq.has_integers(op.input) or sq.has_bf16(op.input):
         # There is no choice, and the pass counts what the kernel keeps.
         run_passes(passes[first : first + 1], ctx, module)
     else:
