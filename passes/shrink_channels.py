@@ -203,8 +203,23 @@ class ShrinkChannels(ReportingPass):
     name = "shrink-channels"
 
     def run(self, ctx: Context, op: ModuleOp) -> Mapping[str, int]:
-        """Return counts of what was removed, and of dead channels that had to stay."""
-        weights = weights_of(ctx)
+        """Return counts of what was removed, and of dead channels that had to stay.
+
+        A weight that has taken others into it may leave a channel without a reader, so
+        what shrank is looked at again.
+        """
+        total = self._once(weights_of(ctx), op)
+        removed = total["weights_removed"]
+        while removed:
+            more = self._once(weights_of(ctx), op)
+            removed = more["weights_removed"]
+            held = more["channels_held"]
+            total = {name: total[name] + more[name] for name in total}
+            total["channels_held"] = held
+        return total
+
+    def _once(self, weights: WeightStore, op: ModuleOp) -> dict[str, int]:
+        """Remove what one analysis finds."""
         channels = analyse(op)
         layers = products(op, channels, weights)
         values = channel_values(op, channels, layers, weights)

@@ -8,6 +8,7 @@ all groups of a grouped convolution are alike, and blocks of compressed columns 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -142,9 +143,12 @@ def padding_rows(used: Bools, live: Bools) -> Ints:
         return np.where(width > 0, whole, alive)  # no block stores rows of zeros
 
     def cost(block: int) -> float:
-        sizes = np.gcd(kept(block), block)
-        each = [COLUMN_COST[size] for size in sizes.tolist()]
-        return float((kept(block) * width * each).sum())
+        """Of the rows that fill blocks of this size, in the size that suits them."""
+        count, found = kept(block), math.inf
+        for stored in COLUMN_COST:
+            each = [COLUMN_COST[size] for size in np.gcd(count, stored).tolist()]
+            found = min(found, float((count * width * each).sum()))
+        return found
 
     wanted = kept(min(COLUMN_COST, key=lambda block: (cost(block), -block))) - alive
     chosen = [
