@@ -34,6 +34,7 @@ from edgec.passes.base import ReportingPass
 
 Address = tuple[SSAValue, SSAValue, SSAValue | None, int, int, object]
 Known = dict[Address, lane.LoadOp]
+Store = lane.StoreOp | lane.TileStoreOp
 
 
 def address_of(load: lane.LoadOp) -> Address:
@@ -50,7 +51,7 @@ def address_of(load: lane.LoadOp) -> Address:
 
 def written_buffers(op: Operation) -> set[SSAValue]:
     """Buffers that an op or anything inside it stores to."""
-    return {o.buffer for o in op.walk() if isinstance(o, lane.StoreOp)}
+    return {o.buffer for o in op.walk() if isinstance(o, Store)}
 
 
 @dataclass
@@ -64,7 +65,7 @@ class Sharing:
         for op in list(block.ops):
             if isinstance(op, lane.LoadOp):
                 self.load(op, known)
-            elif isinstance(op, lane.StoreOp):
+            elif isinstance(op, Store):
                 forget(known, {op.buffer})
             elif isinstance(op, lane.BarrierOp):
                 known.clear()

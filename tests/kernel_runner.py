@@ -71,7 +71,7 @@ class Native:
 def compiled(spec: KernelSpec, target: Target) -> Native:
     function = spec.build("generic", target.lanes)
     ModuleOp([function]).verify()
-    text, scratch_bytes = emit_kernel(function, target)
+    kernel = emit_kernel(function, target)
     count = len(function.body.block.args) - 2
     loads = "\n".join(
         f"  %p{i} = getelementptr ptr, ptr %args, i64 {i}\n"
@@ -79,9 +79,10 @@ def compiled(spec: KernelSpec, target: Target) -> Native:
         for i in range(count)
     )
     names = "".join(f", ptr %a{i}" for i in range(count))
-    program = text + _WRAPPER.format(loads=loads, names=names, first=_FIRST)
+    parts = [*kernel.definitions.values(), kernel.text]
+    program = "\n".join(parts) + _WRAPPER.format(loads=loads, names=names, first=_FIRST)
     code = load_object(compile_object(program, target), target, ("run",))
-    return Native(code, scratch_bytes)
+    return Native(code, kernel.scratch_bytes)
 
 
 def addresses(place: Layout) -> npt.NDArray[np.int64]:

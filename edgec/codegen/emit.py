@@ -25,6 +25,7 @@ from edgec.codegen.emit_function import (
 from edgec.codegen.emit_memory import MEMORY, buffer_bytes
 from edgec.codegen.emit_pairs import PAIRS
 from edgec.codegen.emit_quads import QUADS
+from edgec.codegen.emit_tiles import TILES
 from edgec.codegen.emit_values import VALUES
 from edgec.codegen.entry import MAIN_SYMBOL, entry_text
 from edgec.dialects import lane
@@ -77,23 +78,37 @@ def emit_module(module: ModuleOp, target: Target) -> EmittedProgram:
     if len(mains) != 1:
         raise CodegenFailed(f"a module has one function '{MAIN}', got {len(mains)}")
     texts: list[str] = []
+    definitions: dict[str, str] = {}
     scratch_bytes = 0
     for kernel in kernels:
-        text, needed = emit_kernel(kernel, target)
-        texts.append(text)
-        scratch_bytes = max(scratch_bytes, needed)
+        emitted = emit_kernel(kernel, target)
+        texts.append(emitted.text)
+        definitions |= emitted.definitions
+        scratch_bytes = max(scratch_bytes, emitted.scratch_bytes)
     main = _MainEmitter(target, kernels)
     texts.append(main.emit_main(mains[0]))
     return EmittedProgram(
-        text="\n".join([*texts, entry_text()]),
+        text="\n".join([*definitions.values(), *texts, entry_text()]),
         weight_names=tuple(main.weights),
         arena_bytes=_rounded(main.arena_bytes),
         scratch_bytes_per_thread=_rounded(scratch_bytes),
     )
 
 
-def emit_kernel(function: func.FuncOp, target: Target) -> tuple[str, int]:
-    """The definition of one kernel, and the bytes of scratch it needs."""
+@dataclass(frozen=True)
+class EmittedKernel:
+    """A kernel as LLVM IR, and what it needs around it."""
+
+    text: str
+    """The definition of one function."""
+    scratch_bytes: int
+    """Memory that each thread needs for it."""
+    definitions: Mapping[str, str]
+    """What it uses of the module, by name: other kernels may use the same."""
+
+
+def emit_kernel(function: func.FuncOp, target: Target) -> EmittedKernel:
+    """The definition of one kernel, and what it needs."""
     thread, threads, *buffers = function.body.block.args
     emitter = FunctionEmitter(target, KERNEL_OPS)
     emitter.define(thread, "%thread")
@@ -118,7 +133,8 @@ def emit_kernel(function: func.FuncOp, target: Target) -> tuple[str, int]:
     emitter.emit_block(function.body.block)
     symbol = _symbol(function.sym_name.data)
     head = f"define internal void {symbol}({', '.join(parameters)}) nounwind {{"
-    return "\n".join([head, *emitter.lines, "}", ""]), emitter.scratch_bytes
+    text = "\n".join([head, *emitter.lines, "}", ""])
+    return EmittedKernel(text, emitter.scratch_bytes, emitter.definitions)
 
 
 def emit_barrier(emitter: FunctionEmitter, _: lane.BarrierOp) -> None:
@@ -139,6 +155,7 @@ KERNEL_OPS: Mapping[type[Operation], Emitter] = {
     **QUADS,
     **PAIRS,
     **CODES,
+    **TILES,
     **MEMORY,
     lane.BarrierOp: emit_barrier,
     func.ReturnOp: emit_return,

@@ -89,6 +89,8 @@ class FunctionEmitter:
         self.target = target
         self.lines: list[str] = ["entry:"]
         self.scratch_bytes = 0
+        self.definitions: dict[str, str] = {}
+        """Constants and functions of the module that the function needs, by name."""
         self._table = table
         self._values: dict[SSAValue, str] = {}
         self._num_names = 0

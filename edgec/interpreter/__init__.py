@@ -33,6 +33,7 @@ from edgec.interpreter.pairs import PairFunctions
 from edgec.interpreter.quads import QuadFunctions
 from edgec.interpreter.quant import QuantFunctions
 from edgec.interpreter.sq import SqFunctions
+from edgec.interpreter.tiles import TileFunctions
 
 UPSTREAM: tuple[Callable[[], InterpreterFunctions], ...] = (
     ArithFunctions,
@@ -68,6 +69,7 @@ def make_interpreter(
     interpreter.register_implementations(QuadFunctions())
     interpreter.register_implementations(PairFunctions())
     interpreter.register_implementations(CodeFunctions())
+    interpreter.register_implementations(TileFunctions())
     return interpreter
 
 

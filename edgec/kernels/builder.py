@@ -76,6 +76,10 @@ class KernelBuilder:
         self._block.add_op(operation)
         return operation.results[0]
 
+    def do(self, operation: Operation) -> None:
+        """Append an op without results."""
+        self._block.add_op(operation)
+
     # Index arithmetic
 
     def value(self, number: Index) -> SSAValue:

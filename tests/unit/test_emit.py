@@ -30,7 +30,7 @@ def parse(text: str) -> ModuleOp:
 
 def lines(kernel: FuncOp) -> list[str]:
     """The body of a kernel, without the label of its first block."""
-    return [line.strip() for line in emit_kernel(kernel, WIDE)[0].splitlines()[2:-1]]
+    return [line.strip() for line in emit_kernel(kernel, WIDE).text.splitlines()[2:-1]]
 
 
 def test_constant_addresses_are_one_number() -> None:
@@ -88,7 +88,7 @@ def dense_loop() -> FuncOp:
 
 
 def test_a_register_tile_stays_in_registers() -> None:
-    text = emit_kernel(dense_loop(), WIDE)[0].replace("define internal", "define")
+    text = emit_kernel(dense_loop(), WIDE).text.replace("define internal", "define")
     assembly = emit_assembly(text, WIDE).splitlines()
     labels = [n for n, line in enumerate(assembly) if line.startswith(".LBB")]
     (start,) = (n for n in labels if "vfmadd" in "".join(assembly[n : n + 12]))
@@ -145,7 +145,7 @@ def test_names_of_kernels_are_escaped() -> None:
     text = 'func.func @"a b\\22"(%t: index, %n: index) {\n  func.return\n}'
     (kernel,) = parse(text).ops
     assert isinstance(kernel, FuncOp)
-    assert '@"kernel.a\\20b\\22"(' in emit_kernel(kernel, WIDE)[0]
+    assert '@"kernel.a\\20b\\22"(' in emit_kernel(kernel, WIDE).text
 
 
 MAIN = "func.func @main() {\n  func.return\n}\n"

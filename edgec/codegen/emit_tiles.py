@@ -1,0 +1,66 @@
+"""Code of the ops on tiles."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from xdsl.ir import Operation
+
+from edgec.codegen.emit_function import Emitter, FunctionEmitter, is_literal
+from edgec.codegen.intrinsics import tiles_for
+from edgec.dialects import lane
+
+ELEMENT_BYTES = 4
+"""Of a lane."""
+
+
+def emit_tile_configure(emitter: FunctionEmitter, _: lane.TileConfigureOp) -> None:
+    """`lane.tile_configure`."""
+    tiles_for(emitter.target).configure(emitter)
+
+
+def emit_tile_release(emitter: FunctionEmitter, _: lane.TileReleaseOp) -> None:
+    """`lane.tile_release`."""
+    tiles_for(emitter.target).release(emitter)
+
+
+def emit_tile_zero(emitter: FunctionEmitter, op: lane.TileZeroOp) -> None:
+    """`lane.tile_zero`."""
+    tiles_for(emitter.target).zero(emitter, op.tile.value.data)
+
+
+def emit_tile_load(emitter: FunctionEmitter, op: lane.TileLoadOp) -> None:
+    """`lane.tile_load`."""
+    tile, (pointer, stride) = op.tile.value.data, _place(emitter, op)
+    tiles_for(emitter.target).load(emitter, tile, pointer, stride)
+
+
+def emit_tile_store(emitter: FunctionEmitter, op: lane.TileStoreOp) -> None:
+    """`lane.tile_store`."""
+    tile, (pointer, stride) = op.tile.value.data, _place(emitter, op)
+    tiles_for(emitter.target).store(emitter, tile, pointer, stride)
+
+
+def emit_tile_dot(emitter: FunctionEmitter, op: lane.TileDotOp) -> None:
+    """`lane.tile_dot`."""
+    tiles_for(emitter.target).dot(emitter, *op.numbers)
+
+
+def _place(emitter: FunctionEmitter, op: lane.TileAccessOp) -> tuple[str, str]:
+    """Where the first row stands, and the bytes from one to the next."""
+    offset, step = op.constant_offset, emitter.value(op.step)
+    pointer = emitter.address(op.buffer, op.index, offset, ELEMENT_BYTES)
+    if is_literal(step):
+        return pointer, str(ELEMENT_BYTES * int(step))
+    return pointer, emitter.shared(f"mul nsw i64 {step}, {ELEMENT_BYTES}")
+
+
+TILES: Mapping[type[Operation], Emitter] = {
+    lane.TileConfigureOp: emit_tile_configure,
+    lane.TileReleaseOp: emit_tile_release,
+    lane.TileZeroOp: emit_tile_zero,
+    lane.TileLoadOp: emit_tile_load,
+    lane.TileStoreOp: emit_tile_store,
+    lane.TileDotOp: emit_tile_dot,
+}
+"""Ops on tiles."""
