@@ -2,217 +2,35 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgec.codegen.host import host_features
 from edgec.dialects.lane import PAIR_BOUND, QUAD
-from edgec.dialects.sq import Step
-from edgec.interpreter import windows
-from edgec.interpreter.lane import fused_multiply_add
-from edgec.kernels.conv.positions import Extra, row_mask
+from edgec.kernels.conv.positions import row_mask
 from edgec.kernels.conv.quads import QuadConv, as_quads, pack_quads, quad_columns
-from edgec.kernels.layout import Layout, plain
-from edgec.kernels.requantize import Dequantize, Requantize
 from edgec.target import Target
-from tests.conv_cases import MOST_PRODUCTS, deep
-from tests.convs import (
-    Array,
-    Room,
-    Shape,
-    conv_shapes,
-    layouts_of,
-    places,
-    put,
-    rooms,
-    spaced,
-)
+from tests.conv_cases import MOST_PRODUCTS
+from tests.convs import Array, Room, Shape, layouts_of, put, rooms, spaced
 from tests.lanes import program, run_both, runnable_targets
-
-Bytes = npt.NDArray[np.uint8]
-Floats = npt.NDArray[np.float32]
-Ints = npt.NDArray[np.int64]
+from tests.quad_convs import (
+    Numbers,
+    check,
+    draw_arrays,
+    epilogue,
+    expected,
+    grouped,
+    numbers,
+    quads_in,
+    shapes,
+)
 
 machines = (*runnable_targets(), Target.native(host_features()))
 targets = pytest.mark.parametrize("target", machines, ids=lambda t: t.name)
-
-STEPS = {
-    "relu": Step("relu", (), -1, False),
-    "clamp": Step("clamp", (-0.5, 6.0), -1, False),
-}
-"""Steps without an extra operand."""
-
-
-@dataclass(frozen=True)
-class Numbers:
-    """What a case is about, apart from its shape."""
-
-    zero_point: int
-    """Of the input."""
-    result: Requantize | None
-    end: tuple[str, ...]
-    """Kinds of steps, see `epilogue`."""
-    density: float
-    corner: bool
-    """Whether all bytes are the largest, so that sums are too."""
-    seed: int
-
-
-numbers = st.builds(
-    Numbers,
-    st.sampled_from([0, 3, 128, 255]),
-    st.none()
-    | st.builds(
-        Requantize,
-        st.sampled_from([1.0, 0.37, 25.0]),
-        st.sampled_from([0, 7, 128, 255]),
-        st.sampled_from([0, 1]),
-        st.sampled_from([255, 127]),
-        st.booleans(),
-    ),
-    st.lists(st.sampled_from([*STEPS, "full", "channel", "quads"]), max_size=2).map(
-        tuple
-    ),
-    st.sampled_from([0.0, 0.3, 1.0]),
-    st.booleans(),
-    st.integers(0, 2**16),
-)
-
-
-def draw_arrays(
-    shape: Shape, given: Numbers, block: int
-) -> tuple[Bytes, npt.NDArray[np.int8], Floats, Floats]:
-    """Input, weight punched in blocks of columns, scale and shift."""
-    rng = np.random.default_rng(given.seed)
-    x = rng.integers(0, 256, shape.input).astype(np.uint8)
-    w = rng.integers(-128, 128, shape.weight).astype(np.int8)
-    if given.corner:
-        x[:], w[:] = 255, rng.choice(np.array([127, -128], np.int8))
-    filters, channels, *window = shape.weight
-    grid = (-(-filters // block), -(-channels // QUAD), *window)
-    keep = rng.random(grid) < given.density
-    keep = keep.repeat(block, 0)[:filters].repeat(QUAD, 1)[:, :channels]
-    scale = rng.uniform(1e-4, 1e-2, filters).astype(np.float32)
-    shift = rng.standard_normal(filters).astype(np.float32)
-    return x, w * keep, scale, shift
-
-
-@dataclass(frozen=True)
-class Epilogue:
-    """Steps and their extra operands: layouts, buffers, values."""
-
-    steps: tuple[Step, ...]
-    extras: tuple[Extra, ...]
-    buffers: tuple[Array, ...]
-    values: tuple[Floats, ...]
-
-
-def epilogue(shape: Shape, result: Layout, room: Room, given: Numbers) -> Epilogue:
-    """What the kinds of `given` stand for; rows of extras have the result's pitch."""
-    rng = np.random.default_rng(given.seed)
-    steps: list[Step] = []
-    found: list[tuple[Extra, Array, Floats]] = []
-    for kind in given.end:
-        if kind in STEPS:
-            steps.append(STEPS[kind])
-            continue
-        steps.append(Step("sub", (), len(found), len(found) == 1))
-        full = shape.output
-        if kind == "quads":
-            means = Dequantize(0.37, 7)
-            size = (full[0], -(-full[1] // QUAD), *full[2:])
-            layout = spaced(size, result.pitch, room, result.slab)
-            q = rng.integers(0, 256, full).astype(np.uint8)
-            value = (q.astype(np.float32) - 7) * np.float32(0.37)
-            found.append((Extra(layout, False, means), quads_in(layout, q, 0), value))
-            continue
-        if kind == "full":
-            layout = spaced(full, result.pitch, room, result.slab)
-        else:
-            layout = plain((1, full[1], *(1 for _ in full[2:])))
-        value = rng.standard_normal(layout.shape).astype(np.float32)
-        found.append((Extra(layout, kind == "channel"), put(layout, value), value))
-    extras, buffers, values = zip(*found, strict=True) if found else ((), (), ())
-    return Epilogue(tuple(steps), extras, buffers, values)
-
-
-def expected(
-    shape: Shape,
-    given: Numbers,
-    arrays: tuple[Bytes, Any, Floats, Floats],
-    end: Epilogue,
-    *,
-    fused: bool = True,
-) -> npt.NDArray[Any]:
-    """The same in numpy: integers, then float32 operation by operation."""
-    x, w, scale, shift = arrays
-    sums = windows.convolve(
-        x.astype(np.float64) - given.zero_point,
-        w.astype(np.float64),
-        stride=shape.window.stride,
-        low=shape.window.low,
-        high=shape.window.high,
-        dilation=shape.window.dilation,
-        groups=shape.groups,
-    )
-    ones = [1] * len(shape.size)
-    v = sums.astype(np.float32)
-    scale, shift = scale.reshape(-1, *ones), shift.reshape(-1, *ones)
-    if fused:
-        v = fused_multiply_add(v, scale, shift).astype(np.float32)
-    else:
-        v = v * scale + shift
-    for step in end.steps:
-        if step.operand < 0:
-            low, high = step.params or (0.0, np.inf)
-            v = np.clip(v, low, high).astype(np.float32)
-        else:
-            other = end.values[step.operand]
-            v = other - v if step.swap else v - other
-    to = given.result
-    if to is None:
-        return v
-    steps = np.clip(
-        v * np.float32(to.inverse), to.low - to.zero_point, to.high - to.zero_point
-    )
-    return (np.rint(steps) + to.zero_point).astype(np.uint8)
-
-
-def quads_in(layout: Layout, values: Bytes, fill: int) -> npt.NDArray[np.int32]:
-    """A buffer of quads: `fill` in missing channels and in gaps."""
-    batch, channels, *size = values.shape
-    padded = np.full((batch, layout.shape[1] * QUAD, *size), fill, np.uint8)
-    padded[:, :channels] = values
-    split = padded.reshape(batch, layout.shape[1], QUAD, *size)
-    quads = np.ascontiguousarray(np.moveaxis(split, 2, -1)).view("<i4")[..., 0]
-    buffer = np.full(layout.elements, quad_of(fill), np.int32)
-    buffer[places(layout)] = quads
-    return buffer
-
-
-def quad_of(byte: int) -> np.int32:
-    """Four equal bytes."""
-    return np.array([byte] * QUAD, np.uint8).view("<i4")[0]
-
-
-def grouped(shape: Shape) -> Shape:
-    """The same convolution of quads."""
-    return replace(
-        shape,
-        channels=-(-shape.channels // QUAD),
-        filters=-(-shape.filters // QUAD),
-    )
-
-
-shapes = conv_shapes(grouped=False, most_kernel=3) | deep.filter(
-    lambda shape: shape.groups == 1
-)
 
 
 @targets
@@ -275,23 +93,6 @@ def test_exact(
         else:
             zero = given_.result.zero_point
             check(result, zero, shape.filters, found, quads_in(result, wanted, 0))
-
-
-def check(layout: Layout, zero: int, filters: int, found: Array, wanted: Array) -> None:
-    """Bytes of real filters agree; gaps hold zeros of the result."""
-    own, at = layout.elements - layout.slack, places(layout)
-    bytes_of = (
-        np.moveaxis(buffer[at].copy().view(np.uint8).reshape(*at.shape, QUAD), -1, 2)
-        for buffer in (found, wanted)
-    )
-    left, right = (
-        part.reshape(part.shape[0], -1, *part.shape[3:])[:, :filters]
-        for part in bytes_of
-    )
-    np.testing.assert_array_equal(left, right)
-    is_gap = np.ones(own, np.bool_)
-    is_gap[at] = False
-    assert (found[:own][is_gap] == quad_of(zero)).all()
 
 
 def test_quads_of_a_weight() -> None:

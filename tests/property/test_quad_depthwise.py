@@ -23,7 +23,7 @@ from edgec.kernels.requantize import Requantize
 from edgec.target import Target
 from tests.convs import Array, Room, Shape, conv_shapes, layouts_of, rooms
 from tests.lanes import program, run_both, runnable_targets
-from tests.property.test_quad_conv import (
+from tests.quad_convs import (
     STEPS,
     Epilogue,
     Numbers,

@@ -17,7 +17,7 @@ from edgec.kernels.requantize import Requantize
 from edgec.target import Target
 from tests.convs import places, put, rooms, spaced
 from tests.lanes import program, run_both, runnable_targets
-from tests.property.test_quad_conv import quad_of, quads_in
+from tests.quad_convs import quad_of, quads_in
 
 machines = (*runnable_targets(), Target.native(host_features()))
 targets = pytest.mark.parametrize("target", machines, ids=lambda t: t.name)

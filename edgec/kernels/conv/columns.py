@@ -31,7 +31,7 @@ from xdsl.ir import Attribute, SSAValue
 from edgec.dialects.columns import Columns
 from edgec.dialects.lane import buffer_type
 from edgec.kernels.builder import Index
-from edgec.kernels.conv.flat import CACHE_LINE, FlatBuild, FlatConv
+from edgec.kernels.conv.flat import CACHE_LINE, FlatConv, RegisterBuild
 from edgec.kernels.conv.positions import Planes
 
 Floats = npt.NDArray[np.float32]
@@ -128,7 +128,7 @@ def padded(array: npt.NDArray[Number], size: int) -> npt.NDArray[Number]:
     return result
 
 
-class ColumnBuild(FlatBuild):
+class ColumnBuild(RegisterBuild):
     """State while one kernel is built."""
 
     element: Attribute = f32

@@ -25,7 +25,7 @@ from xdsl.ir import SSAValue
 
 from edgec.dialects.lane import buffer_type
 from edgec.kernels.builder import Index
-from edgec.kernels.conv.flat import FlatBuild, FlatConv
+from edgec.kernels.conv.flat import FlatConv, RegisterBuild
 
 Floats = npt.NDArray[np.float32]
 
@@ -71,7 +71,7 @@ def pack_dense(weight: Floats, groups: int, filters: int) -> Floats:
     return packed
 
 
-class _Build(FlatBuild):
+class _Build(RegisterBuild):
     """State while one kernel is built."""
 
     def __init__(self, spec: DenseConv, name: str, lanes: int) -> None:

@@ -3,13 +3,14 @@
 The lanes are neighbouring positions of the flat row-major plane, so rows have no tails;
 positions between rows are computed and stored as zero. A unit of work is one block of
 filters over one chunk of tiles; a tile is a few vectors of positions. What is done for
-one tile is up to the kernel: `FlatBuild.accumulate`.
+one tile is up to the kernel: `FlatBuild.micro`; most keep its sums in registers
+(`RegisterBuild`).
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +31,10 @@ from edgec.kernels.conv.positions import (
     row_mask_bytes,
 )
 from edgec.kernels.layout import Layout
+
+Micro = Callable[[Index, int, int], None]
+"""`micro(at, vectors, tail)`: a tile of so many vectors from position `at` on; if the
+tail is not 0, only so many lanes of the last one exist."""
 
 
 @dataclass(frozen=True)
@@ -101,19 +106,13 @@ class FlatBuild(ABC):
         return PositionStore(self.b, spec.result, spec.steps, spec.extras)
 
     @abstractmethod
-    def accumulate(
-        self,
-        first: Index,
-        source: Index,
-        at: Index,
-        initial: Sequence[SSAValue],
-        filters: int,
-        vectors: int,
-    ) -> Sequence[SSAValue]:
-        """The sums of one register block, `[filters][vectors]`.
+    def micro(
+        self, image: Index, first: Index, source: Index, planes: Planes, filters: int
+    ) -> Micro:
+        """What computes and stores one tile of a block of filters.
 
-        `first` is its first filter, `source` the start of its channels, `at` its first
-        position, `initial` the bias.
+        `first` is its first filter, `source` the start of its channels. It is called
+        where the block begins, so what all tiles share is computed once.
         """
 
     def planes(self, first: Index, filters: int) -> Planes:
@@ -121,6 +120,11 @@ class FlatBuild(ABC):
         return Planes.neighbours(first, filters)
 
     def function(self) -> func.FuncOp:
+        """The whole kernel."""
+        self.work()
+        return self.b.finish()
+
+    def work(self) -> None:
         """Split images x chunks x groups x filter blocks among the threads."""
         spec, b = self.shape, self.b
         blocks = -(-self.per_group // spec.filters)
@@ -137,7 +141,6 @@ class FlatBuild(ABC):
             self._unit(image, group, block, chunk)
 
         b.units(units, unit)
-        return b.finish()
 
     def _unit(self, image: Index, group: Index, block: Index, chunk: Index) -> None:
         """One filter block over one chunk of tiles."""
@@ -173,12 +176,7 @@ class FlatBuild(ABC):
         if self.chunks.count > 1:
             self.fetch_next(source, block, chunk, filters)
         planes = self.planes(first, filters)
-        initial = [self.start(n, f) for n, count in planes.runs for f in range(count)]
-
-        def micro(at: Index, vectors: int, tail: int) -> None:
-            spread = [value for value in initial for _ in range(vectors)]
-            sums = self.accumulate(first, source, at, spread, filters, vectors)
-            self.sink.store(image, planes, at, sums, vectors, tail)
+        micro = self.micro(image, first, source, planes, filters)
 
         def tile(number: SSAValue) -> None:
             following = b.times(b.plus(number, 1), self.tile)
@@ -227,6 +225,39 @@ class FlatBuild(ABC):
             b.loop(start, stop, line, step=CACHE_LINE)
 
         b.loop(first, last, channel)
+
+
+class RegisterBuild(FlatBuild):
+    """A kernel whose sums of a tile are registers."""
+
+    @abstractmethod
+    def accumulate(
+        self,
+        first: Index,
+        source: Index,
+        at: Index,
+        initial: Sequence[SSAValue],
+        filters: int,
+        vectors: int,
+    ) -> Sequence[SSAValue]:
+        """The sums of one register block, `[filters][vectors]`.
+
+        `first` is its first filter, `source` the start of its channels, `at` its first
+        position, `initial` the bias.
+        """
+
+    def micro(
+        self, image: Index, first: Index, source: Index, planes: Planes, filters: int
+    ) -> Micro:
+        """Sums of the block, and what is stored of them."""
+        initial = [self.start(n, f) for n, count in planes.runs for f in range(count)]
+
+        def compute(at: Index, vectors: int, tail: int) -> None:
+            spread = [value for value in initial for _ in range(vectors)]
+            sums = self.accumulate(first, source, at, spread, filters, vectors)
+            self.sink.store(image, planes, at, sums, vectors, tail)
+
+        return compute
 
     def start(self, first: Index, number: int) -> SSAValue:
         """Accumulators start at the bias of filter `first + number`."""

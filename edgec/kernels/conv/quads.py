@@ -21,7 +21,7 @@ from xdsl.ir import Attribute, SSAValue
 
 from edgec.dialects.columns import Columns, pack
 from edgec.dialects.lane import PAIR_BOUND, QUAD, buffer_type
-from edgec.kernels.builder import Index
+from edgec.kernels.builder import Index, KernelBuilder
 from edgec.kernels.conv.columns import ColumnBuild, ColumnConv, pack_columns
 from edgec.kernels.conv.positions import declare_extras, row_mask_bytes
 from edgec.kernels.conv.quad_store import QuadStore, SumStore
@@ -55,6 +55,13 @@ class QuadConv(ColumnConv):
         """Blocks of `filters` filters, the last one perhaps of fewer."""
         return -(-self.num_filters // self.filters)
 
+    def sink(self, b: KernelBuilder) -> SumStore:
+        """What is done with the sums."""
+        end = (b, self.result, self.steps, self.extras)
+        if self.requantize is None:
+            return SumStore(*end)
+        return QuadStore(*end, self.requantize)
+
     def build(self, name: str, lanes: int) -> func.FuncOp:
         """The kernel; buffers: x, the tables of `QuadTables`, rows, extras, y."""
         return _Build(self, name, lanes).function()
@@ -78,10 +85,16 @@ def pack_quads(weight: Bytes, zero_point: int, spec: QuadConv) -> QuadTables:
     """Tables of a weight `[F, C, *K]` for inputs with this zero point."""
     columns = quad_columns(weight, spec.num_filters, spec.filters, bounded=spec.bounded)
     tables = pack_columns(columns, spec)
-    sums = np.zeros(spec.num_filters, np.int64)
-    sums[: len(weight)] = -zero_point * weight.reshape(len(weight), -1).sum(1, np.int64)
+    sums = sum_starts(weight, zero_point, spec.num_filters)
     w = tables.w.view(np.int32)
-    return QuadTables(w, tables.where, tables.starts, sums.astype(np.int32))
+    return QuadTables(w, tables.where, tables.starts, sums)
+
+
+def sum_starts(weight: Bytes, zero_point: int, filters: int) -> Ints:
+    """What the zero point of the input takes away from each filter's sum."""
+    sums = np.zeros(filters, np.int64)
+    sums[: len(weight)] = -zero_point * weight.reshape(len(weight), -1).sum(1, np.int64)
+    return sums.astype(np.int32)
 
 
 def quad_columns(weight: Bytes, filters: int, block: int, *, bounded: bool) -> Columns:
@@ -125,6 +138,22 @@ def as_quads(weight: Bytes, filters: int) -> Ints:
     return np.ascontiguousarray(np.moveaxis(split, 2, -1)).view("<i4")[..., 0]
 
 
+def quad_buffers(
+    spec: QuadConv, tables: Mapping[str, MemRefType[Any]]
+) -> dict[str, MemRefType[Any]]:
+    """Arguments of a kernel, in order: the numbers of each filter stand for a bias."""
+    buffers = {"x": buffer_type(spec.source.elements, i32), **tables}
+    buffers["sums"] = buffer_type(spec.num_filters, i32)
+    for name in ("scale", "shift"):
+        buffers[name] = buffer_type(spec.num_filters, f32)
+    if spec.result.has_gaps_inside:
+        buffers["rows"] = buffer_type(row_mask_bytes(spec.result), i8)
+    declare_extras(buffers, spec.extras)
+    element = f32 if spec.requantize is None else i32
+    buffers["y"] = buffer_type(spec.result.elements, element)
+    return buffers
+
+
 class _Build(ColumnBuild):
     """State while one kernel is built."""
 
@@ -138,25 +167,12 @@ class _Build(ColumnBuild):
     def buffers(
         self, tables: Mapping[str, MemRefType[Any]]
     ) -> dict[str, MemRefType[Any]]:
-        """As `FlatBuild`, with the numbers of each filter for a bias."""
-        spec = self.quads
-        buffers = {"x": buffer_type(spec.source.elements, i32), **tables}
-        buffers["sums"] = buffer_type(spec.num_filters, i32)
-        for name in ("scale", "shift"):
-            buffers[name] = buffer_type(spec.num_filters, f32)
-        if spec.result.has_gaps_inside:
-            buffers["rows"] = buffer_type(row_mask_bytes(spec.result), i8)
-        declare_extras(buffers, spec.extras)
-        element = f32 if spec.requantize is None else i32
-        buffers["y"] = buffer_type(spec.result.elements, element)
-        return buffers
+        """As `quad_buffers`."""
+        return quad_buffers(self.quads, tables)
 
     def make_sink(self) -> SumStore:
         """From sums to numbers or bytes."""
-        spec = self.quads
-        if spec.requantize is None:
-            return SumStore(self.b, spec.result, spec.steps, spec.extras)
-        return QuadStore(self.b, spec.result, spec.steps, spec.extras, spec.requantize)
+        return self.quads.sink(self.b)
 
     def start(self, first: Index, number: int) -> SSAValue:
         """What the zero point of the input takes away."""
