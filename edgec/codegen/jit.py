@@ -18,7 +18,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
-from edgec.codegen.host import host_architecture, host_features
+from edgec.codegen.host import host_architecture, host_features, why_missing
 from edgec.codegen.llvm import binding as llvm
 from edgec.errors import CodegenFailed, InvalidTarget
 from edgec.target import Target
@@ -115,7 +115,7 @@ def check_runnable(target: Target) -> None:
     if missing:
         raise InvalidTarget(
             f"code for target '{target.name}' cannot run here: this machine lacks "
-            f"{', '.join(sorted(missing))}"
+            f"{', '.join(sorted(missing))}{why_missing(missing)}"
         )
 
 
