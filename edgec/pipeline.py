@@ -17,6 +17,7 @@ from xdsl.passes import ModulePass
 from xdsl.utils.exceptions import DiagnosticException, VerifyException
 
 from edgec.codegen.intrinsics import wants_bounded
+from edgec.codegen.intrinsics.amx import has_tiles
 from edgec.codegen.intrinsics.bf16 import has_dot_pairs
 from edgec.errors import EdgecError, PassFailed
 from edgec.options import Options
@@ -132,6 +133,7 @@ def tensor_passes(options: Options, target: Target) -> tuple[ModulePass, ...]:
             force=force,
             bounded=wants_bounded(target),
             emulated=not has_dot_pairs(target),
+            tiles=has_tiles(target),
         ),
         # Some linear layers are to be convolutions, which layouts are made for.
         SparseLinear(),

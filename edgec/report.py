@@ -16,6 +16,7 @@ from edgec.dialects import nn, sq
 from edgec.dialects.bf16 import PAIR
 from edgec.dialects.lane import QUAD
 from edgec.kernels.conv.quad_columns import kept_columns
+from edgec.kernels.conv.tile_columns import COLUMNS, kept_groups
 from edgec.kernels.linear.codes import CodeShape
 from edgec.kernels.linear.lower_codes import code_shape_of
 from edgec.kernels.linear.lower_stored import stored_shape_of
@@ -211,8 +212,12 @@ def _stored_quads(op: sq.ConvOp, *, is_dense: bool = False) -> int:
     if op.groups.value.data > 1:  # depthwise: nothing is left out
         return filters * math.prod(window)
     block = op.kernel.settings["filters"]
-    columns = -(-channels // QUAD) * math.prod(window) * -(-filters // block)
-    kept = columns if is_dense else kept_columns(op)[block]
+    blocks, columns = -(-filters // block), -(-channels // QUAD) * math.prod(window)
+    if op.kernel.family.data == "tiles":
+        every = blocks * -(-columns // COLUMNS)
+        kept = COLUMNS * (every if is_dense else kept_groups(op)[block].count)
+    else:
+        kept = blocks * columns if is_dense else kept_columns(op)[block]
     return kept * (block + 1) * QUAD
 
 

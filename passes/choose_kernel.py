@@ -11,11 +11,11 @@ A sparse kernel counts with `LEAST_GAIN`, as predictions have errors.
 A layer that is chosen to run dense has its weights decoded. Linear layers have a family
 for few rows (`columns`) and one for many (`conv`, which `sparse-linear` makes a
 convolution); depthwise layers have one of their own, and so have convolutions of
-integers, whose kept columns are counted here; linear layers on integers read codes of
-as few bits as the weight needs (`codes`); a recurrent layer runs as its weight is
-stored. The choice and the prediction of the layer by itself stand in `kernel`
-and `sq.why`. A layer that a tuning log knows has the family and the schedule that were
-measured.
+integers, whose kept columns are counted here (and one more, `tiles`, where the target
+multiplies tiles of bytes); linear layers on integers read codes of as few bits as the
+weight needs (`codes`); a recurrent layer runs as its weight is stored. The choice and
+the prediction of the layer by itself stand in `kernel` and `sq.why`. A layer that a
+tuning log knows has the family and the schedule that were measured.
 
 Invariants: needs `sq.conv` of rank 4 or 5 and `sq.linear` (after `fuse`); leaves every
 `sq.conv` and every `sq.linear` with encoded weights with a `kernel`. Values do not
@@ -49,8 +49,10 @@ from edgec.kernels.conv.quad_columns import (
     count_columns,
     keep_columns,
 )
+from edgec.kernels.conv.tile_columns import count_groups, keep_groups
 from edgec.kernels.cost import Registers
 from edgec.kernels.cost_quads import candidates
+from edgec.kernels.cost_tiles import candidates as tile_candidates
 from edgec.kernels.linear.lower_codes import FAMILY, code_settings
 from edgec.passes.analysis.choices import Layer, choose
 from edgec.passes.analysis.layer_key import layer_key
@@ -93,8 +95,8 @@ Weighted = Layer | nn.RecurrentOp
 """Layers whose weights may be stored sparse."""
 
 FAMILIES = (
-    *("dense", "depthwise", "pattern", "columns", "quads", "quad_depthwise"),
-    "pairs",
+    *("dense", "depthwise", "pattern", "columns"),
+    *("quads", "quad_depthwise", "tiles", "pairs"),
 )
 """Families of convolution kernels."""
 
@@ -144,6 +146,8 @@ class ChooseKernel(ReportingPass):
     """The target has no dot product of bytes: pairs of products must fit 16 bits."""
     emulated: bool = False
     """The target has no dot product of bfloat16."""
+    tiles: bool = False
+    """The target multiplies tiles of bytes; else only a tuning log chooses `tiles`."""
 
     def run(self, ctx: Context, op: ModuleOp) -> Mapping[str, int]:
         """Count the families chosen, and the sparse layers that run dense."""
@@ -174,7 +178,8 @@ class ChooseKernel(ReportingPass):
             is_linear = isinstance(layer, sq.LinearOp)
             entry = measured.get(layer)
             counts["measured"] += entry is not None
-            if isinstance(layer.weight.owner, sq.WeightOp):
+            is_sparse = isinstance(layer.weight.owner, sq.WeightOp)
+            if is_sparse or "tiles" in families_of(layer):
                 self._explain(layer, family, registers, entry)
                 if family == "dense":
                     decode_weight(layer, weights_of(ctx))
@@ -213,6 +218,10 @@ class ChooseKernel(ReportingPass):
             blocks = candidates(registers)
             counts = count_columns(weight, blocks, bounded=self.bounded)
             keep_columns(layer, counts, bounded=self.bounded)
+            entry = tuned_of(ctx).get(layer_key(layer, weights_of(ctx)))
+            if self.tiles or (entry is not None and entry.family == "tiles"):
+                several = tile_candidates(len(weight))
+                keep_groups(layer, count_groups(weight, several))
 
     def _count_pairs(
         self, ctx: Context, layer: sq.ConvOp, registers: Registers
@@ -294,7 +303,7 @@ class ChooseKernel(ReportingPass):
 
     def _left(self, families: Sequence[str]) -> Sequence[str]:
         """Those that `force` leaves."""
-        if self.force is None or len(families) == 1:
+        if self.force is None or "dense" not in families:
             return families
         sparse = [family for family in families if family != "dense"]
         return sparse if self.force == "sparse" else ["dense"]
@@ -322,8 +331,9 @@ def explain(
     layer: Weighted, family: str, prediction: Prediction, note: str = ""
 ) -> None:
     """Say on a layer what was predicted for it by itself, and what else mattered."""
-    sparse = min(n for name, n in prediction.items() if name != "dense")
-    ratio = prediction["dense"] / max(sparse, 1.0)
+    usual, other = ("dense", "sparse") if "dense" in prediction else ("quads", "tiles")
+    least = min(n for name, n in prediction.items() if name != usual)
+    ratio = prediction[usual] / max(least, 1.0)
     verdict = "runs dense" if family == "dense" else f"{family} kernel"
-    reasons = [f"{verdict}: predicted dense / sparse = {ratio:.2f}", note]
+    reasons = [f"{verdict}: predicted {usual} / {other} = {ratio:.2f}", note]
     layer.attributes["sq.why"] = StringAttr("; ".join(filter(None, reasons)))

@@ -13,6 +13,7 @@ from edgec.dialects import nn, sq
 from edgec.dialects.bf16 import PAIR
 from edgec.dialects.lane import QUAD
 from edgec.kernels.conv.pairs import count_pair_columns
+from edgec.kernels.conv.tile_columns import kept_groups
 from edgec.kernels.conv.window import window_of
 from edgec.kernels.cost import (
     Registers,
@@ -47,6 +48,7 @@ from edgec.kernels.cost_recurrent import (
     columns_step_cycles,
     dense_step_cycles,
 )
+from edgec.kernels.cost_tiles import best_tile_shape, tiles_cycles
 from edgec.kernels.layout import layout
 from edgec.kernels.linear.columns import MIN_BLOCK
 from edgec.passes.analysis.sparse import (
@@ -55,6 +57,7 @@ from edgec.passes.analysis.sparse import (
     quad_depthwise_layer,
     quad_layer,
     sparse_layer,
+    tile_layer,
 )
 
 Prediction = Mapping[str, float]
@@ -95,7 +98,7 @@ def families_of(op: sq.ConvOp | sq.LinearOp) -> tuple[str, ...]:
         few = columns.block_size >= MIN_BLOCK and not columns.is_reordered
         return ("dense", "columns", "conv") if few else ("dense", "conv")
     if sq.has_bf16(op.input) or sq.has_integers(op.input):
-        return (_lane_family(op),)
+        return _lane_families(op)
     if is_depthwise(op):
         return ("depthwise",)
     is_single = columns is not None and columns.block_size == 1
@@ -106,11 +109,16 @@ def families_of(op: sq.ConvOp | sq.LinearOp) -> tuple[str, ...]:
     return (*found, "pattern") if has_patterns else found
 
 
-def _lane_family(op: sq.ConvOp) -> str:
-    """The family of a convolution that reads several channels in each lane."""
+def _lane_families(op: sq.ConvOp) -> tuple[str, ...]:
+    """Those of a convolution that reads several channels in each lane.
+
+    Tiles only where `choose-kernel` has counted what they would multiply.
+    """
     if sq.has_bf16(op.input):
-        return "pairs"
-    return "quad_depthwise" if is_depthwise(op) else "quads"
+        return ("pairs",)
+    if is_depthwise(op):
+        return ("quad_depthwise",)
+    return ("quads", "tiles") if kept_groups(op) else ("quads",)
 
 
 def conv_cycles(
@@ -124,7 +132,7 @@ def conv_cycles(
         return depthwise_cycles(
             lanes=lanes, positions=positions, filters=weight[0], taps=taps
         )
-    if family in ("quads", "pairs", "quad_depthwise"):
+    if family in ("quads", "tiles", "pairs", "quad_depthwise"):
         return _lane_cycles(op, family, positions, registers)
     if family == "columns":
         assert isinstance(encoding, sq.ColumnsAttr)
@@ -150,6 +158,9 @@ def _lane_cycles(
     if family == "quads":
         quads = quad_layer(op, positions)
         return quads_cycles(quads, best_quads_block(quads, registers), lanes=lanes)
+    if family == "tiles":
+        tiles = tile_layer(op, positions)
+        return tiles_cycles(tiles, best_tile_shape(tiles))
     if family == "pairs":
         pairs = pair_layer(op, positions)
         return pairs_cycles(pairs, best_pairs_block(pairs, registers), lanes=lanes)

@@ -43,6 +43,13 @@ from edgec.kernels.cost_quads import (
     quads_blocks,
     quads_cycles,
 )
+from edgec.kernels.cost_tiles import (
+    POSITIONS,
+    TileShape,
+    best_tile_shape,
+    tile_shapes,
+    tiles_cycles,
+)
 from edgec.kernels.layout import layout, stored_shape
 from edgec.passes.analysis.rows import is_split, is_strided
 from edgec.passes.analysis.sparse import (
@@ -51,6 +58,7 @@ from edgec.passes.analysis.sparse import (
     quad_depthwise_layer,
     quad_layer,
     sparse_layer,
+    tile_layer,
 )
 
 FEW_TILES = 4
@@ -94,6 +102,9 @@ def best_schedule(op: sq.ConvOp, machine: Machine) -> Schedule:
     if family == "quad_depthwise":
         rows = best_rows(quad_depthwise_layer(op), machine.registers)
         return _quad_depthwise(op, rows, machine)
+    if family == "tiles":
+        shape = best_tile_shape(tile_layer(op, positions_of(op)))
+        return _tiles(op, shape, machine)
     block = _best_block(op, family, machine)
     return _flat(op, family, block, machine)
 
@@ -117,6 +128,9 @@ def schedules(op: sq.ConvOp, machine: Machine) -> list[Schedule]:
     elif family == "quad_depthwise":
         several = range(1, MOST_ROWS + 1)
         found = [(_quad_depthwise(op, rows, machine), True) for rows in several]
+    elif family == "tiles":
+        several = tile_shapes(tile_layer(op, positions_of(op)))
+        found = [(_tiles(op, shape, machine), True) for shape in several]
     else:
         found = list(_flats(op, family, machine))
     usual = [each for each, is_usual in found if is_usual]
@@ -150,6 +164,10 @@ def cycles_of(op: sq.ConvOp, machine: Machine) -> float:
         return images * _depthwise(op, settings["vectors"], machine).cycles
     if family == "quad_depthwise":
         return images * _quad_depthwise(op, settings["rows"], machine).cycles
+    if family == "tiles":
+        names = ("filters", "tiles", "vectors")
+        shape = TileShape(*(settings[name] for name in names))
+        return images * _tiles(op, shape, machine).cycles
     block = RegisterBlock(settings["filters"], settings["vectors"])
     return images * _flat_cycles(op, family, block, machine)
 
@@ -234,24 +252,21 @@ def _flat(
 
     Rows of one slice are shared by neighbouring tiles, slices are too far apart.
     """
-    weight, result = nn.shape_of(op.weight), nn.shape_of(op.result)
-    groups = op.groups.value.data
-    tiles, tile = _num_tiles(op, block, machine)
-    units = result[0] * groups * -(-weight[0] // groups // block.filters)
-    chunks = min(tiles, max(1, -(-CHUNK_UNITS // units)))
-    planes = stored_shape(op.input)[1] // groups * math.prod(weight[2:-2])
-    in_l2 = max(1, machine.l2_bytes // 3 // (planes * tile * 4))
-    chunk = min(-(-tiles // chunks), in_l2)
+    tile = block.vectors * machine.registers.lanes
+    chunk = _usual_chunk(op, block.filters, tile, machine)
     settings = {"filters": block.filters, "vectors": block.vectors, "chunk": chunk}
     return Schedule(settings, _flat_cycles(op, family, block, machine))
 
 
-def _num_tiles(
-    op: sq.ConvOp, block: RegisterBlock, machine: Machine
-) -> tuple[int, int]:
-    """Tiles of a plane, and the positions of one."""
-    tile = block.vectors * machine.registers.lanes
-    return max(1, positions_of(op) // tile), tile
+def _usual_chunk(op: sq.ConvOp, filters: int, tile: int, machine: Machine) -> int:
+    """Tiles of a chunk, for blocks of filters and tiles of positions."""
+    weight, result = nn.shape_of(op.weight), nn.shape_of(op.result)
+    groups, tiles = op.groups.value.data, max(1, positions_of(op) // tile)
+    units = result[0] * groups * -(-weight[0] // groups // filters)
+    chunks = min(tiles, max(1, -(-CHUNK_UNITS // units)))
+    planes = stored_shape(op.input)[1] // groups * math.prod(weight[2:-2])
+    in_l2 = max(1, machine.l2_bytes // 3 // (planes * tile * 4))
+    return min(-(-tiles // chunks), in_l2)
 
 
 def _flats(
@@ -260,10 +275,24 @@ def _flats(
     """Every register block, with the usual chunk, half of it, twice, and all tiles."""
     for block in _blocks(op, family, machine):
         usual = _flat(op, family, block, machine)
-        chunk, (tiles, _) = usual.settings["chunk"], _num_tiles(op, block, machine)
+        chunk, tile = usual.settings["chunk"], block.vectors * machine.registers.lanes
+        tiles = max(1, positions_of(op) // tile)
         for other in (chunk, -(-chunk // 2), min(2 * chunk, tiles), tiles):
             schedule = Schedule({**usual.settings, "chunk": other}, usual.cycles)
             yield schedule, other == chunk
+
+
+def _tiles(op: sq.ConvOp, shape: TileShape, machine: Machine) -> Schedule:
+    """Blocks of square tiles, with the usual chunk."""
+    tile = shape.vectors * POSITIONS
+    settings = {
+        "filters": shape.filters,
+        "tiles": shape.tiles,
+        "vectors": shape.vectors,
+        "chunk": _usual_chunk(op, shape.filters, tile, machine),
+    }
+    cycles = tiles_cycles(tile_layer(op, positions_of(op)), shape)
+    return Schedule(settings, cycles)
 
 
 # Depthwise: registers of positions

@@ -10,9 +10,11 @@ from edgec.dialects.lane import QUAD
 from edgec.kernels.conv.bands import BANDS
 from edgec.kernels.conv.lower import SETTINGS
 from edgec.kernels.conv.pattern_loops import FORMS
+from edgec.kernels.conv.tile_columns import kept_groups
 from edgec.kernels.cost import MIN_COLUMNS
 from edgec.kernels.cost_quads import MOST_FILTERS
 from edgec.kernels.cost_quads import MOST_ROWS as MOST_BANDED_ROWS
+from edgec.kernels.cost_tiles import POSITIONS, fits
 from edgec.passes.analysis.predict import families_of
 
 MOST_ACCUMULATORS = 64
@@ -39,6 +41,9 @@ def why_not(
             return f"`{name}` must be at least {least}, got {value}"
     if family == "pattern":
         return _pattern(op, settings, lanes)
+    if family == "tiles":
+        assert isinstance(op, sq.ConvOp)
+        return _tiles(op, settings)
     return _register_block(op, family, settings)
 
 
@@ -83,6 +88,21 @@ def _grouped(op: sq.ConvOp | sq.LinearOp, filters: int, held: int) -> str | None
         return (
             f"`filters` must be a multiple of {held} of at most "
             f"{min(most, MOST_FILTERS)}, got {filters}"
+        )
+    return None
+
+
+def _tiles(op: sq.ConvOp, settings: Mapping[str, int]) -> str | None:
+    filters, tiles, vectors = (settings[n] for n in ("filters", "tiles", "vectors"))
+    allowed = sorted(kept_groups(op))
+    if filters not in allowed:
+        return f"`filters` must be one of {allowed}, got {filters}"
+    if tiles > filters // POSITIONS:
+        return f"`tiles` must be at most {filters // POSITIONS}, got {tiles}"
+    if not fits(tiles, vectors):
+        return (
+            "`tiles`, `vectors` and their product must sum to at most 8, got "
+            f"{tiles} and {vectors}"
         )
     return None
 

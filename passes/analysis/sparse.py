@@ -6,11 +6,13 @@ from edgec.dialects import nn, sq
 from edgec.dialects.bf16 import PAIR
 from edgec.dialects.lane import QUAD
 from edgec.kernels.conv.quad_columns import EMULATED, is_bounded, kept_columns
+from edgec.kernels.conv.tile_columns import kept_groups
 from edgec.kernels.conv.window import window_of
 from edgec.kernels.cost import SparseLayer
 from edgec.kernels.cost_columns import ColumnLayer
 from edgec.kernels.cost_pairs import PairLayer
 from edgec.kernels.cost_quads import QuadDepthwiseLayer, QuadLayer
+from edgec.kernels.cost_tiles import TileLayer
 
 MAX_DENSITY = 0.9
 """Largest share of a weight that is worth storing sparsely."""
@@ -95,4 +97,19 @@ def quad_layer(op: sq.ConvOp, positions: int) -> QuadLayer:
         kept=tuple(sorted(kept_columns(op).items())),
         steps=len(op.epilogue),
         bounded=is_bounded(op),
+    )
+
+
+def tile_layer(op: sq.ConvOp, positions: int) -> TileLayer:
+    """The integer convolution as the cost model of tiles sees it."""
+    filters, channels = nn.shape_of(op.weight)[:2]
+    return TileLayer(
+        positions=positions,
+        filters=filters,
+        channels=-(-channels // QUAD),
+        kept=tuple(
+            (block, found.direct, found.gathered)
+            for block, found in sorted(kept_groups(op).items())
+        ),
+        steps=len(op.epilogue),
     )

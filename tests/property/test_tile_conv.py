@@ -13,7 +13,8 @@ from edgec.kernels.conv.tile_columns import (
     COLUMNS,
     count_groups,
 )
-from edgec.kernels.conv.tiles import TileConv, fits, pack_tiles
+from edgec.kernels.conv.tiles import TileConv, pack_tiles
+from edgec.kernels.cost_tiles import fits
 from edgec.target import Target
 from tests.convs import Array, Room, Shape, layouts_of, put, rooms, spaced
 from tests.lanes import program, run_both, runnable_targets

@@ -17,7 +17,11 @@ from edgec.kernels.conv.ends import (
     steps_of,
 )
 from edgec.kernels.conv.lower_pairs import lower_pairs
-from edgec.kernels.conv.lower_quads import lower_quad_depthwise, lower_quads
+from edgec.kernels.conv.lower_quads import (
+    lower_quad_depthwise,
+    lower_quads,
+    lower_tiles,
+)
 from edgec.kernels.conv.pack_pattern import pack_pattern, single_taps
 from edgec.kernels.conv.pattern import PatternConv
 from edgec.kernels.conv.pattern_loops import FORMS
@@ -32,6 +36,7 @@ SETTINGS: dict[str, set[str]] = {
     "quads": {"filters", "vectors", "chunk"},
     "quad_depthwise": {"rows"},
     "pairs": {"filters", "vectors", "chunk"},
+    "tiles": {"filters", "tiles", "vectors", "chunk"},
     "pattern": {"form", "packed", "rows", "bands", "block", "splits"},
 }
 """Family → what its schedule sets."""
@@ -50,6 +55,7 @@ def lower_conv(op: sq.ConvOp, weights: WeightStore, lanes: int) -> Lowered:
         "quads": lower_quads,
         "quad_depthwise": lower_quad_depthwise,
         "pairs": lower_pairs,
+        "tiles": lower_tiles,
     }[family]
     return lower(op, weights)
 

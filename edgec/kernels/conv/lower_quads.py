@@ -17,6 +17,8 @@ from edgec.kernels.conv.depthwise_quads import QuadDepthwise, pack_depthwise
 from edgec.kernels.conv.ends import constant_operand, extras_of, masks_of
 from edgec.kernels.conv.quad_columns import FITS, is_bounded, kept_columns
 from edgec.kernels.conv.quads import QuadConv, pack_quads
+from edgec.kernels.conv.tile_columns import COLUMNS, kept_groups
+from edgec.kernels.conv.tiles import TileConv, pack_tiles
 from edgec.kernels.conv.window import window_of
 from edgec.kernels.layout import layout
 from edgec.kernels.lowered import Lowered, Packed
@@ -26,17 +28,28 @@ from edgec.kernels.requantize import Requantize
 
 def lower_quads(op: sq.ConvOp, weights: WeightStore) -> Lowered:
     """The kernel of compressed columns of quads; a dense weight keeps all."""
-    owner, found = op.weight.owner, dequantize_of(op.input)
-    if not isinstance(owner, nn.ConstantOp) or found is None:
-        raise PassFailed(
-            "'sq.conv' op with kernel 'quads' must have a quantized input and a "
-            f"constant weight, got {op.input.type} and {op.weight}"
-        )
+    assert op.kernel is not None
+    columns = kept_columns(op)[op.kernel.settings["filters"]]
+    end = ending_of(op, weights)
+    return _lowered(op, weights, _spec(op, end, columns), end)
+
+
+def lower_tiles(op: sq.ConvOp, weights: WeightStore) -> Lowered:
+    """The kernel of compressed columns on tiles."""
+    assert op.kernel is not None
+    settings, end = op.kernel.settings, ending_of(op, weights)
+    groups = kept_groups(op)[settings["filters"]]
+    # Tiles are exact whatever the bytes are.
+    common = replace(_spec(op, end, COLUMNS * groups.count), bounded=False)
+    spec = TileConv(**vars(common), tiles=settings["tiles"])
+    return _lowered(op, weights, spec, end)
+
+
+def _spec(op: sq.ConvOp, end: Ending, columns: int) -> QuadConv:
+    """What both kernels are told."""
     assert op.kernel is not None
     settings, source = op.kernel.settings, layout(op.input)
-    end = ending_of(op, weights)
-    requantize = _requantize_of(op, end)
-    spec = QuadConv(
+    return QuadConv(
         source=source,
         result=layout(op.result),
         taps=window_of(op).tap_offsets(source),
@@ -47,13 +60,27 @@ def lower_quads(op: sq.ConvOp, weights: WeightStore) -> Lowered:
         filters=settings["filters"],
         vectors=settings["vectors"],
         chunk=settings["chunk"],
-        columns=kept_columns(op)[settings["filters"]],
+        columns=columns,
         reordered=False,
-        requantize=requantize,
+        requantize=_requantize_of(op, end),
         bounded=is_bounded(op),
     )
+
+
+def _lowered(
+    op: sq.ConvOp, weights: WeightStore, spec: QuadConv, end: Ending
+) -> Lowered:
+    """The launch of a kernel with its tables."""
+    owner, found = op.weight.owner, dequantize_of(op.input)
+    if not isinstance(owner, nn.ConstantOp) or found is None:
+        assert op.kernel is not None
+        raise PassFailed(
+            f"'sq.conv' op with kernel '{op.kernel.family.data}' must have a quantized "
+            f"input and a constant weight, got {op.input.type} and {op.weight}"
+        )
     weight = np.asarray(constant_array(owner, weights), np.int8)
-    tables = pack_quads(weight, found.zero_point, spec)
+    pack = pack_tiles if isinstance(spec, TileConv) else pack_quads
+    tables = pack(weight, found.zero_point, spec)
     scale, shift = np.zeros((2, spec.num_filters), np.float32)
     scale[: len(weight)], shift[: len(weight)] = end.scale, end.shift
     arrays = {

@@ -33,12 +33,12 @@ from xdsl.dialects import arith, func
 from xdsl.dialects.builtin import MemRefType, i32
 from xdsl.ir import SSAValue
 
-from edgec.dialects.lane import QUAD, TILE_LANES, TILE_ROWS, TILES, buffer_type
+from edgec.dialects.lane import QUAD, TILE_LANES, TILE_ROWS, buffer_type
 from edgec.kernels.builder import Index
 from edgec.kernels.conv.flat import FlatBuild, Micro
 from edgec.kernels.conv.positions import Planes
 from edgec.kernels.conv.quad_store import SumStore
-from edgec.kernels.conv.quads import QuadConv, quad_buffers, sum_starts
+from edgec.kernels.conv.quads import QuadConv, QuadTables, quad_buffers, sum_starts
 from edgec.kernels.conv.tile_columns import COLUMNS, group_columns
 from edgec.kernels.tiles import TileRegisters
 
@@ -67,37 +67,21 @@ class TileConv(QuadConv):
         return self.filters <= self.tiles * TILE_ROWS
 
     def build(self, name: str, lanes: int) -> func.FuncOp:
-        """The kernel; buffers: x, the tables of `TileTables`, rows, extras, y."""
+        """The kernel; buffers: x, the tables of `pack_tiles`, rows, extras, y."""
         return _Build(self, name, lanes).function()
 
 
-def fits(tiles: int, vectors: int) -> bool:
-    """Whether sums and both factors have a tile each."""
-    return tiles * vectors + tiles + vectors <= TILES
+def pack_tiles(weight: Bytes, zero_point: int, spec: QuadConv) -> QuadTables:
+    """Tables of a weight `[F, C, *K]` for inputs with this zero point.
 
-
-@dataclass(frozen=True)
-class TileTables:
-    """Arrays of a `TileConv`."""
-
-    w: Ints
-    """`[groups][filters of the block][columns]`, four bytes each, flat."""
-    where: Ints
-    """`[groups][columns]` address of each column, counted from the most negative tap of
-    the first channel."""
-    starts: Ints
-    """As in `GroupedColumns`."""
-    sums: Ints
-    """`[filters]` where sums start."""
-
-
-def pack_tiles(weight: Bytes, zero_point: int, spec: TileConv) -> TileTables:
-    """Tables of a weight `[F, C, *K]` for inputs with this zero point."""
+    `w` is `[groups][filters of the block][columns]`, `where` `[groups][columns]`, and
+    `starts` as in `GroupedColumns`.
+    """
     found, taps = group_columns(weight, spec.num_filters, spec.filters), spec.taps
     channel, tap = np.divmod(found.index.astype(np.int64), len(taps))
     where = channel * spec.source.strides[1] + np.array(taps)[tap] - min(taps)
     where_size, w_size = table_sizes(spec)
-    return TileTables(
+    return QuadTables(
         w=_filled(found.weight.reshape(-1), w_size),
         where=_filled(where.astype(np.int32).reshape(-1), where_size),
         starts=found.starts,
@@ -105,7 +89,7 @@ def pack_tiles(weight: Bytes, zero_point: int, spec: TileConv) -> TileTables:
     )
 
 
-def table_sizes(spec: TileConv) -> tuple[int, int]:
+def table_sizes(spec: QuadConv) -> tuple[int, int]:
     """Elements of `where` and of `w`; a weight of zeros keeps one of each."""
     return max(1, spec.columns), max(1, spec.columns * spec.filters)
 
