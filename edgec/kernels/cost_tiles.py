@@ -14,7 +14,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from edgec.dialects.lane import TILES
-from edgec.kernels.cost import FMA_PER_CYCLE, MOST_REMEMBERED, TILE_OVERHEAD
+from edgec.kernels.cost import (
+    DENSE_EFFICIENCY,
+    FMA_PER_CYCLE,
+    MOST_REMEMBERED,
+    TILE_OVERHEAD,
+)
 from edgec.kernels.cost_columns import NEAR_BYTES
 from edgec.kernels.cost_quads import EPILOGUE, STEP
 
@@ -39,8 +44,8 @@ GATHER_STORES = 16.0
 GROUP_OVERHEAD = 4.0
 """Cycles of a turn of the loop over groups of columns (estimate)."""
 EFFICIENCY = 0.7
-"""Share of what ports allow that counts as free of stalls: an estimate, less than that
-of kernels that were measured."""
+"""Share of what ports allow products that counts as free of stalls: an estimate, less
+than that of kernels that were measured."""
 BLOCKS = (16, 32, 64)
 """Filters that may share columns."""
 
@@ -100,7 +105,7 @@ def tiles_cycles(layer: TileLayer, shape: TileShape) -> float:
     positions = math.ceil(layer.positions / POSITIONS)
     full, rest = divmod(positions, shape.vectors)
     total = full * _tile_cycles(layer, shape, shape.vectors)
-    return (total + (_tile_cycles(layer, shape, rest) if rest else 0)) / EFFICIENCY
+    return total + (_tile_cycles(layer, shape, rest) if rest else 0)
 
 
 def _tile_cycles(layer: TileLayer, shape: TileShape, vectors: int) -> float:
@@ -122,7 +127,8 @@ def _tile_cycles(layer: TileLayer, shape: TileShape, vectors: int) -> float:
     copied = max(dots, loads, vectors * GATHER_STORES) + GROUP_OVERHEAD
     end = (1 + EPILOGUE + STEP * layer.steps) * POSITIONS / FMA_PER_CYCLE + STORE
     ends = blocks * (TILE_OVERHEAD * passes + high * vectors * end)
-    return direct * read + gathered * copied + ends
+    products = direct * read + gathered * copied
+    return products / EFFICIENCY + ends / DENSE_EFFICIENCY
 
 
 @lru_cache(MOST_REMEMBERED)

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edgec.codegen.emit import emit_module
 from edgec.codegen.host import host_features
+from edgec.codegen.jit import emit_assembly
+from edgec.dialects.lane import QUAD
+from edgec.dialects.sq import LaneAttr
 from edgec.kernels.conv.positions import row_mask
-from edgec.kernels.conv.tile_columns import (
-    COLUMNS,
-    count_groups,
-)
+from edgec.kernels.conv.tile_columns import COLUMNS, count_groups, group_columns
 from edgec.kernels.conv.tiles import TileConv, pack_tiles
+from edgec.kernels.conv.window import Window
 from edgec.kernels.cost_tiles import fits
+from edgec.kernels.layout import lane_layout
+from edgec.kernels.requantize import Requantize
 from edgec.target import Target
 from tests.convs import Array, Room, Shape, layouts_of, put, rooms, spaced
 from tests.lanes import program, run_both, runnable_targets
@@ -111,3 +119,144 @@ def test_exact(
     schedule: tuple[int, tuple[int, int], int],
 ) -> None:
     run(target, shape, spaces, given_, schedule)
+
+
+wide = st.builds(
+    Shape,
+    batch=st.just(1),
+    channels=st.sampled_from([64, 67, 130]),
+    size=st.tuples(st.integers(1, 4), st.integers(1, 7)),
+    filters=st.sampled_from([5, 33, 70]),
+    groups=st.just(1),
+    window=st.sampled_from(
+        [
+            Window((1, 1), (1, 1), (0, 0), (0, 0), (1, 1)),
+            Window((3, 2), (1, 1), (1, 0), (1, 1), (1, 1)),
+            Window((1, 3), (1, 2), (0, 1), (0, 1), (1, 1)),
+        ]
+    ),
+)
+"""Channels whose columns lie side by side, sixteen of four channels each."""
+
+
+@pytest.mark.parametrize("target", machines[-1:], ids=lambda t: t.name)
+@settings(max_examples=12)
+@given(
+    shape=wide,
+    spaces=st.tuples(rooms, rooms, rooms),
+    given_=numbers,
+    schedule=st.tuples(
+        st.sampled_from([16, 32, 64]), st.sampled_from(BLOCKS), st.integers(1, 2)
+    ),
+)
+def test_columns_that_lie_side_by_side(
+    target: Target,
+    shape: Shape,
+    spaces: tuple[Room, Room, Room],
+    given_: Numbers,
+    schedule: tuple[int, tuple[int, int], int],
+) -> None:
+    run(target, shape, spaces, replace(given_, end=()), schedule)
+
+
+@settings(max_examples=60)
+@given(
+    seed=st.integers(0, 2**16),
+    sizes=st.tuples(st.integers(1, 70), st.integers(1, 140)),
+    block=st.sampled_from([16, 32, 64]),
+    density=st.sampled_from([0.0, 0.1, 0.9, 1.0]),
+)
+def test_groups_hold_the_weight(
+    seed: int, sizes: tuple[int, int], block: int, density: float
+) -> None:
+    """Columns added up at their places are the weight; counts are those promised."""
+    rng, (filters, channels) = np.random.default_rng(seed), sizes
+    weight = rng.integers(-128, 128, (filters, channels, 1, 3)).astype(np.int8)
+    weight *= (rng.random((1, channels, 1, 3)) < density).astype(np.int8)
+    rows = -(-filters // QUAD) * QUAD
+    found = group_columns(weight, rows, block)
+    promised, blocks = count_groups(weight, [block])[block], -(-filters // block)
+    counts = np.diff(found.starts)
+    assert len(found.starts) == 2 * blocks + 1
+    assert (counts[::2].sum(), counts[1::2].sum()) == (
+        promised.direct,
+        promised.gathered,
+    )
+    quads = -(-channels // QUAD)
+    rebuilt = np.zeros((blocks * block, quads * 3, QUAD), np.int64)
+    for number in range(2 * blocks):
+        first = number // 2 * block
+        for group in range(*found.starts[number : number + 2]):
+            index = found.index[group]
+            if number % 2 == 0:  # in place: neighbouring channels of one tap
+                assert (np.diff(index) == 3).all()
+            parts = found.weight[group].view(np.int8).reshape(block, COLUMNS, QUAD)
+            np.add.at(rebuilt, (slice(first, first + block), index), parts)
+    padded = np.zeros((blocks * block, quads * QUAD, 3), np.int64)
+    padded[:filters, :channels] = weight[:, :, 0]
+    wanted = padded.reshape(-1, quads, QUAD, 3).swapaxes(2, 3)
+    np.testing.assert_array_equal(rebuilt, wanted.reshape(rebuilt.shape))
+
+
+AMX = Target.parse("x86-64-v4+vnni+amx")
+
+
+def loops(assembly: str) -> list[list[str]]:
+    """The instructions of innermost loops: from a label to a jump back to it."""
+    lines, found = assembly.splitlines(), list[list[str]]()
+    start: dict[str, int] = {}
+    for number, line in enumerate(lines):
+        if line.startswith(".L"):
+            start = {line.rstrip(":"): number}
+        parts = line.split()
+        if parts and parts[0].startswith("j") and parts[-1] in start:
+            found.append(lines[start[parts[-1]] + 1 : number])
+    return found
+
+
+@pytest.mark.parametrize(
+    ("filters", "tiles", "vectors", "passes"),
+    [(32, 2, 2, 1), (64, 2, 2, 2), (16, 1, 3, 1), (16, 1, 1, 1)],
+)
+def test_the_loops_of_products(
+    filters: int, tiles: int, vectors: int, passes: int
+) -> None:
+    """As many products as there are sums, each factor loaded once, nothing spilled."""
+    source = lane_layout((1, 64, 14, 14), LaneAttr.of(15, 256, 16))
+    result = lane_layout((1, 64, 14, 14), LaneAttr.of(15, 224, 0))
+    taps = tuple(15 * y + x for y in (-1, 0, 1) for x in (-1, 0, 1))
+    spec = TileConv(
+        source,
+        result,
+        taps,
+        1,
+        has_bias=False,
+        steps=(),
+        extras=(),
+        filters=filters,
+        vectors=vectors,
+        chunk=4,
+        columns=16 * 100,
+        reordered=False,
+        requantize=Requantize(1.0, 0, bounded=True),
+        bounded=False,
+        tiles=tiles,
+    )
+    module = program(spec.build("kernel", 16), 8)
+    text = emit_assembly(emit_module(module, AMX).text, AMX)
+    found = [loop for loop in loops(text) if any("tdpb" in line for line in loop)]
+    full = [
+        loop
+        for loop in found
+        if sum("tdpbsud" in line for line in loop) == tiles * vectors
+    ]
+    # In place and gathered, for each of the filters that are multiplied together.
+    assert len(full) >= 2 * passes
+    for loop in full:
+        names = Counter(line.split()[0] for line in loop)
+        assert names["tileloadd"] == tiles + vectors
+        copies = sum("zmm" in line for line in loop)
+        assert copies in (0, 2 * 16 * vectors)
+        assert not [line for line in loop if "tilestored" in line]
+        spills = [line for line in loop if re.search(r", -?\d*\(%rsp\)$", line)]
+        assert not spills
