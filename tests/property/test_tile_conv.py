@@ -191,7 +191,8 @@ def test_groups_hold_the_weight(
             if number % 2 == 0:  # in place: neighbouring channels of one tap
                 assert (np.diff(index) == 3).all()
             parts = found.weight[group].view(np.int8).reshape(block, COLUMNS, QUAD)
-            np.add.at(rebuilt, (slice(first, first + block), index), parts)
+            for column, place in enumerate(index):
+                rebuilt[first : first + block, place] += parts[:, column]
     padded = np.zeros((blocks * block, quads * QUAD, 3), np.int64)
     padded[:filters, :channels] = weight[:, :, 0]
     wanted = padded.reshape(-1, quads, QUAD, 3).swapaxes(2, 3)
@@ -221,7 +222,7 @@ def loops(assembly: str) -> list[list[str]]:
 def test_the_loops_of_products(
     filters: int, tiles: int, vectors: int, passes: int
 ) -> None:
-    """As many products as there are sums, each factor loaded once, nothing spilled."""
+    """As many products as there are sums, each factor loaded once; no spills."""
     source = lane_layout((1, 64, 14, 14), LaneAttr.of(15, 256, 16))
     result = lane_layout((1, 64, 14, 14), LaneAttr.of(15, 224, 0))
     taps = tuple(15 * y + x for y in (-1, 0, 1) for x in (-1, 0, 1))
@@ -258,5 +259,4 @@ def test_the_loops_of_products(
         copies = sum("zmm" in line for line in loop)
         assert copies in (0, 2 * 16 * vectors)
         assert not [line for line in loop if "tilestored" in line]
-        spills = [line for line in loop if re.search(r", -?\d*\(%rsp\)$", line)]
-        assert not spills
+        assert not [line for line in loop if re.search(r"mm\d+.*\(%rsp\)", line)]
