@@ -303,7 +303,7 @@ class ChooseKernel(ReportingPass):
 
     def _left(self, families: Sequence[str]) -> Sequence[str]:
         """Those that `force` leaves."""
-        if self.force is None or "dense" not in families:
+        if self.force is None or len(families) == 1 or "dense" not in families:
             return families
         sparse = [family for family in families if family != "dense"]
         return sparse if self.force == "sparse" else ["dense"]
