@@ -81,7 +81,16 @@ def tiles_log(
         if few > 16:
             settings["tiles"] = tiles
         name = fingerprint(target)
-        entry = Entry(name, THREADS, layer_key(op), "tiles", settings, 1.0, 1.0, 1)
+        entry = Entry(
+            name,
+            THREADS,
+            layer_key(op, imported.ctx.weights),
+            "tiles",
+            settings,
+            1.0,
+            1.0,
+            1,
+        )
         append(path, entry)
     return Options(use_cache=False, tuning_log=path)
 
@@ -157,7 +166,7 @@ def test_settings_that_do_not_fit(
     (op, *_) = (op for op in imported.module.walk() if isinstance(op, sq.ConvOp))
     usual = {"filters": 16, "tiles": 1, "vectors": 2, "chunk": 2}
     entry = Entry(
-        *(fingerprint(target), THREADS, layer_key(op), "tiles"),
+        *(fingerprint(target), THREADS, layer_key(op, imported.ctx.weights), "tiles"),
         {**usual, **settings},
         *(1.0, 1.0, 1),
     )
