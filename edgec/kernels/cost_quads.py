@@ -26,6 +26,8 @@ STEP = 1.5
 """Instructions more for each step of the epilogue; an extra operand is loaded too."""
 BOUNDED_PRODUCT = 3
 """Instructions where there is no dot product of bytes: pairs, quads, the sum."""
+BOUNDED_REGISTERS = 2
+"""Registers more that such a product takes: 4 x 3 with AVX2 spills in its loop."""
 MOST_FILTERS = 16
 """Filters of a block: more of them keep more columns, and few vectors are left."""
 MOST_VECTORS = 4
@@ -81,9 +83,12 @@ class QuadDepthwiseLayer:
         return rows * self.fours(rows) * self.kernel[1]
 
 
-def fits(block: Block, registers: Registers) -> bool:
-    """Whether sums, inputs and a weight stay in registers."""
-    return block.filters * block.vectors + block.vectors + 1 <= registers.count
+def fits(block: Block, registers: Registers, *, bounded: bool = False) -> bool:
+    """Whether sums, inputs and a weight stay in registers.
+
+    Without a dot product of bytes so do its parts, and the ones that add pairs.
+    """
+    return block.used + (BOUNDED_REGISTERS if bounded else 0) <= registers.count
 
 
 def candidates(registers: Registers) -> list[int]:
@@ -99,7 +104,8 @@ def quads_blocks(layer: QuadLayer, registers: Registers) -> list[Block]:
         Block(filters, vectors)
         for filters, _ in layer.kept
         for vectors in range(1, MOST_VECTORS + 1)
-        if fits(Block(filters, vectors), registers) and filters <= most
+        if fits(Block(filters, vectors), registers, bounded=layer.bounded)
+        if filters <= most
     ]
 
 

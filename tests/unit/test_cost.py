@@ -29,6 +29,7 @@ from edgec.kernels.cost_columns import (
     most_rows,
     stream_cycles,
 )
+from edgec.kernels.cost_quads import QuadLayer, candidates, quads_blocks
 from edgec.kernels.cost_recurrent import (
     RecurrentLayer,
     columns_step_cycles,
@@ -230,3 +231,16 @@ def test_blocks_of_channels_cost_sums(
     whole, halves = Tile(8, channels), Tile(8, -(-channels // 2))
     one = pattern_cycles(layer, whole, lanes=machine.lanes)
     assert one < pattern_cycles(layer, halves, lanes=machine.lanes)
+
+
+@pytest.mark.parametrize("registers", [Registers(8, 16), Registers(16, 32)])
+def test_products_without_an_instruction_keep_registers_for_their_parts(
+    registers: Registers,
+) -> None:
+    kept = tuple((filters, 90 // filters) for filters in candidates(registers))
+    layer = QuadLayer(784, 64, 16, kept, steps=1, bounded=True)
+    blocks = quads_blocks(layer, registers)
+    assert blocks
+    # The ones that add pairs, and a product on its way to the sum.
+    assert all(block.used + 2 <= registers.count for block in blocks)
+    assert set(blocks) <= set(quads_blocks(replace(layer, bounded=False), registers))
