@@ -12,8 +12,9 @@ Programming Reference, chapter 3), always at their full size.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
-from xdsl.dialects.builtin import IndexType, IntegerAttr, i32
+from xdsl.dialects.builtin import IndexType, IntegerAttr, f32, i32
 from xdsl.dialects.func import FuncOp
 from xdsl.ir import SSAValue
 from xdsl.irdl import (
@@ -26,7 +27,7 @@ from xdsl.irdl import (
 )
 from xdsl.utils.exceptions import VerifyException
 
-from edgec.dialects.lane.base import AccessOp, memory
+from edgec.dialects.lane.base import AccessOp, Buffer, memory
 from edgec.dialects.nn import int_attr
 
 TILES = 8
@@ -139,7 +140,12 @@ class TileAccessOp(AccessOp):
     def verify_(self) -> None:
         """The tile exists, and the buffer holds its lanes."""
         _check_tiles(self, self.tile)
-        self.check_access(self.buffer, i32)
+        buffer = cast("Buffer", self.buffer.type)  # the operand's constraint holds
+        if len(buffer.shape.data) != 1 or buffer.element_type not in (i32, f32):
+            raise VerifyException(
+                f"'{self.name}' op must access a flat buffer of i32 or f32, "
+                f"got {buffer}"
+            )
 
 
 @irdl_op_definition
@@ -162,15 +168,8 @@ class TileStoreOp(TileAccessOp):
     name = "lane.tile_store"
 
 
-@irdl_op_definition
-class TileDotOp(IRDLOperation):
-    """`lane.tile_dot {acc = 0 : i64, lhs = 4 : i64, rhs = 6 : i64}`.
-
-    Of three tiles, `acc[i][j] += sum(k, b) s8(byte b of lhs[i][k]) * u8(byte b of
-    rhs[k][j])`, modulo 2^32: as `lane.dot_quads`, exact whatever the bytes are.
-    """
-
-    name = "lane.tile_dot"
+class TileProductOp(IRDLOperation):
+    """Base of products of two tiles that are added to a third one."""
 
     acc = prop_def(IntegerAttr)
     lhs = prop_def(IntegerAttr)
@@ -200,3 +199,27 @@ class TileDotOp(IRDLOperation):
             raise VerifyException(
                 f"'{self.name}' op must name three different tiles, got {self.numbers}"
             )
+
+
+@irdl_op_definition
+class TileDotOp(TileProductOp):
+    """`lane.tile_dot {acc = 0 : i64, lhs = 4 : i64, rhs = 6 : i64}`.
+
+    Of three tiles, `acc[i][j] += sum(k, b) s8(byte b of lhs[i][k]) * u8(byte b of
+    rhs[k][j])`, modulo 2^32: as `lane.dot_quads`, exact whatever the bytes are.
+    """
+
+    name = "lane.tile_dot"
+
+
+@irdl_op_definition
+class TileDotPairsOp(TileProductOp):
+    """`lane.tile_dot_pairs {acc = 0 : i64, lhs = 4 : i64, rhs = 6 : i64}`.
+
+    Of three tiles, `acc[i][j] += sum(k, b) half b of lhs[i][k] * half b of rhs[k][j]`,
+    where `acc` holds float32 numbers and halves are bfloat16. It promises what sixteen
+    `lane.dot_pairs` in any order do: each lane is within 2^-18 of the size of all its
+    terms, and numbers, products and sums below 2^-126 in size may count as zero.
+    """
+
+    name = "lane.tile_dot_pairs"

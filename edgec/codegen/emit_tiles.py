@@ -46,6 +46,11 @@ def emit_tile_dot(emitter: FunctionEmitter, op: lane.TileDotOp) -> None:
     tiles_for(emitter.target).dot(emitter, *op.numbers)
 
 
+def emit_tile_dot_pairs(emitter: FunctionEmitter, op: lane.TileDotPairsOp) -> None:
+    """`lane.tile_dot_pairs`."""
+    tiles_for(emitter.target).dot_pairs(emitter, *op.numbers)
+
+
 def _place(emitter: FunctionEmitter, op: lane.TileAccessOp) -> tuple[str, str]:
     """Where the first row stands, and the bytes from one to the next."""
     offset, step = op.constant_offset, emitter.value(op.step)
@@ -62,5 +67,6 @@ TILES: Mapping[type[Operation], Emitter] = {
     lane.TileLoadOp: emit_tile_load,
     lane.TileStoreOp: emit_tile_store,
     lane.TileDotOp: emit_tile_dot,
+    lane.TileDotPairsOp: emit_tile_dot_pairs,
 }
 """Ops on tiles."""

@@ -38,6 +38,16 @@ class IndexFunctions(InterpreterFunctions):
         width = width_of(op.result.type) or WIDTH
         return (to_signed(int(args[0]) + int(args[1]), width),)
 
+    @impl(arith.AndIOp)
+    def run_andi(
+        self, interpreter: Interpreter, op: arith.AndIOp, args: PythonValues
+    ) -> PythonValues:
+        """Bits that both have, in each lane of a vector."""
+        if isinstance(args[0], np.ndarray):
+            return (args[0] & args[1],)
+        width = width_of(op.result.type) or WIDTH
+        return (to_signed(int(args[0]) & int(args[1]), width),)
+
     @impl(arith.DivUIOp)
     def run_divui(
         self, interpreter: Interpreter, op: arith.DivUIOp, args: PythonValues

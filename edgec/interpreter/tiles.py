@@ -17,7 +17,7 @@ from xdsl.interpreter import (
 from xdsl.ir import Operation
 from xdsl.utils.exceptions import InterpretationError
 
-from edgec.dialects import lane
+from edgec.dialects import bf16, lane
 from edgec.interpreter.arrays import AnyArray
 from edgec.interpreter.lane import check_inside
 from edgec.interpreter.quads import bytes_of
@@ -71,7 +71,9 @@ class TileFunctions(InterpreterFunctions):
     ) -> PythonValues:
         """Sixteen rows of a buffer."""
         buffer, index, step = args
-        self._tiles(op)[_number(op.tile)] = buffer[_places(op, buffer, index, step)]
+        self._tiles(op)[_number(op.tile)] = buffer[
+            _places(op, buffer, index, step)
+        ].view(np.int32)
         return ()
 
     @impl(lane.TileStoreOp)
@@ -82,7 +84,8 @@ class TileFunctions(InterpreterFunctions):
         buffer, index, step = args
         if not buffer.flags.writeable:
             raise InterpretationError(f"'{op.name}' op writes to an input: {op}")
-        buffer[_places(op, buffer, index, step)] = self._tiles(op)[_number(op.tile)]
+        rows = self._tiles(op)[_number(op.tile)].view(buffer.dtype)
+        buffer[_places(op, buffer, index, step)] = rows
         return ()
 
     @impl(lane.TileDotOp)
@@ -96,6 +99,21 @@ class TileFunctions(InterpreterFunctions):
         right = bytes_of(tiles[rhs]).astype(np.int64)
         sums = np.einsum("ikb,kjb->ij", left, right)
         tiles[acc] = (tiles[acc] + sums).astype(np.int32)
+        return ()
+
+    @impl(lane.TileDotPairsOp)
+    def run_dot_pairs(
+        self, interpreter: Interpreter, op: lane.TileDotPairsOp, args: PythonValues
+    ) -> PythonValues:
+        """A product of matrices of bfloat16, in float64, then rounded to float32."""
+        tiles = self._tiles(op)
+        acc, lhs, rhs = op.numbers
+        left, right = (
+            bf16.parts_of(tiles[number]).astype(np.float64) for number in (lhs, rhs)
+        )
+        with np.errstate(all="ignore"):
+            sums = tiles[acc].view(np.float32) + np.einsum("ikb,kjb->ij", left, right)
+            tiles[acc] = sums.astype(np.float32).view(np.int32)
         return ()
 
 

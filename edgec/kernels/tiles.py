@@ -46,6 +46,10 @@ class TileRegisters:
         """`lane.tile_dot`: signed bytes of `lhs` times unsigned ones of `rhs`."""
         self.b.do(lane.TileDotOp(acc, lhs, rhs))
 
+    def dot_pairs(self, acc: int, lhs: int, rhs: int) -> None:
+        """`lane.tile_dot_pairs`: bfloat16 numbers, two in a lane; sums in float32."""
+        self.b.do(lane.TileDotPairsOp(acc, lhs, rhs))
+
     def _place(self, buffer: SSAValue | str, at: Index) -> tuple[SSAValue, SSAValue]:
         memory = self.b[buffer] if isinstance(buffer, str) else buffer
         return memory, self.b.value(at)

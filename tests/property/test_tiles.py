@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from xdsl.dialects.builtin import i32
+from xdsl.dialects.builtin import f32, i32
 from xdsl.dialects.func import FuncOp
 from xdsl.utils.exceptions import InterpretationError
 
@@ -17,6 +17,7 @@ from edgec.codegen.emit import emit_kernel, emit_module
 from edgec.codegen.host import host_features
 from edgec.codegen.jit import emit_assembly
 from edgec.context import EdgecContext
+from edgec.dialects import bf16
 from edgec.dialects.lane import TILE_LANES, TILE_ROWS, buffer_type
 from edgec.interpreter import interpret
 from edgec.kernels.builder import KernelBuilder
@@ -63,6 +64,21 @@ def wanted(acc: Ints, lhs: Ints, rhs: Ints, repeats: int) -> Ints:
     return sums.astype(np.int32).reshape(-1)
 
 
+def pair_kernel() -> FuncOp:
+    """The same of pairs, once; sums are float32."""
+    types = {"acc": f32, "lhs": i32, "rhs": i32, "y": f32}
+    buffers = {name: buffer_type(TILE, element) for name, element in types.items()}
+    b = KernelBuilder("tiles", buffers, lanes=16)
+    tiles = TileRegisters(b)
+    tiles.configure()
+    for tile, name in enumerate(("acc", "lhs", "rhs")):
+        tiles.load(tile, name, 0, TILE_LANES)
+    tiles.dot_pairs(0, 1, 2)
+    tiles.store(0, "y", 0, TILE_LANES)
+    tiles.release()
+    return b.finish()
+
+
 byte_kinds = st.sampled_from(["any", "least", "most"])
 
 
@@ -87,6 +103,35 @@ def test_exact(target: Target, seed: int, kinds: tuple[str, str], repeats: int) 
     expected = wanted(acc, lhs, rhs, repeats)
     np.testing.assert_array_equal(compiled, expected)
     np.testing.assert_array_equal(interpreted, expected)
+
+
+@targets
+@settings(max_examples=20)
+@given(seed=st.integers(0, 2**16), spread=st.sampled_from([0, 1, 12]))
+def test_pairs_are_within_the_bound(target: Target, seed: int, spread: int) -> None:
+    """That is 2^-18 of all terms; 33 roundings are one half of it."""
+    rng = np.random.default_rng(seed)
+    sizes = 2.0 ** rng.integers(-spread, spread + 1, (3, TILE_ROWS, TILE_LANES, 2))
+    values = (rng.standard_normal(sizes.shape) * sizes).astype(np.float32)
+    acc, (lhs, rhs) = values[0, ..., 0].copy(), map(bf16.rounded, values[1:])
+    inputs = [acc.reshape(-1), *(bf16.pairs_of(v).reshape(-1) for v in (lhs, rhs))]
+    left, right = (each.astype(np.float64) for each in (lhs, rhs))
+    expected = acc + np.einsum("ikb,kjb->ij", left, right)
+    size = np.abs(acc) + np.einsum("ikb,kjb->ij", np.abs(left), np.abs(right))
+    for (found,) in run_both(program(pair_kernel(), 3), inputs, target):
+        off = np.abs(found.reshape(expected.shape) - expected)
+        assert (off <= 2.0**-18 * size).all()
+        assert (off <= 33 * 2.0**-24 * size).all()
+
+
+def test_pairs_are_one_instruction_where_the_target_has_it() -> None:
+    target = Target.parse("x86-64-v4+vnni+amx+bf16")
+    emitted = emit_module(program(pair_kernel(), 3), target)
+    lines = emit_assembly(emitted.text, target).splitlines()
+    names = [line.split()[0] for line in lines if "\t" in line and "tmm" in line]
+    assert names == [*["tileloadd"] * 3, "tdpbf16ps", "tilestored"]
+    other = emit_kernel(pair_kernel(), Target.parse("x86-64-v4+vnni"))
+    assert set(other.definitions) == {"@tile_copy", "@tile_dot_pairs"}
 
 
 def test_tiles_are_instructions_where_the_target_has_them() -> None:

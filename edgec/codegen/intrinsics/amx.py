@@ -6,9 +6,11 @@ so that kernels of tiles run, exactly, on machines without AMX; it is not fast.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from edgec.codegen.emit_function import FunctionEmitter
+from edgec.codegen.intrinsics.bf16 import GenericBf16
 from edgec.codegen.intrinsics.generic import Generic
 from edgec.target import Target
 
@@ -69,6 +71,10 @@ class Tiles(Protocol):
         """`acc += lhs * rhs`, signed bytes times unsigned ones."""
         ...
 
+    def dot_pairs(self, emitter: FunctionEmitter, acc: int, lhs: int, rhs: int) -> None:
+        """`acc += lhs * rhs`, pairs of bfloat16, to float32."""
+        ...
+
 
 class Amx:
     """One instruction each; LLVM takes the numbers of tiles as they are."""
@@ -105,6 +111,11 @@ class Amx:
         arguments = f"i8 {acc}, i8 {lhs}, i8 {rhs}"
         emitter.do(f"call void @llvm.x86.tdpbsud({arguments})")
 
+    def dot_pairs(self, emitter: FunctionEmitter, acc: int, lhs: int, rhs: int) -> None:
+        """`tdpbf16ps`, which takes subnormal numbers for zero."""
+        arguments = f"i8 {acc}, i8 {lhs}, i8 {rhs}"
+        emitter.do(f"call void @llvm.x86.tdpbf16ps({arguments})")
+
 
 class EmulatedTiles:
     """Tiles on the stack, and functions that do to them what the instructions do."""
@@ -140,12 +151,25 @@ class EmulatedTiles:
 
     def dot(self, emitter: FunctionEmitter, acc: int, lhs: int, rhs: int) -> None:
         """A call of `DOT`."""
-        emitter.definitions[DOT] = _dot_function(emitter.target)
-        arguments = ", ".join(f"ptr %tile{tile}" for tile in (acc, lhs, rhs))
-        emitter.do(f"call void {DOT}({arguments})")
+
+        def quads(inner: FunctionEmitter) -> str:
+            # Rows of sixteen lanes: LLVM can split plain operations on them.
+            return Generic().dot_quads(
+                inner, ROWS, "%sum", "%x", "%w", is_bounded=False
+            )
+
+        _call_dot(emitter, DOT, ("i32", quads), (acc, lhs, rhs))
+
+    def dot_pairs(self, emitter: FunctionEmitter, acc: int, lhs: int, rhs: int) -> None:
+        """A call of `DOT_PAIRS`."""
+
+        def pairs(inner: FunctionEmitter) -> str:
+            return GenericBf16().dot_pairs(inner, ROWS, "%sum", "%x", "%w")
+
+        _call_dot(emitter, DOT_PAIRS, ("float", pairs), (acc, lhs, rhs))
 
 
-COPY, DOT = "@tile_copy", "@tile_dot"
+COPY, DOT, DOT_PAIRS = "@tile_copy", "@tile_dot", "@tile_dot_pairs"
 """Functions that stand for instructions."""
 
 _COPY = f"""define internal void {COPY}(ptr %to, i64 %to_step, ptr %from, i64 %step) {{
@@ -179,10 +203,23 @@ def _copy(
     )
 
 
-def _dot_function(target: Target) -> str:
-    """`DOT`: for each row of the sum and each lane of the left factor."""
-    emitter = FunctionEmitter(target, {})
-    start = f"""define internal void {DOT}(ptr %acc, ptr %lhs, ptr %rhs) {{
+Product = tuple[str, Callable[[FunctionEmitter], str]]
+"""The type of sums, and what emits `%sum` plus the products of `%x` and `%w`."""
+
+
+def _call_dot(
+    emitter: FunctionEmitter, name: str, product: Product, tiles: tuple[int, ...]
+) -> None:
+    """A call of a function on sum, left and right factor."""
+    emitter.definitions[name] = _dot_function(emitter.target, name, product)
+    arguments = ", ".join(f"ptr %tile{tile}" for tile in tiles)
+    emitter.do(f"call void {name}({arguments})")
+
+
+def _dot_function(target: Target, name: str, product: Product) -> str:
+    """For each row of the sum and each lane of the left factor."""
+    emitter, (type_, multiply) = FunctionEmitter(target, {}), product
+    start = f"""define internal void {name}(ptr %acc, ptr %lhs, ptr %rhs) {{
 entry:
   br label %row
 row:
@@ -190,11 +227,11 @@ row:
   %at = mul i64 %i, {ROW_BYTES}
   %to = getelementptr i8, ptr %acc, i64 %at
   %row_of = getelementptr i8, ptr %lhs, i64 %at
-  %before = load <16 x i32>, ptr %to, align 64
+  %before = load <16 x {type_}>, ptr %to, align 64
   br label %lane
 lane:
   %k = phi i64 [ 0, %row ], [ %next_k, %lane ]
-  %sum = phi <16 x i32> [ %before, %row ], [ %after, %lane ]
+  %sum = phi <16 x {type_}> [ %before, %row ], [ %after, %lane ]
   %w_at = getelementptr i32, ptr %row_of, i64 %k
   %scalar = load i32, ptr %w_at, align 4
   %first = insertelement <16 x i32> poison, i32 %scalar, i64 0
@@ -203,15 +240,14 @@ lane:
   %x_at = getelementptr i8, ptr %rhs, i64 %x_offset
   %x = load <16 x i32>, ptr %x_at, align 64"""
     begin = len(emitter.lines)
-    # Rows of sixteen lanes: LLVM knows how to split plain operations on them.
-    result = Generic().dot_quads(emitter, ROWS, "%sum", "%x", "%w", is_bounded=False)
+    result = multiply(emitter)
     body = emitter.lines[begin:]
-    end = f"""  %after = or <16 x i32> {result}, zeroinitializer
+    end = f"""  %after = bitcast <16 x {type_}> {result} to <16 x {type_}>
   %next_k = add i64 %k, 1
   %is_lane = icmp ult i64 %next_k, {ROWS}
   br i1 %is_lane, label %lane, label %row_end
 row_end:
-  store <16 x i32> %after, ptr %to, align 64
+  store <16 x {type_}> %after, ptr %to, align 64
   %next_i = add i64 %i, 1
   %is_row = icmp ult i64 %next_i, {ROWS}
   br i1 %is_row, label %row, label %done
@@ -223,5 +259,8 @@ done:
 
 
 def has_tiles(target: Target) -> bool:
-    """Whether the target has tiles of its own, for bytes."""
-    return {"amx-tile", "amx-int8"} <= target.features
+    """Whether the target has tiles of its own, for bytes and bfloat16.
+
+    Processors that have one have the other.
+    """
+    return {"amx-tile", "amx-int8", "amx-bf16"} <= target.features

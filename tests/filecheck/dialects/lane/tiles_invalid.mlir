@@ -16,15 +16,15 @@ func.func @negative(%i: index, %x: memref<512xi32>) {
 
 // -----
 
-// CHECK: 'lane.tile_load' op must access a flat buffer of i32, got memref<512xf32>
-func.func @element(%i: index, %x: memref<512xf32>) {
-  lane.tile_load %x[%i] by %i {tile = 0} : memref<512xf32>
+// CHECK: 'lane.tile_load' op must access a flat buffer of i32 or f32, got memref<512xi8>
+func.func @element(%i: index, %x: memref<512xi8>) {
+  lane.tile_load %x[%i] by %i {tile = 0} : memref<512xi8>
   func.return
 }
 
 // -----
 
-// CHECK: 'lane.tile_store' op must access a flat buffer of i32, got memref<16x16xi32>
+// CHECK: 'lane.tile_store' op must access a flat buffer of i32 or f32, got memref<16x16xi32>
 func.func @rank(%i: index, %x: memref<16x16xi32>) {
   lane.tile_store %x[%i] by %i {tile = 0} : memref<16x16xi32>
   func.return
@@ -45,5 +45,21 @@ func.func @loop(%i: index) {
   scf.for %k = %i to %i step %i {
     lane.tile_configure
   }
+  func.return
+}
+
+// -----
+
+// CHECK: 'lane.tile_dot_pairs' op must name three different tiles, got [0, 4, 4]
+func.func @same_pairs() {
+  lane.tile_dot_pairs {acc = 0, lhs = 4, rhs = 4}
+  func.return
+}
+
+// -----
+
+// CHECK: 'lane.tile_dot_pairs' op tile must be in 0..7, got 9
+func.func @number_pairs() {
+  lane.tile_dot_pairs {acc = 9, lhs = 4, rhs = 5}
   func.return
 }
