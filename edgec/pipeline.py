@@ -120,6 +120,7 @@ def tensor_passes(options: Options, target: Target) -> tuple[ModulePass, ...]:
                     registers,
                     target.l1d_bytes,
                     emulated=not has_dot_pairs(target),
+                    tiles=has_tiles(target),
                 ),
             )
             if options.precision != "float32"

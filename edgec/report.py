@@ -211,24 +211,29 @@ def _stored_quads(op: sq.ConvOp, *, is_dense: bool = False) -> int:
     assert op.kernel is not None
     if op.groups.value.data > 1:  # depthwise: nothing is left out
         return filters * math.prod(window)
-    block = op.kernel.settings["filters"]
-    blocks, columns = -(-filters // block), -(-channels // QUAD) * math.prod(window)
-    if op.kernel.family.data == "tiles":
-        every = blocks * -(-columns // COLUMNS)
-        kept = COLUMNS * (every if is_dense else kept_groups(op)[block].count)
-    else:
-        kept = blocks * columns if is_dense else kept_columns(op)[block]
-    return kept * (block + 1) * QUAD
+    columns = -(-channels // QUAD) * math.prod(window)
+    kept = _kept_columns(op, columns, is_dense=is_dense)
+    return kept * (op.kernel.settings["filters"] + 1) * QUAD
 
 
 def _stored_pairs(op: sq.ConvOp, *, is_dense: bool = False) -> int:
     """Bytes of the columns of pairs that the kernel keeps, or of all of them."""
-    filters, channels, *window = nn.shape_of(op.weight)
+    _, channels, *window = nn.shape_of(op.weight)
+    assert op.kernel is not None
+    columns = -(-channels // PAIR) * math.prod(window)
+    kept = _kept_columns(op, columns, is_dense=is_dense)
+    return kept * (op.kernel.settings["filters"] + 1) * 4
+
+
+def _kept_columns(op: sq.ConvOp, columns: int, *, is_dense: bool) -> int:
+    """Columns of all blocks of filters, of so many that a block may keep."""
     assert op.kernel is not None
     block = op.kernel.settings["filters"]
-    columns = -(-channels // PAIR) * math.prod(window) * -(-filters // block)
-    kept = columns if is_dense else kept_columns(op)[block]
-    return kept * (block + 1) * 4
+    blocks = -(-nn.shape_of(op.weight)[0] // block)
+    if op.kernel.family.data == "tiles":
+        every = blocks * -(-columns // COLUMNS)
+        return COLUMNS * (every if is_dense else kept_groups(op)[block].count)
+    return blocks * columns if is_dense else kept_columns(op)[block]
 
 
 def _nonzero_share(weight: SSAValue, weights: WeightStore) -> float | None:

@@ -11,11 +11,11 @@ A sparse kernel counts with `LEAST_GAIN`, as predictions have errors.
 A layer that is chosen to run dense has its weights decoded. Linear layers have a family
 for few rows (`columns`) and one for many (`conv`, which `sparse-linear` makes a
 convolution); depthwise layers have one of their own, and so have convolutions of
-integers, whose kept columns are counted here (and one more, `tiles`, where the target
-multiplies tiles of bytes); linear layers on integers read codes of as few bits as the
-weight needs (`codes`); a recurrent layer runs as its weight is stored. The choice and
-the prediction of the layer by itself stand in `kernel` and `sq.why`. A layer that a
-tuning log knows has the family and the schedule that were measured.
+integers and of bfloat16, whose kept columns are counted here (and one more, `tiles`,
+where the target multiplies tiles); linear layers on integers read codes of as few bits
+as the weight needs (`codes`); a recurrent layer runs as its weight is stored. The
+choice and the prediction of the layer by itself stand in `kernel` and `sq.why`. A layer
+that a tuning log knows has the family and the schedule that were measured.
 
 Invariants: needs `sq.conv` of rank 4 or 5 and `sq.linear` (after `fuse`); leaves every
 `sq.conv` and every `sq.linear` with encoded weights with a `kernel`. Values do not
@@ -31,6 +31,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 from xdsl.context import Context
 from xdsl.dialects.builtin import ModuleOp, StringAttr, UnitAttr
 from xdsl.ir import Operation
@@ -41,7 +43,7 @@ from edgec.errors import InvalidInput, PassFailed
 from edgec.kernels import cost_pairs
 from edgec.kernels.conv.depthwise_quads import is_bounded_anyhow
 from edgec.kernels.conv.lower_quads import ending_of
-from edgec.kernels.conv.pairs import count_pair_columns
+from edgec.kernels.conv.pairs import as_pairs, count_pair_columns
 from edgec.kernels.conv.quad_columns import (
     BOUNDED,
     EMULATED,
@@ -49,6 +51,7 @@ from edgec.kernels.conv.quad_columns import (
     count_columns,
     keep_columns,
 )
+from edgec.kernels.conv.quads import as_quads
 from edgec.kernels.conv.tile_columns import count_groups, keep_groups
 from edgec.kernels.cost import Registers
 from edgec.kernels.cost_quads import candidates
@@ -147,7 +150,7 @@ class ChooseKernel(ReportingPass):
     emulated: bool = False
     """The target has no dot product of bfloat16."""
     tiles: bool = False
-    """The target multiplies tiles of bytes; else only a tuning log chooses `tiles`."""
+    """The target multiplies tiles; else only a tuning log chooses `tiles`."""
 
     def run(self, ctx: Context, op: ModuleOp) -> Mapping[str, int]:
         """Count the families chosen, and the sparse layers that run dense."""
@@ -218,10 +221,8 @@ class ChooseKernel(ReportingPass):
             blocks = candidates(registers)
             counts = count_columns(weight, blocks, bounded=self.bounded)
             keep_columns(layer, counts, bounded=self.bounded)
-            entry = tuned_of(ctx).get(layer_key(layer, weights_of(ctx)))
-            if self.tiles or (entry is not None and entry.family == "tiles"):
-                several = tile_candidates(len(weight))
-                keep_groups(layer, count_groups(weight, several))
+            if self._wants_tiles(ctx, layer):
+                self._keep_groups(layer, as_quads(weight, len(weight)))
 
     def _count_pairs(
         self, ctx: Context, layer: sq.ConvOp, registers: Registers
@@ -237,6 +238,17 @@ class ChooseKernel(ReportingPass):
         keep_columns(layer, count_pair_columns(weight, blocks), bounded=False)
         if self.emulated:
             layer.attributes[EMULATED] = UnitAttr()
+        if self._wants_tiles(ctx, layer):
+            self._keep_groups(layer, as_pairs(weight, len(weight)))
+
+    def _wants_tiles(self, ctx: Context, layer: sq.ConvOp) -> bool:
+        """Whether the target has tiles, or a tuning log has the layer run on them."""
+        entry = tuned_of(ctx).get(layer_key(layer, weights_of(ctx)))
+        return self.tiles or (entry is not None and entry.family == "tiles")
+
+    def _keep_groups(self, layer: sq.ConvOp, lanes: npt.NDArray[np.int32]) -> None:
+        """Say what tiles would multiply, of a weight in lanes."""
+        keep_groups(layer, count_groups(lanes, tile_candidates(len(lanes))))
 
     def _measured(
         self, ctx: Context, layers: Sequence[Layer]
@@ -331,7 +343,9 @@ def explain(
     layer: Weighted, family: str, prediction: Prediction, note: str = ""
 ) -> None:
     """Say on a layer what was predicted for it by itself, and what else mattered."""
-    usual, other = ("dense", "sparse") if "dense" in prediction else ("quads", "tiles")
+    usual, other = "dense", "sparse"
+    if usual not in prediction:
+        usual, other = "quads" if "quads" in prediction else "pairs", "tiles"
     least = min(n for name, n in prediction.items() if name != usual)
     ratio = prediction[usual] / max(least, 1.0)
     verdict = "runs dense" if family == "dense" else f"{family} kernel"

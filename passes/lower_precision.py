@@ -83,6 +83,8 @@ class Machine:
     l1_bytes: int
     emulated: bool
     """The target has no dot product of bfloat16."""
+    tiles: bool
+    """The target multiplies tiles."""
 
 
 def candidates_of(
@@ -96,7 +98,13 @@ def candidates_of(
         assert weight is not None
         prediction = predict_conv(op, machine.registers, machine.l1_bytes)
         full = min(with_margin(name, cost) for name, cost in prediction.items())
-        half = predict_bf16(op, weight, machine.registers, emulated=machine.emulated)
+        half = predict_bf16(
+            op,
+            weight,
+            machine.registers,
+            emulated=machine.emulated,
+            tiles=machine.tiles,
+        )
         images = nn.shape_of(op.result)[0]
         found.append(
             Candidate(
@@ -307,6 +315,8 @@ class LowerPrecision(ReportingPass):
     """Level 1 data cache of a core."""
     emulated: bool = False
     """The target has no dot product of bfloat16."""
+    tiles: bool = False
+    """The target multiplies tiles of bfloat16."""
 
     def run(self, ctx: Context, op: ModuleOp) -> Mapping[str, int]:
         """Count layers of either kind, casts, and the estimated error in millionths."""
@@ -349,7 +359,10 @@ class LowerPrecision(ReportingPass):
     ) -> tuple[set[int], list[float]]:
         """The numbers of the layers that are taken, and their errors."""
         machine = Machine(
-            Registers(self.lanes, self.registers), self.l1_bytes, self.emulated
+            Registers(self.lanes, self.registers),
+            self.l1_bytes,
+            self.emulated,
+            self.tiles,
         )
         candidates = candidates_of(layers, weights, machine)
         if self.precision == "auto":

@@ -1,9 +1,10 @@
-"""How long integer convolutions on tiles take, in cycles of one core.
+"""How long convolutions on tiles take, in cycles of one core.
 
-Source: throughput of `tdpbsud`, `tileloadd` and `tilestored` (16, 8 and 16 cycles for
-whole tiles) as in the chapter on AMX of Intel's Optimization Reference Manual. The
-others are estimates from the ports of the same processors (Sapphire Rapids): two loads
-and one store of 64 bytes a cycle. None of it was measured by this project.
+Source: throughput of `tdpbsud`, `tdpbf16ps`, `tileloadd` and `tilestored` (16, 16, 8
+and 16 cycles for whole tiles) as in the chapter on AMX of Intel's Optimization
+Reference Manual. The others are estimates from the ports of the same processors
+(Sapphire Rapids): two loads and one store of 64 bytes a cycle. None of it was measured
+by this project.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from edgec.kernels.cost import (
     TILE_OVERHEAD,
 )
 from edgec.kernels.cost_columns import NEAR_BYTES
-from edgec.kernels.cost_quads import EPILOGUE, STEP
+from edgec.kernels.cost_quads import STEP
 
 POSITIONS = 16
 """Of a tile, and filters, and columns."""
@@ -63,17 +64,20 @@ class TileShape:
 
 @dataclass(frozen=True)
 class TileLayer:
-    """An integer convolution, for one image."""
+    """A convolution of int8 or bfloat16, for one image."""
 
     positions: int
     filters: int
     channels: int
-    """Of the input, in quads."""
+    """Of the input, those of a lane counted once."""
     kept: tuple[tuple[int, int, int], ...]
     """Filters of a block; groups of sixteen columns that all blocks read in place, and
     those that they gather."""
     steps: int
     """Of the epilogue."""
+    end: float
+    """Instructions for each vector of sums, apart from steps: `EPILOGUE` of the family
+    without tiles."""
 
 
 def fits(tiles: int, vectors: int) -> bool:
@@ -125,7 +129,7 @@ def _tile_cycles(layer: TileLayer, shape: TileShape, vectors: int) -> float:
     moved = GATHER_LOADS + (source - SPLIT_LOAD)
     loads = weights + vectors * (moved + passes * LOAD)
     copied = max(dots, loads, vectors * GATHER_STORES) + GROUP_OVERHEAD
-    end = (1 + EPILOGUE + STEP * layer.steps) * POSITIONS / FMA_PER_CYCLE + STORE
+    end = (1 + layer.end + STEP * layer.steps) * POSITIONS / FMA_PER_CYCLE + STORE
     ends = blocks * (TILE_OVERHEAD * passes + high * vectors * end)
     products = direct * read + gathered * copied
     return products / EFFICIENCY + ends / DENSE_EFFICIENCY

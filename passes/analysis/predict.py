@@ -12,8 +12,8 @@ from xdsl.dialects.builtin import NoneAttr
 from edgec.dialects import nn, sq
 from edgec.dialects.bf16 import PAIR
 from edgec.dialects.lane import QUAD
-from edgec.kernels.conv.pairs import count_pair_columns
-from edgec.kernels.conv.tile_columns import kept_groups
+from edgec.kernels.conv.pairs import as_pairs, count_pair_columns
+from edgec.kernels.conv.tile_columns import count_groups, kept_groups
 from edgec.kernels.conv.window import window_of
 from edgec.kernels.cost import (
     Registers,
@@ -32,6 +32,7 @@ from edgec.kernels.cost_columns import (
     many_rows_cycles,
 )
 from edgec.kernels.cost_pairs import (
+    EPILOGUE,
     PairLayer,
     best_pairs_block,
     candidates,
@@ -49,6 +50,7 @@ from edgec.kernels.cost_recurrent import (
     dense_step_cycles,
 )
 from edgec.kernels.cost_tiles import best_tile_shape, tiles_cycles
+from edgec.kernels.cost_tiles import candidates as tile_candidates
 from edgec.kernels.layout import layout
 from edgec.kernels.linear.columns import MIN_BLOCK
 from edgec.passes.analysis.sparse import (
@@ -58,6 +60,7 @@ from edgec.passes.analysis.sparse import (
     quad_layer,
     sparse_layer,
     tile_layer,
+    tile_layer_of,
 )
 
 Prediction = Mapping[str, float]
@@ -114,11 +117,10 @@ def _lane_families(op: sq.ConvOp) -> tuple[str, ...]:
 
     Tiles only where `choose-kernel` has counted what they would multiply.
     """
-    if sq.has_bf16(op.input):
-        return ("pairs",)
-    if is_depthwise(op):
+    if is_depthwise(op) and not sq.has_bf16(op.input):
         return ("quad_depthwise",)
-    return ("quads", "tiles") if kept_groups(op) else ("quads",)
+    usual = "pairs" if sq.has_bf16(op.input) else "quads"
+    return (usual, "tiles") if kept_groups(op) else (usual,)
 
 
 def conv_cycles(
@@ -184,11 +186,16 @@ def predict_bf16(
     registers: Registers,
     *,
     emulated: bool,
+    tiles: bool,
 ) -> float:
-    """Cycles of a float32 convolution if it were one of bfloat16, standing alone."""
+    """Cycles of a float32 convolution if it were one of bfloat16, standing alone.
+
+    With `tiles`, the target multiplies tiles.
+    """
+    positions = flat_positions(op)
     counts = count_pair_columns(weight, candidates(registers))
     layer = PairLayer(
-        positions=flat_positions(op),
+        positions=positions,
         filters=weight.shape[0],
         channels=-(-weight.shape[1] // PAIR),
         kept=tuple(sorted(counts.items())),
@@ -196,7 +203,13 @@ def predict_bf16(
         emulated=emulated,
     )
     best = best_pairs_block(layer, registers)
-    return pairs_cycles(layer, best, lanes=registers.lanes)
+    usual = pairs_cycles(layer, best, lanes=registers.lanes)
+    if not tiles:
+        return usual
+    lanes = as_pairs(weight, len(weight))
+    kept = count_groups(lanes, tile_candidates(len(weight)))
+    tile = tile_layer_of(op, positions, kept, PAIR, EPILOGUE)
+    return min(usual, tiles_cycles(tile, best_tile_shape(tile)))
 
 
 def predict_recurrent(op: nn.RecurrentOp, registers: Registers) -> Prediction:

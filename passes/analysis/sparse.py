@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from edgec.dialects import nn, sq
 from edgec.dialects.bf16 import PAIR
 from edgec.dialects.lane import QUAD
+from edgec.kernels import cost_pairs, cost_quads
 from edgec.kernels.conv.quad_columns import EMULATED, is_bounded, kept_columns
-from edgec.kernels.conv.tile_columns import kept_groups
+from edgec.kernels.conv.tile_columns import KeptGroups, kept_groups
 from edgec.kernels.conv.window import window_of
 from edgec.kernels.cost import SparseLayer
 from edgec.kernels.cost_columns import ColumnLayer
@@ -101,15 +104,29 @@ def quad_layer(op: sq.ConvOp, positions: int) -> QuadLayer:
 
 
 def tile_layer(op: sq.ConvOp, positions: int) -> TileLayer:
-    """The integer convolution as the cost model of tiles sees it."""
+    """The convolution of int8 or bfloat16 as the cost model of tiles sees it."""
+    kept, is_pairs = kept_groups(op), sq.has_bf16(op.input)
+    end = cost_pairs.EPILOGUE if is_pairs else cost_quads.EPILOGUE
+    return tile_layer_of(op, positions, kept, PAIR if is_pairs else QUAD, end)
+
+
+def tile_layer_of(
+    op: sq.ConvOp,
+    positions: int,
+    kept: Mapping[int, KeptGroups],
+    held: int,
+    end: float,
+) -> TileLayer:
+    """The same with so many channels in each lane, and such an end."""
     filters, channels = nn.shape_of(op.weight)[:2]
     return TileLayer(
         positions=positions,
         filters=filters,
-        channels=-(-channels // QUAD),
+        channels=-(-channels // held),
         kept=tuple(
             (block, found.direct, found.gathered)
-            for block, found in sorted(kept_groups(op).items())
+            for block, found in sorted(kept.items())
         ),
         steps=len(op.epilogue),
+        end=end,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -13,8 +13,6 @@ from hypothesis import strategies as st
 from edgec.codegen.host import host_features
 from edgec.dialects import bf16
 from edgec.dialects.bf16 import PAIR
-from edgec.dialects.sq import Step
-from edgec.interpreter import windows
 from edgec.kernels.conv.pairs import (
     PairConv,
     as_pairs,
@@ -22,167 +20,36 @@ from edgec.kernels.conv.pairs import (
     pack_pairs,
     pair_columns,
 )
-from edgec.kernels.conv.positions import Extra, row_mask
-from edgec.kernels.layout import Layout, plain
+from edgec.kernels.conv.positions import row_mask
+from edgec.kernels.layout import plain
 from edgec.target import Target
-from tests.conv_cases import MOST_PRODUCTS, deep
+from tests.conv_cases import MOST_PRODUCTS
 from tests.convs import (
     Array,
     Room,
     Shape,
-    conv_shapes,
     layouts_of,
     places,
-    put,
     rooms,
     spaced,
 )
 from tests.lanes import program, run_both, runnable_targets
+from tests.pair_convs import (
+    Numbers,
+    draw_arrays,
+    epilogue,
+    expected,
+    numbers,
+    numbers_in,
+    pairs_in,
+    shapes,
+)
 
 Floats = npt.NDArray[np.float32]
 Wide = npt.NDArray[np.float64]
 
 machines = (*runnable_targets(), Target.native(host_features()))
 targets = pytest.mark.parametrize("target", machines, ids=lambda t: t.name)
-
-STEPS = {
-    "relu": Step("relu", (), -1, False),
-    "clamp": Step("clamp", (-0.5, 6.0), -1, False),
-}
-"""Steps without an extra operand."""
-SUM = 2.0**-22
-"""Of the size of all terms, for each of them: what `lane.dot_pairs` promises."""
-HALF = 2.0**-8
-"""The largest relative error of rounding to bfloat16."""
-
-
-@dataclass(frozen=True)
-class Numbers:
-    """What a case is about, apart from its shape."""
-
-    packed: bool
-    has_bias: bool
-    end: tuple[str, ...]
-    """Kinds of steps, see `epilogue`."""
-    density: float
-    seed: int
-
-
-numbers = st.builds(
-    Numbers,
-    st.booleans(),
-    st.booleans(),
-    st.lists(st.sampled_from([*STEPS, "full", "channel", "pairs"]), max_size=2).map(
-        tuple
-    ),
-    st.sampled_from([0.0, 0.3, 1.0]),
-    st.integers(0, 2**16),
-)
-
-
-def in_pairs(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape of what is stored."""
-    return (shape[0], -(-shape[1] // PAIR), *shape[2:])
-
-
-def pairs_in(layout: Layout, values: Floats) -> npt.NDArray[np.int32]:
-    """A buffer of pairs; zeros in missing channels and in gaps."""
-    batch, channels, *size = values.shape
-    padded = np.zeros((batch, layout.shape[1] * PAIR, *size), np.float32)
-    padded[:, :channels] = values
-    split = padded.reshape(batch, layout.shape[1], PAIR, *size)
-    buffer = np.zeros(layout.elements, np.int32)
-    buffer[places(layout)] = bf16.pairs_of(np.moveaxis(split, 2, -1))
-    return buffer
-
-
-@dataclass(frozen=True)
-class Epilogue:
-    """Steps and their extra operands: layouts, buffers, values."""
-
-    steps: tuple[Step, ...]
-    extras: tuple[Extra, ...]
-    buffers: tuple[Array, ...]
-    values: tuple[Floats, ...]
-
-
-def epilogue(shape: Shape, result: Layout, room: Room, given: Numbers) -> Epilogue:
-    """What the kinds of `given` stand for; rows of extras have the result's pitch."""
-    rng = np.random.default_rng(given.seed)
-    steps: list[Step] = []
-    found: list[tuple[Extra, Array, Floats]] = []
-    full = shape.output
-    for kind in given.end:
-        if kind in STEPS:
-            steps.append(STEPS[kind])
-            continue
-        steps.append(Step("sub", (), len(found), len(found) == 1))
-        if kind == "channel":
-            layout = plain((1, full[1], *(1 for _ in full[2:])))
-        else:
-            stored = in_pairs(full) if kind == "pairs" else full
-            layout = spaced(stored, result.pitch, room, result.slab)
-        size = layout.shape if kind == "channel" else full
-        value = rng.standard_normal(size).astype(np.float32)
-        if kind == "pairs":
-            value = bf16.rounded(value)
-            extra = Extra(layout, per_channel=False, pairs=True)
-            found.append((extra, pairs_in(layout, value), value))
-        else:
-            found.append((Extra(layout, kind == "channel"), put(layout, value), value))
-    extras, buffers, values = zip(*found, strict=True) if found else ((), (), ())
-    return Epilogue(tuple(steps), extras, buffers, values)
-
-
-def draw_arrays(
-    shape: Shape, given: Numbers, block: int
-) -> tuple[Floats, Floats, Floats]:
-    """Input, weight punched in blocks of columns, bias."""
-    rng = np.random.default_rng(given.seed)
-    x = bf16.rounded(rng.standard_normal(shape.input))
-    w = rng.standard_normal(shape.weight).astype(np.float32)
-    filters, channels, *window = shape.weight
-    grid = (-(-filters // block), -(-channels // PAIR), *window)
-    keep = rng.random(grid) < given.density
-    keep = keep.repeat(block, 0)[:filters].repeat(PAIR, 1)[:, :channels]
-    bias = rng.standard_normal(filters).astype(np.float32)
-    return x, w * keep, bias * given.has_bias
-
-
-def expected(
-    shape: Shape, arrays: tuple[Floats, Floats, Floats], end: Epilogue, *, packed: bool
-) -> tuple[Wide, Wide]:
-    """The numbers, and how far each may be off."""
-    x, w, bias = arrays
-    w = bf16.rounded(w)
-    v, size = (
-        windows.convolve(
-            left.astype(np.float64),
-            right.astype(np.float64),
-            stride=shape.window.stride,
-            low=shape.window.low,
-            high=shape.window.high,
-            dilation=shape.window.dilation,
-            groups=shape.groups,
-        )
-        + added.astype(np.float64).reshape(-1, *[1] * len(shape.size))
-        for left, right, added in ((x, w, bias), map(np.abs, (x, w, bias)))
-    )
-    for step in end.steps:
-        if step.operand < 0:
-            low, high = step.params or (0.0, np.inf)
-            v = np.clip(v, low, high)
-        else:
-            other = end.values[step.operand].astype(np.float64)
-            v, size = other - v if step.swap else v - other, size + np.abs(other)
-    terms = shape.channels * shape.taps + len(end.steps) + 1
-    off = SUM * terms * size
-    return v, off + HALF * (np.abs(v) + off) * packed
-
-
-shapes = conv_shapes(grouped=False, most_kernel=3) | deep.filter(
-    lambda shape: shape.groups == 1
-)
 
 
 @targets
@@ -248,15 +115,6 @@ def test_within_the_bound(
         is_gap = np.ones(result.elements - result.slack, np.bool_)
         is_gap[places(result)] = False
         assert not found[: len(is_gap)][is_gap].any()
-
-
-def numbers_in(layout: Layout, buffer: Array, filters: int, *, packed: bool) -> Floats:
-    """The result in a buffer."""
-    stored = buffer[places(layout)]
-    if not packed:
-        return stored.astype(np.float32)
-    parts = np.moveaxis(bf16.parts_of(stored), -1, 2)
-    return parts.reshape(parts.shape[0], -1, *parts.shape[3:])[:, :filters]
 
 
 def test_pairs_of_a_weight() -> None:

@@ -17,7 +17,7 @@ from edgec.kernels.pool_pairs import PoolPairs
 from edgec.target import Target
 from tests.convs import put, rooms, spaced
 from tests.lanes import program, run_both, runnable_targets
-from tests.property.test_pair_conv import in_pairs, numbers_in, pairs_in
+from tests.pair_convs import in_pairs, numbers_in, pairs_in
 
 machines = (*runnable_targets(), Target.native(host_features()))
 targets = pytest.mark.parametrize("target", machines, ids=lambda t: t.name)

@@ -17,6 +17,7 @@ from edgec.codegen.jit import emit_assembly
 from edgec.dialects.lane import QUAD
 from edgec.dialects.sq import LaneAttr
 from edgec.kernels.conv.positions import row_mask
+from edgec.kernels.conv.quads import as_quads
 from edgec.kernels.conv.tile_columns import COLUMNS, count_groups, group_columns
 from edgec.kernels.conv.tiles import TileConv, pack_tiles
 from edgec.kernels.conv.window import Window
@@ -24,6 +25,7 @@ from edgec.kernels.cost_tiles import fits
 from edgec.kernels.layout import lane_layout
 from edgec.kernels.requantize import Requantize
 from edgec.target import Target
+from tests.assembly import loops
 from tests.convs import Array, Room, Shape, layouts_of, put, rooms, spaced
 from tests.lanes import program, run_both, runnable_targets
 from tests.quad_convs import (
@@ -63,7 +65,8 @@ def run(
     if given_.result is None:
         result = spaced(shape.output, result.pitch, spaces[1], result.slab)
     end = epilogue(shape, result, spaces[2], given_)
-    groups = count_groups(arrays[1], [filters])[filters].count
+    lanes = as_quads(arrays[1], shape.filters)
+    groups = count_groups(lanes, [filters])[filters].count
     spec = TileConv(
         source,
         result,
@@ -174,8 +177,8 @@ def test_groups_hold_the_weight(
     weight = rng.integers(-128, 128, (filters, channels, 1, 3)).astype(np.int8)
     weight *= (rng.random((1, channels, 1, 3)) < density).astype(np.int8)
     rows = -(-filters // QUAD) * QUAD
-    found = group_columns(weight, rows, block)
-    promised, blocks = count_groups(weight, [block])[block], -(-filters // block)
+    found, blocks = group_columns(as_quads(weight, rows), block), -(-filters // block)
+    promised = count_groups(as_quads(weight, filters), [block])[block]
     counts = np.diff(found.starts)
     assert len(found.starts) == 2 * blocks + 1
     assert (counts[::2].sum(), counts[1::2].sum()) == (
@@ -200,19 +203,6 @@ def test_groups_hold_the_weight(
 
 
 AMX = Target.parse("x86-64-v4+vnni+amx")
-
-
-def loops(assembly: str) -> list[list[str]]:
-    """The instructions of innermost loops: from a label to a jump back to it."""
-    lines, found = assembly.splitlines(), list[list[str]]()
-    start: dict[str, int] = {}
-    for number, line in enumerate(lines):
-        if line.startswith(".L"):
-            start = {line.rstrip(":"): number}
-        parts = line.split()
-        if parts and parts[0].startswith("j") and parts[-1] in start:
-            found.append(lines[start[parts[-1]] + 1 : number])
-    return found
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from edgec.kernels.conv.quad_columns import count_columns
+from edgec.kernels.conv.quads import as_quads
 from edgec.kernels.conv.tile_columns import count_groups
 from edgec.kernels.cost import Registers
-from edgec.kernels.cost_quads import QuadLayer, best_quads_block, quads_cycles
+from edgec.kernels.cost_quads import EPILOGUE, QuadLayer, best_quads_block, quads_cycles
 from edgec.kernels.cost_quads import candidates as quad_candidates
 from edgec.kernels.cost_tiles import (
     DOT,
@@ -24,7 +25,8 @@ from edgec.kernels.cost_tiles import (
 )
 
 REGISTERS = Registers(16, 32)
-DENSE = TileLayer(28 * 29, 256, 64, ((16, 576, 0), (32, 288, 0), (64, 144, 0)), 1)
+KEPT = ((16, 576, 0), (32, 288, 0), (64, 144, 0))
+DENSE = TileLayer(28 * 29, 256, 64, KEPT, 1, EPILOGUE)
 
 
 @pytest.mark.parametrize(
@@ -69,13 +71,14 @@ def test_half_of_the_columns_is_less() -> None:
 def test_against_quads(channels: int, is_faster: bool) -> None:
     """Wide layers gain; of few channels most columns of a tile are empty."""
     weight = np.ones((channels, channels, 1, 1), np.int8)
-    groups = count_groups(weight, candidates(channels))
+    groups = count_groups(as_quads(weight, channels), candidates(channels))
     kept = count_columns(weight, quad_candidates(REGISTERS), bounded=False)
     quads = channels // 4
     common = {"positions": 14 * 14, "filters": channels, "channels": quads, "steps": 1}
     tiles = TileLayer(
         **common,
         kept=tuple((b, each.direct, each.gathered) for b, each in groups.items()),
+        end=EPILOGUE,
     )
     plain = QuadLayer(**common, kept=tuple(sorted(kept.items())), bounded=False)
     block = best_quads_block(plain, REGISTERS)

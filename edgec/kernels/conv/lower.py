@@ -16,7 +16,7 @@ from edgec.kernels.conv.ends import (
     rest_of,
     steps_of,
 )
-from edgec.kernels.conv.lower_pairs import lower_pairs
+from edgec.kernels.conv.lower_pairs import lower_pairs, lower_tile_pairs
 from edgec.kernels.conv.lower_quads import (
     lower_quad_depthwise,
     lower_quads,
@@ -49,6 +49,8 @@ def lower_conv(op: sq.ConvOp, weights: WeightStore, lanes: int) -> Lowered:
         return _lower_pattern(op, weights, lanes)
     if family == "columns":
         return _lower_columns(op, weights)
+    if family == "tiles" and sq.has_bf16(op.input):
+        return lower_tile_pairs(op, weights)
     lower = {
         "dense": _lower_dense,
         "depthwise": _lower_depthwise,

@@ -21,6 +21,7 @@ from edgec.dialects import lane
 from edgec.dialects.bf16 import PAIR, pairs_of, rounded
 from edgec.dialects.columns import Columns, pack
 from edgec.dialects.lane import buffer_type
+from edgec.kernels.builder import KernelBuilder
 from edgec.kernels.conv.columns import ColumnBuild, ColumnConv, pack_columns
 from edgec.kernels.conv.pair_store import PairStore
 from edgec.kernels.conv.positions import declare_extras, row_mask_bytes
@@ -49,6 +50,10 @@ class PairConv(ColumnConv):
     def blocks_of_group(self) -> int:
         """Blocks of `filters` filters, the last one perhaps of fewer."""
         return -(-self.num_filters // self.filters)
+
+    def sink(self, b: KernelBuilder) -> PairStore:
+        """What is done with the sums."""
+        return PairStore(b, self.result, self.steps, self.extras, packed=self.packed)
 
     def build(self, name: str, lanes: int) -> func.FuncOp:
         """The kernel; buffers: x, the tables of `PairTables`, bias, rows, extras, y."""
@@ -100,6 +105,21 @@ def count_pair_columns(weight: Floats, blocks: Sequence[int]) -> dict[int, int]:
     return counts
 
 
+def pair_buffers(
+    spec: PairConv, tables: Mapping[str, MemRefType[Any]]
+) -> dict[str, MemRefType[Any]]:
+    """Arguments of a kernel, in order: as `FlatBuild`, of pairs."""
+    buffers = {"x": buffer_type(spec.source.elements, i32), **tables}
+    if spec.has_bias:
+        buffers["bias"] = buffer_type(spec.num_filters)
+    if spec.result.has_gaps_inside:
+        buffers["rows"] = buffer_type(row_mask_bytes(spec.result), i8)
+    declare_extras(buffers, spec.extras)
+    element = i32 if spec.packed else f32
+    buffers["y"] = buffer_type(spec.result.elements, element)
+    return buffers
+
+
 class _Build(ColumnBuild):
     """State while one kernel is built."""
 
@@ -113,24 +133,12 @@ class _Build(ColumnBuild):
     def buffers(
         self, tables: Mapping[str, MemRefType[Any]]
     ) -> dict[str, MemRefType[Any]]:
-        """As `FlatBuild`, of pairs."""
-        spec = self.pairs
-        buffers = {"x": buffer_type(spec.source.elements, i32), **tables}
-        if spec.has_bias:
-            buffers["bias"] = buffer_type(spec.num_filters)
-        if spec.result.has_gaps_inside:
-            buffers["rows"] = buffer_type(row_mask_bytes(spec.result), i8)
-        declare_extras(buffers, spec.extras)
-        element = i32 if spec.packed else f32
-        buffers["y"] = buffer_type(spec.result.elements, element)
-        return buffers
+        """As `pair_buffers`."""
+        return pair_buffers(self.pairs, tables)
 
     def make_sink(self) -> PairStore:
         """To numbers or pairs."""
-        spec = self.pairs
-        return PairStore(
-            self.b, spec.result, spec.steps, spec.extras, packed=spec.packed
-        )
+        return self.pairs.sink(self.b)
 
     def multiply(self, acc: SSAValue, x: SSAValue, weight: SSAValue) -> SSAValue:
         """Two channels at once."""

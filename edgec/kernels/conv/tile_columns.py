@@ -1,8 +1,9 @@
-"""The kept columns of an integer convolution in groups of sixteen: those of one tile.
+"""The kept columns of a convolution in groups of sixteen: those of one tile.
 
-Sixteen neighbouring groups of four channels at one tap lie evenly spaced in the lane
-layout, a plane apart, so a tile reads them where they are. Other columns are gathered
-first, and a last group that is short is filled with columns of zero weights.
+A column is the channels of one lane at one tap. Those of sixteen neighbouring lanes at
+one tap lie evenly spaced in the lane layout, a plane apart, so a tile reads them where
+they are. Other columns are gathered first, and a last group that is short is filled
+with columns of zero weights.
 """
 
 from __future__ import annotations
@@ -15,10 +16,8 @@ import numpy.typing as npt
 from xdsl.dialects.builtin import DenseArrayBase, DictionaryAttr, i64
 
 from edgec.dialects import sq
-from edgec.dialects.lane import QUAD, TILE_LANES, TILE_ROWS
-from edgec.kernels.conv.quads import as_quads
+from edgec.dialects.lane import TILE_LANES, TILE_ROWS
 
-Bytes = npt.NDArray[np.int8]
 Ints = npt.NDArray[np.int32]
 Truths = npt.NDArray[np.bool_]
 
@@ -46,20 +45,20 @@ class KeptGroups:
 
 @dataclass(frozen=True)
 class GroupedColumns:
-    """A weight of quads, compressed."""
+    """A weight of several channels in each lane, compressed."""
 
     weight: Ints
     """`[groups][filters of the block][columns]`; zeros where there is no filter."""
     index: Ints
-    """`[groups][columns]`: channels of quads times taps plus tap; 0 of no column."""
+    """`[groups][columns]`: groups of channels times taps plus tap; 0 of no column."""
     starts: Ints
     """`[2 blocks + 1]`: the first group of each block that it reads in place, and the
     first one that it gathers."""
 
 
-def count_groups(weight: Bytes, blocks: Sequence[int]) -> dict[int, KeptGroups]:
+def count_groups(lanes: Ints, blocks: Sequence[int]) -> dict[int, KeptGroups]:
     """The groups of `group_columns` for each number of filters of a block."""
-    kept = kept_quads(weight)
+    kept = _kept(lanes)
     found: dict[int, KeptGroups] = {}
     for block in blocks:
         direct, rest = _split(_of_blocks(kept, block))
@@ -68,15 +67,9 @@ def count_groups(weight: Bytes, blocks: Sequence[int]) -> dict[int, KeptGroups]:
     return found
 
 
-def kept_quads(weight: Bytes) -> Truths:
-    """`[filters, channels of quads, taps]`: which quads of a weight are not zero."""
-    filters, channels = weight.shape[:2]
-    rows = weight.reshape(filters, channels, -1)
-    groups = -(-channels // QUAD)
-    padded = np.zeros((filters, groups * QUAD, rows.shape[2]), np.bool_)
-    padded[:, :channels] = rows != 0
-    quads = padded.reshape(filters, groups, QUAD, -1)
-    return np.asarray(quads.any(2), np.bool_)
+def _kept(lanes: Ints) -> Truths:
+    """`[filters, groups of channels, taps]`: which lanes of a weight are not zero."""
+    return np.asarray(lanes.reshape(*lanes.shape[:2], -1) != 0, np.bool_)
 
 
 def _of_blocks(kept: Truths, block: int) -> Truths:
@@ -95,14 +88,14 @@ def _split(kept: Truths) -> tuple[Truths, Truths]:
     return direct, rest
 
 
-def group_columns(weight: Bytes, filters: int, block: int) -> GroupedColumns:
-    """The kept columns of `filters` filters, in blocks of `block`."""
-    quads = as_quads(weight, filters)
-    channels, taps = quads.shape[1], int(np.prod(quads.shape[2:]))
+def group_columns(lanes: Ints, block: int) -> GroupedColumns:
+    """The kept columns of a weight in lanes (`as_quads`, `as_pairs`), in blocks."""
+    filters, channels = lanes.shape[:2]
+    taps = int(np.prod(lanes.shape[2:]))
     blocks = -(-filters // block)
     rows = np.zeros((blocks * block, channels * taps), np.int32)
-    rows[:filters] = quads.reshape(filters, -1)
-    kept = _of_blocks(kept_quads(weight), block)
+    rows[:filters] = lanes.reshape(filters, -1)
+    kept = _of_blocks(_kept(lanes), block)
     index: list[Ints] = []
     counts: list[int] = []
     for direct, rest in zip(*_split(kept), strict=True):

@@ -1,0 +1,224 @@
+"""Convolutions of bfloat16 on tiles against sums in float64, within a bound."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edgec.codegen.emit import emit_module
+from edgec.codegen.host import host_features
+from edgec.codegen.jit import emit_assembly
+from edgec.dialects.bf16 import PAIR
+from edgec.dialects.sq import LaneAttr
+from edgec.kernels.conv.pairs import as_pairs
+from edgec.kernels.conv.positions import row_mask
+from edgec.kernels.conv.tile_columns import COLUMNS, count_groups
+from edgec.kernels.conv.tile_pairs import TilePairConv, pack_tile_pairs
+from edgec.kernels.conv.window import Window
+from edgec.kernels.cost_tiles import fits
+from edgec.kernels.layout import lane_layout, plain
+from edgec.target import Target
+from tests.assembly import loops
+from tests.convs import Array, Room, Shape, layouts_of, places, rooms, spaced
+from tests.lanes import program, run_both, runnable_targets
+from tests.pair_convs import (
+    Numbers,
+    draw_arrays,
+    epilogue,
+    expected,
+    numbers,
+    numbers_in,
+    pairs_in,
+    shapes,
+)
+
+machines = (*runnable_targets(), Target.native(host_features()))
+targets = pytest.mark.parametrize("target", machines, ids=lambda t: t.name)
+
+AMX = Target.parse("x86-64-v4+vnni+amx+bf16")
+BLOCKS = [
+    (tiles, vectors)
+    for tiles in range(1, 4)
+    for vectors in range(1, 4)
+    if fits(tiles, vectors)
+]
+"""Tiles of filters, tiles of positions."""
+Schedule = tuple[int, tuple[int, int], int]
+
+schedules = st.tuples(
+    st.sampled_from([16, 32, 64]), st.sampled_from(BLOCKS), st.integers(1, 5)
+)
+
+
+def run(
+    target: Target,
+    shape: Shape,
+    spaces: tuple[Room, Room, Room],
+    given_: Numbers,
+    schedule: Schedule,
+) -> None:
+    filters, (tiles, vectors), chunk = schedule
+    if given_.packed:
+        shape = replace(shape, filters=shape.filters + shape.filters % PAIR)
+    arrays = draw_arrays(shape, given_, filters)
+    in_lanes = replace(
+        shape, channels=-(-shape.channels // PAIR), filters=-(-shape.filters // PAIR)
+    )
+    source, result = layouts_of(in_lanes, *spaces[:2], flat=True)
+    if not given_.packed:
+        result = spaced(shape.output, result.pitch, spaces[1], result.slab)
+    end = epilogue(shape, result, spaces[2], given_)
+    lanes = as_pairs(arrays[1], shape.filters)
+    spec = TilePairConv(
+        source,
+        result,
+        shape.window.tap_offsets(source),
+        1,
+        has_bias=given_.has_bias,
+        steps=end.steps,
+        extras=end.extras,
+        filters=filters,
+        vectors=vectors,
+        chunk=chunk,
+        columns=COLUMNS * count_groups(lanes, [filters])[filters].count,
+        reordered=False,
+        packed=given_.packed,
+        tiles=tiles,
+    )
+    buffers: list[Array] = [pairs_in(source, arrays[0])]
+    buffers += vars(pack_tile_pairs(arrays[1], spec)).values()
+    if given_.has_bias:
+        buffers.append(arrays[2])
+    if result.has_gaps_inside:
+        buffers.append(row_mask(result))
+    buffers += end.buffers
+    module = program(spec.build("kernel", target.lanes), len(buffers))
+    wanted, off = expected(shape, arrays, end, packed=given_.packed)
+    for (found,) in run_both(module, buffers, target):
+        values = numbers_in(result, found, shape.filters, packed=given_.packed)
+        assert (np.abs(values - wanted) <= off).all()
+        is_gap = np.ones(result.elements - result.slack, np.bool_)
+        is_gap[places(result)] = False
+        assert not found[: len(is_gap)][is_gap].any()
+
+
+@targets
+@settings(max_examples=8)
+@given(
+    shape=shapes,
+    spaces=st.tuples(rooms, rooms, rooms),
+    given_=numbers,
+    schedule=schedules,
+)
+def test_within_the_bound(
+    target: Target,
+    shape: Shape,
+    spaces: tuple[Room, Room, Room],
+    given_: Numbers,
+    schedule: Schedule,
+) -> None:
+    run(target, shape, spaces, given_, schedule)
+
+
+wide = st.builds(
+    Shape,
+    batch=st.integers(1, 2),
+    channels=st.sampled_from([32, 35, 66]),
+    size=st.tuples(st.integers(1, 4), st.integers(1, 7)),
+    filters=st.sampled_from([5, 33, 70]),
+    groups=st.just(1),
+    window=st.sampled_from(
+        [
+            Window((1, 1), (1, 1), (0, 0), (0, 0), (1, 1)),
+            Window((3, 2), (1, 1), (1, 0), (1, 1), (1, 1)),
+            Window((1, 3), (1, 2), (0, 1), (0, 1), (1, 1)),
+        ]
+    ),
+)
+"""Channels whose columns lie side by side, sixteen of two channels each."""
+
+
+@pytest.mark.parametrize("target", machines[-1:], ids=lambda t: t.name)
+@settings(max_examples=12)
+@given(
+    shape=wide,
+    spaces=st.tuples(rooms, rooms, rooms),
+    given_=numbers,
+    schedule=schedules,
+)
+def test_columns_that_lie_side_by_side(
+    target: Target,
+    shape: Shape,
+    spaces: tuple[Room, Room, Room],
+    given_: Numbers,
+    schedule: Schedule,
+) -> None:
+    run(target, shape, spaces, replace(given_, end=()), schedule)
+
+
+@settings(max_examples=8)
+@given(st.integers(0, 2**16))
+def test_infinities_and_nan_reach_the_result(seed: int) -> None:
+    """Fifteen columns that only fill their group make no NaN of an infinity."""
+    rng = np.random.default_rng(seed)
+    x = np.ones((1, 2, 1, 24), np.float32)
+    x[0, 0, 0, 3], x[0, 1, 0, 5], x[0, 1, 0, 7] = np.inf, np.nan, -np.inf
+    w = rng.uniform(0.5, 1, (2, 2, 1, 1)).astype(np.float32)
+    layout = plain((1, 1, 1, 24), 64)
+    spec = TilePairConv(
+        *(layout, layout, (0,), 1),
+        *(False, (), (), 16, 1, 1, COLUMNS, False, True, 1),
+    )
+    target = Target.native(host_features())
+    inputs: list[Array] = [pairs_in(layout, x)]
+    inputs += vars(pack_tile_pairs(w, spec)).values()
+    module = program(spec.build("kernel", target.lanes), len(inputs))
+    for (found,) in run_both(module, inputs, target):
+        values = numbers_in(layout, found, 2, packed=True)[0, :, 0]
+        np.testing.assert_array_equal(values[:, [3, 7]], [[np.inf, -np.inf]] * 2)
+        assert np.isnan(values[:, 5]).all()
+        assert np.isfinite(np.delete(values, [3, 5, 7], axis=1)).all()
+
+
+@pytest.mark.parametrize(
+    ("filters", "tiles", "vectors", "passes"),
+    [(32, 2, 2, 1), (64, 2, 2, 2), (16, 1, 3, 1)],
+)
+def test_the_loops_of_products(
+    filters: int, tiles: int, vectors: int, passes: int
+) -> None:
+    """As many products as there are sums, each factor loaded once; no spills."""
+    source = lane_layout((1, 64, 14, 14), LaneAttr.of(15, 256, 16))
+    result = lane_layout((1, 64, 14, 14), LaneAttr.of(15, 224, 0))
+    spec = TilePairConv(
+        source,
+        result,
+        tuple(15 * y + x for y in (-1, 0, 1) for x in (-1, 0, 1)),
+        1,
+        has_bias=True,
+        steps=(),
+        extras=(),
+        filters=filters,
+        vectors=vectors,
+        chunk=4,
+        columns=COLUMNS * 100,
+        reordered=False,
+        packed=True,
+        tiles=tiles,
+    )
+    module = program(spec.build("kernel", 16), 7)
+    text = emit_assembly(emit_module(module, AMX).text, AMX)
+    full = [
+        loop
+        for loop in loops(text)
+        if sum("\ttdpbf16ps\t" in line for line in loop) == tiles * vectors
+    ]
+    # In place and gathered, for each of the filters that are multiplied together.
+    assert len(full) >= 2 * passes
+    for loop in full:
+        assert sum("\ttileloadd\t" in line for line in loop) == tiles + vectors
+        assert not [line for line in loop if "mm" in line and "(%rsp)" in line]
