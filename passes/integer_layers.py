@@ -2,8 +2,10 @@
 
 What: an `nn.conv` of what `sq.dequantize` makes of an activation and of a constant
 becomes an `sq.conv` on the quantized tensors, and an `nn.linear` an `sq.linear`, which
-flattens its input itself. Every other layer with a stored weight gets it as a float32
-constant, and an attribute `sq.why_float` with the reason.
+flattens its input itself. Means of windows and planes that integer layers make or read
+become `sq.average`, in bytes if they are quantized. Every other layer with a stored
+weight gets it as a float32 constant, and it and other means an attribute
+`sq.why_float` with the reason.
 
 Why: products of bytes take a quarter of the time and of the memory of float32 ones.
 
@@ -42,6 +44,7 @@ from edgec.passes.analysis.linear_inputs import quantized_rows
 from edgec.passes.analysis.quantized import end_in_bytes
 from edgec.passes.base import ReportingPass
 from edgec.passes.constants import constant_name, read_constant
+from edgec.passes.patterns import averages
 from edgec.passes.patterns.rewriting import erase_dead, producer
 
 Layer = nn.ConvOp | nn.LinearOp | nn.ConvTransposeOp
@@ -167,6 +170,18 @@ def integer_layer(op: nn.ConvOp | nn.LinearOp) -> sq.ConvOp | sq.LinearOp:
     return new
 
 
+def take_average(op: averages.Mean) -> bool:
+    """Average bytes instead of what they stand for, or say why not."""
+    if not isinstance(op.input.owner, sq.DequantizeOp):
+        return False
+    reason = averages.why_float(op)
+    if reason is None:
+        averages.take(op)
+    else:
+        op.attributes["sq.why_float"] = StringAttr(f"float32: {reason}")
+    return reason is None
+
+
 def make_unsigned(module: ModuleOp) -> int:
     """Store signed activations with one scale as unsigned bytes; how many."""
     count = 0
@@ -264,8 +279,11 @@ class IntegerLayers(ReportingPass):
     """Give all layers float32 weights."""
 
     def run(self, ctx: Context, op: ModuleOp) -> Mapping[str, int]:
-        """Count layers in `integers` and `floats`, and activations made `unsigned`."""
-        names = ("integers", "floats", "unsigned")
+        """Count layers in `integers` and `floats`, and activations made `unsigned`.
+
+        `averages` are means of bytes.
+        """
+        names = ("integers", "floats", "averages", "unsigned")
         counts: dict[str, int] = dict.fromkeys(names, 0)
         floats = Floats(weights_of(ctx))
         for layer in list(op.walk()):
@@ -282,7 +300,10 @@ class IntegerLayers(ReportingPass):
             layer.attributes["sq.why_float"] = StringAttr(f"float32: {reason}")
             layer.operands[1] = floats.of(stored)
             counts["floats"] += 1
-        if counts["integers"]:
+        for mean in list(op.walk()) if not self.never else ():
+            if isinstance(mean, averages.Mean) and averages.is_mean(mean):
+                counts["averages"] += take_average(mean)
+        if counts["integers"] or counts["averages"]:
             counts["unsigned"] = make_unsigned(op)
         erase_dead(op)
         return counts

@@ -6,7 +6,8 @@ of a tensor type, so every op of `nn` works on encoded tensors as it is: an enco
 says how values are stored, never what they are. A weight encoding (`#sq.pattern`,
 `#sq.columns`, and later codebooks) is a subclass of `WeightEncoding`; `#sq.lane` and
 `#sq.strided` are layouts of activations. `!sq.quant` is an element type: integers that
-stand for numbers; `sq.quantize` and `sq.dequantize` go there and back.
+stand for numbers; `sq.quantize` and `sq.dequantize` go there and back,
+`sq.average` is the mean of such integers.
 
     %w = sq.weight {reorder = "w.reorder", …} : tensor<8x4x3x3xf32, #sq.pattern<…>>
     %y = sq.conv %x, %w bias(%b : …) extras(%r : …) {stride = …, epilogue =
@@ -23,6 +24,11 @@ from edgec.dialects.sq.attrs import (
     LaneAttr,
     Step,
     StepAttr,
+)
+from edgec.dialects.sq.average import (
+    MOST_POSITIONS,
+    AverageOp,
+    adaptive_positions,
 )
 from edgec.dialects.sq.encodings import ColumnsAttr, PatternAttr, WeightEncoding
 from edgec.dialects.sq.halves import has_bf16
@@ -55,7 +61,9 @@ from edgec.dialects.sq.strided import StridedAttr
 
 __all__ = [
     "KINDS",
+    "MOST_POSITIONS",
     "SQ",
+    "AverageOp",
     "ChooseQparamsOp",
     "ColumnsAttr",
     "ConvOp",
@@ -77,6 +85,7 @@ __all__ = [
     "StridedAttr",
     "WeightEncoding",
     "WeightOp",
+    "adaptive_positions",
     "has_bf16",
     "has_integers",
     "layout_of",
@@ -97,6 +106,7 @@ SQ = Dialect(
         QuantizeOp,
         DequantizeOp,
         RequantizeOp,
+        AverageOp,
         ChooseQparamsOp,
         QuantizeDynamicOp,
         DequantizeDynamicOp,

@@ -17,7 +17,9 @@ from xdsl.interpreter import (
 
 from edgec.context import WeightStore
 from edgec.dialects import sq
+from edgec.dialects.nn import shape_of
 from edgec.errors import InvalidInput
+from edgec.interpreter import windows
 from edgec.interpreter.arrays import AnyArray, dtype_of
 
 Floats = npt.NDArray[np.float32]
@@ -156,6 +158,31 @@ class QuantFunctions(InterpreterFunctions):
         assert target is not None
         x = dequantize(args[0], source, self.weights)
         return (quantize(x, target, self.weights),)
+
+    @impl(sq.AverageOp)
+    def run_average(
+        self, interpreter: Interpreter, op: sq.AverageOp, args: PythonValues
+    ) -> PythonValues:
+        """Exact sums, then two steps in float32."""
+        source, target = sq.quant_type(op.input), sq.quant_type(op.result)
+        assert source is not None
+        scale, _, zero_point = parameters_of(source, args[0].shape, self.weights)
+        numbers, out = args[0].astype(np.float64) - zero_point, shape_of(op.result)[2:]
+        if op.is_adaptive:
+            means = windows.pool_adaptive(numbers, out, is_max=False)
+        else:
+            means = windows.pool_avg(
+                numbers,
+                out,
+                kernel=op.kernel.get_values(),
+                stride=op.stride.get_values(),
+                padding=op.padding.get_values(),
+                count_include_pad=bool(op.count_include_pad),
+                divisor=op.divisor.value.data,
+            )
+        # A quotient of float32 numbers is rounded alike by way of float64.
+        y = means.astype(np.float32) * scale
+        return (y if target is None else quantize(y, target, self.weights),)
 
     @impl(sq.ChooseQparamsOp)
     def run_choose(

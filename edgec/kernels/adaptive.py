@@ -8,6 +8,7 @@ row (vectors along x), then columns of that (one by one). Window `i` of `O` over
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -67,7 +68,7 @@ class AdaptivePool:
         }
         b = KernelBuilder(name, buffers, lanes=lanes)
         channels = self.output.shape[1]
-        rows = _Rows(b, self)
+        rows = AdaptiveRows(b, self)
         begin, end = b.share(self.output.shape[0] * channels)
 
         def plane(p: SSAValue) -> None:
@@ -88,29 +89,35 @@ class AdaptivePool:
 
 
 @dataclass(frozen=True)
-class _Range:
+class Range:
     """The positions `begin .. end` of a window along one dimension."""
 
     begin: Index
     end: Index
 
 
-class _Rows:
+class AdaptiveRows:
     """Builds the rows of the result."""
 
     def __init__(self, b: KernelBuilder, spec: AdaptivePool) -> None:
         self.b, self.spec = b, spec
         self.sizes, self.out = spec.input.shape[2:], spec.output.shape[2:]
         self.combine, self.neutral = COMBINE[spec.kind], NEUTRAL[spec.kind]
-        self.row = b.scratch(self.sizes[-1] + b.lanes)
+        self.rows = self.scratch()
+        self.group: Index = 0
+        """The plane of the input that the rows belong to."""
 
-    def window(self, d: int, o: Index) -> _Range:
+    def scratch(self) -> list[SSAValue]:
+        """Rows of what is combined."""
+        return [self.b.scratch(self.sizes[-1] + self.b.lanes)]
+
+    def window(self, d: int, o: Index) -> Range:
         """Window `o` along spatial dimension `d`."""
         b, size, out = self.b, self.sizes[d], self.out[d]
         after = b.plus(b.times(b.plus(o, 1), size), out - 1)
-        return _Range(b.quotient(b.times(o, size), out), b.quotient(after, out))
+        return Range(b.quotient(b.times(o, size), out), b.quotient(after, out))
 
-    def outer(self, d: int, x: Index, y: Index, windows: list[_Range]) -> None:
+    def outer(self, d: int, x: Index, y: Index, windows: list[Range]) -> None:
         """Loops over the rows of the result."""
         b = self.b
         if d == len(self.out) - 1:
@@ -124,12 +131,13 @@ class _Rows:
 
         b.repeat(self.out[d], position)
 
-    def gather(self, x: Index, windows: list[_Range]) -> None:
+    def gather(self, x: Index, windows: list[Range]) -> None:
         """Combine the input rows of a window into the scratch row."""
         b = self.b
 
         def clear(i: Index, offset: int, mask: SSAValue | None) -> None:
-            b.store(b.constant(self.neutral), self.row, i, offset=offset, mask=mask)
+            for row in self.rows:
+                b.store(self.start(b.lanes), row, i, offset=offset, mask=mask)
 
         for_vectors(b, self.sizes[-1], b.lanes, clear)
 
@@ -146,38 +154,55 @@ class _Rows:
 
         rows(0, x)
 
+    def start(self, lanes: int) -> SSAValue:
+        """What does not change the result of a window."""
+        return self.b.constant(self.neutral, lanes=lanes)
+
     def add_row(self, at: Index) -> None:
         """Combine one input row with the scratch row."""
         b = self.b
 
         def vector(i: Index, offset: int, mask: SSAValue | None) -> None:
             value = b.load("x", b.plus(at, i), offset=offset, mask=mask)
-            so_far = b.load(self.row, i, offset=offset, mask=mask)
-            value = b.binary(self.combine, so_far, value)
-            b.store(value, self.row, i, offset=offset, mask=mask)
+            so_far = b.load(self.rows[0], i, offset=offset, mask=mask)
+            value = self.combined(so_far, value)
+            b.store(value, self.rows[0], i, offset=offset, mask=mask)
 
         for_vectors(b, self.sizes[-1], b.lanes, vector)
 
-    def columns(self, y: Index, windows: list[_Range]) -> None:
-        """A row of the result from the scratch row."""
+    def columns(self, y: Index, windows: list[Range]) -> None:
+        """A row of the result from the scratch rows."""
         b, last = self.b, len(self.out) - 1
 
         def column(o: Index) -> None:
             window = self.window(last, o)
 
-            def add(i: SSAValue, so_far: SSAValue) -> list[SSAValue]:
-                value = b.load(self.row, i, lanes=1)
-                return [b.binary(self.combine, so_far, value)]
+            def add(i: SSAValue, *so_far: SSAValue) -> list[SSAValue]:
+                return [
+                    self.combined(value, b.load(row, i, lanes=1))
+                    for value, row in zip(so_far, self.rows, strict=True)
+                ]
 
-            start = b.constant(self.neutral, lanes=1)
-            (value,) = b.loop(window.begin, window.end, add, carried=[start])
-            if self.spec.kind == "avg":
-                value = b.binary("div", value, self.count([*windows, window]))
-            b.store(value, "y", b.plus(y, o))
+            start = [self.start(1)] * len(self.rows)
+            found = b.loop(window.begin, window.end, add, carried=start)
+            self.store(found, b.plus(y, o), [*windows, window])
 
         b.repeat(self.out[last], column)
 
-    def count(self, windows: list[_Range]) -> SSAValue:
+    def combined(self, one: SSAValue, other: SSAValue) -> SSAValue:
+        """Two elements of a window as one."""
+        return self.b.binary(self.combine, one, other)
+
+    def store(
+        self, values: Sequence[SSAValue], at: Index, windows: Sequence[Range]
+    ) -> None:
+        """One element of the result."""
+        (value,) = values
+        if self.spec.kind == "avg":
+            value = self.b.binary("div", value, self.count(windows))
+        self.b.store(value, "y", at)
+
+    def count(self, windows: Sequence[Range]) -> SSAValue:
         """How many elements a window has, as f32."""
         b = self.b
         number: Index = 1

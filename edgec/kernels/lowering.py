@@ -15,7 +15,6 @@ from edgec.context import WeightStore
 from edgec.dialects import nn, sq
 from edgec.errors import InvalidInput, PassFailed
 from edgec.kernels import move
-from edgec.kernels.adaptive import adaptive_pool
 from edgec.kernels.constants import constant_array, constant_name
 from edgec.kernels.conv.lower import lower_conv
 from edgec.kernels.elementwise import Elementwise
@@ -26,6 +25,12 @@ from edgec.kernels.linear.lower import (
     lower_fused_matmul,
     lower_linear,
     lower_matmul,
+)
+from edgec.kernels.lower_pools import (
+    lower_adaptive_pool,
+    lower_average,
+    lower_pool,
+    lower_reduce,
 )
 from edgec.kernels.lowered import Lowered, Packed
 from edgec.kernels.norm import BatchNorm, GroupNorm, LayerNorm
@@ -41,11 +46,8 @@ from edgec.kernels.operands import (
     zero_of,
 )
 from edgec.kernels.pairs import FromPairs, ToPairs
-from edgec.kernels.pool import Pool
-from edgec.kernels.pool_pairs import PoolPairs
 from edgec.kernels.quads import DequantizeQuads, QuantizeQuads
 from edgec.kernels.recurrent.lower import lower_recurrent
-from edgec.kernels.reduce import Reduce
 from edgec.kernels.resize import Resize
 from edgec.kernels.softmax import Softmax
 
@@ -194,44 +196,6 @@ def lower_softmax(op: nn.SoftmaxOp, _: WeightStore, __: int) -> Lowered:
     return Lowered(spec, (op.input,))
 
 
-def lower_pool(op: nn.PoolOp, _: WeightStore, __: int) -> Lowered:
-    """Windows of one size; of quads, their largest bytes."""
-    zero_point, is_bf16 = zero_of(op.input), sq.has_bf16(op.input)
-    if not is_bf16 and (zero_point is None or op.kind.data is not nn.PoolKind.MAX):
-        require_f32(op.input)
-    spec = (PoolPairs if is_bf16 else Pool)(
-        op.kind.data.value,
-        layout_of(op.input),
-        layout_of(op.result),
-        kernel=tuple(op.kernel.get_values()),
-        stride=tuple(op.stride.get_values()),
-        padding=tuple(op.padding.get_values()),
-        dilation=tuple(op.dilation.get_values()),
-        count_include_pad=bool(op.count_include_pad),
-        divisor=op.divisor.value.data,
-        zero_point=zero_point,
-    )
-    return Lowered(spec, (op.input,))
-
-
-def lower_adaptive_pool(op: nn.AdaptivePoolOp, _: WeightStore, __: int) -> Lowered:
-    """Windows that share the input evenly."""
-    require_f32(op.input)
-    kind = op.kind.data.value
-    spec = adaptive_pool(kind, layout_of(op.input), layout_of(op.result))
-    return Lowered(spec, (op.input,))
-
-
-def lower_reduce(op: nn.ReduceOp, _: WeightStore, __: int) -> Lowered:
-    """A reduction over axes."""
-    require_f32(op.input)
-    axes = tuple(op.axes.get_values())
-    kind = op.kind.data.value
-    return Lowered(
-        Reduce(kind, layout_of(op.input), layout_of(op.result), axes), (op.input,)
-    )
-
-
 def lower_resize(op: nn.ResizeOp, _: WeightStore, __: int) -> Lowered:
     """Resizing; its positions become two tables."""
     zero_point = zero_of(op.input)
@@ -358,6 +322,7 @@ LOWERINGS: Mapping[type[Operation], Lower] = {
     nn.SoftmaxOp: lower_softmax,
     nn.TransposeOp: lower_transpose,
     nn.UnaryOp: lower_unary,
+    sq.AverageOp: lower_average,
     sq.ConvOp: lower_conv,
     sq.ConvertLayoutOp: lower_convert_layout,
     sq.DequantizeOp: lower_dequantize,

@@ -19,6 +19,7 @@ from xdsl.dialects.builtin import f32, i32
 from xdsl.ir import SSAValue
 
 from edgec.dialects.lane import QUAD, buffer_type, vector
+from edgec.dialects.sq import MOST_POSITIONS
 from edgec.errors import InvalidInput
 from edgec.kernels.builder import Index, KernelBuilder
 from edgec.kernels.gaps import has_gaps, zero_gaps
@@ -27,9 +28,6 @@ from edgec.kernels.pool_windows import RowTap
 from edgec.kernels.requantize import Dequantize, Requantize
 from edgec.kernels.softmax import require_unphased
 from edgec.kernels.sweep import for_vectors
-
-LARGEST = 2**24 // 255
-"""Positions of a window whose sum float32 holds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,9 +45,9 @@ class AverageQuads(Pool):
         require_unphased("pooling of quads", self.input, self.output)
         depth, height, width = self.windows()
         positions = depth.kernel * height.kernel * width.kernel
-        if self.kind != "avg" or positions > LARGEST:
+        if self.kind != "avg" or positions > MOST_POSITIONS:
             raise InvalidInput(
-                f"an average of quads is over at most {LARGEST} positions, "
+                f"an average of quads is over at most {MOST_POSITIONS} positions, "
                 f"got {self.kind} of {positions}"
             )
 

@@ -119,6 +119,7 @@ MAPPING_TYPES: Mapping[type[Operation], MappingType] = {
     nn.PoolOp: _MANY,
     nn.AdaptivePoolOp: _MANY,
     nn.ReduceOp: _MANY,
+    sq.AverageOp: _MANY,
     sq.ChooseQparamsOp: _MANY,
     sq.ConvOp: _MANY,
     sq.LinearOp: _MANY,

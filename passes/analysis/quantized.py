@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from xdsl.dialects.builtin import ModuleOp
-from xdsl.ir import Operation, SSAValue
+from xdsl.ir import Block, Operation, SSAValue
 
 from edgec.dialects import nn, sq
 from edgec.dialects.lane import QUAD
 
 STEP_RANKS = (3, 4, 5)
 """Of tensors on which elementwise kernels on quads work."""
+
+INTEGER = sq.ConvOp | sq.LinearOp | sq.AverageOp
+"""What computes on integers if its first operand is quantized."""
 
 
 def keeps_quads(op: Operation) -> bool:
@@ -26,18 +29,33 @@ def keeps_quads(op: Operation) -> bool:
         case nn.ConcatOp():
             axis, sizes = op.axis.value.data, [nn.shape_of(v) for v in op.inputs]
             return axis != 1 or all(size[1] % QUAD == 0 for size in sizes[:-1])
-        case nn.PoolOp():
+        case _:
+            return _chooses(op)
+
+
+def _chooses(op: Operation) -> bool:
+    """Whether an op takes values of its input, each channel by itself."""
+    match op:
+        case nn.PoolOp() | nn.AdaptivePoolOp():
             return op.kind.data is nn.PoolKind.MAX
+        case nn.ReduceOp():
+            return op.kind.data is nn.ReduceKind.MAX and is_over_planes(op)
         case nn.ResizeOp():
             return op.kind.data is nn.ResizeKind.NEAREST
         case _:
             return False
 
 
+def is_over_planes(op: nn.ReduceOp) -> bool:
+    """Whether a reduction is over all dimensions but images and channels."""
+    rank = len(nn.shape_of(op.input))
+    return rank > 2 and sorted(op.axes.get_values()) == list(range(2, rank))
+
+
 def has_same_channels(one: SSAValue, other: SSAValue) -> bool:
-    """Whether two shapes have the same first two dimensions, and one more at least."""
+    """Whether two shapes have the same first two dimensions."""
     shapes = nn.shape_of(one), nn.shape_of(other)
-    return shapes[0][:2] == shapes[1][:2] and min(map(len, shapes)) > 2
+    return shapes[0][:2] == shapes[1][:2] and min(map(len, shapes)) > 1
 
 
 def _read_by_steps(module: ModuleOp) -> list[SSAValue]:
@@ -83,19 +101,49 @@ def end_in_bytes(value: SSAValue) -> SSAValue | None:
     return None
 
 
+def is_in_bytes(value: SSAValue) -> bool:
+    """Whether integer layers make a quantized tensor, or read it."""
+    readers = [use.operation for use in value.uses]
+    if any(isinstance(reader, INTEGER) for reader in readers):
+        return True
+    maker = value.owner
+    if isinstance(maker, Block):
+        return True
+    if keeps_quads(maker) or isinstance(maker, sq.RequantizeOp):
+        return any(is_in_bytes(operand) for operand in maker.operands)
+    return isinstance(maker, sq.QuantizeOp) and ends_in_integers(maker.input)
+
+
+def ends_in_integers(value: SSAValue) -> bool:
+    """Whether a tensor of float32 is the end of an integer layer."""
+    maker = value.owner
+    if isinstance(maker, nn.UnaryOp | nn.BinaryOp):
+        return any(ends_in_integers(operand) for operand in maker.operands)
+    return isinstance(maker, INTEGER) and sq.has_integers(maker.operands[0])
+
+
+def _seeds(op: Operation) -> list[SSAValue]:
+    """What integer kernels read and write for an op."""
+    found: list[SSAValue] = []
+    if isinstance(op, sq.ConvOp | sq.LinearOp | sq.ElementwiseOp | sq.AverageOp):
+        found += [*op.operands, *op.results]
+    if isinstance(op, sq.ConvOp) and op.groups.value.data > 1:
+        end = end_in_bytes(op.result)
+        found += [] if end is None else [end]
+    if isinstance(op, sq.QuantizeOp) and ends_in_integers(op.input):
+        readers = [use.operation for use in op.result.uses]
+        is_moved = any(keeps_quads(each) or _requantizes(each) for each in readers)
+        found += [op.result] if is_moved else []
+    return found
+
+
 def stored_in_bytes(module: ModuleOp) -> set[SSAValue]:
     """The quantized activations that integer kernels read, and what these come from.
 
     With a tensor go those that ops which keep quads make of it, or make it of. Of all
     others only the numbers count that they stand for.
     """
-    pending: list[SSAValue] = []
-    for op in module.walk():
-        if isinstance(op, sq.ConvOp | sq.LinearOp | sq.ElementwiseOp):
-            pending += [*op.operands, *op.results]
-        if isinstance(op, sq.ConvOp) and op.groups.value.data > 1:
-            end = end_in_bytes(op.result)
-            pending += [] if end is None else [end]
+    pending = [value for op in module.walk() for value in _seeds(op)]
     if pending:
         pending += _read_by_steps(module)
     found: set[SSAValue] = set()

@@ -78,3 +78,37 @@ func.func @codes(%x: tensor<1x8x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 
   %y = nn.linear %a, %w : (tensor<1x8xf32>, tensor<3x8xf32>) -> tensor<1x3xf32>
   func.return %y : tensor<1x3xf32>
 }
+
+// Means of bytes: in bytes if they are quantized, else in float32; a reduction that
+// drops its axes is reshaped.
+
+// CHECK-LABEL: func.func @means(
+// CHECK-NEXT: %[[G:.*]] = sq.average %x {nn.path = "mean", kernel = array<i64: 4, 6>, stride = array<i64: 4, 6>, padding = array<i64: 0, 0>, ceil_mode = false, count_include_pad = true, divisor = 0 : i64} : (tensor<2x5x4x6x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 3>>) -> tensor<2x5x1x1x!sq.quant<ui8<0:255>, scale = 0.25, zero_point = 128>>
+// CHECK-NEXT: %[[R:.*]] = nn.reshape %[[G]] {{.*}} -> tensor<2x5x!sq.quant<ui8<0:255>, scale = 0.25, zero_point = 128>>
+// CHECK-NEXT: %[[W:.*]] = sq.average %x {kernel = array<i64: 3, 3>, stride = array<i64: 2, 2>, padding = array<i64: 1, 1>, ceil_mode = true, count_include_pad = false, divisor = 0 : i64} : {{.*}} -> tensor<2x5x3x4xf32>
+// CHECK-NEXT: %[[A:.*]] = sq.average %x {kernel = array<i64>, {{.*}}} : {{.*}} -> tensor<2x5x3x4xf32>
+// CHECK-NEXT: func.return %[[R]], %[[W]], %[[A]]
+func.func @means(%x: tensor<2x5x4x6x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 3>>) -> (tensor<2x5x!sq.quant<ui8<0:255>, scale = 0.25, zero_point = 128>>, tensor<2x5x3x4xf32>, tensor<2x5x3x4xf32>) {
+  %a = sq.dequantize %x : (tensor<2x5x4x6x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 3>>) -> tensor<2x5x4x6xf32>
+  %m = nn.reduce mean %a {nn.path = "mean", axes = array<i64: 2, 3>, keep_dims = false} : (tensor<2x5x4x6xf32>) -> tensor<2x5xf32>
+  %q = sq.quantize %m : (tensor<2x5xf32>) -> tensor<2x5x!sq.quant<ui8<0:255>, scale = 0.25, zero_point = 128>>
+  %w = nn.pool avg %a {kernel = array<i64: 3, 3>, stride = array<i64: 2, 2>, padding = array<i64: 1, 1>, dilation = array<i64: 1, 1>, ceil_mode = true, count_include_pad = false, divisor = 0 : i64} : (tensor<2x5x4x6xf32>) -> tensor<2x5x3x4xf32>
+  %s = nn.adaptive_pool avg %a : (tensor<2x5x4x6xf32>) -> tensor<2x5x3x4xf32>
+  func.return %q, %w, %s : tensor<2x5x!sq.quant<ui8<0:255>, scale = 0.25, zero_point = 128>>, tensor<2x5x3x4xf32>, tensor<2x5x3x4xf32>
+}
+
+// In float32, and why: over channels, too large, of what no integer layer makes.
+
+// CHECK-LABEL: func.func @other_means(
+// CHECK: nn.reduce mean {{.*}}sq.why_float = "float32: it is over the axes (1,), not over planes"
+// CHECK: nn.reduce mean {{.*}}sq.why_float = "float32: a window has more than 65793 positions"
+// CHECK: nn.pool avg {{.*}}sq.why_float = "float32: no integer layer makes or reads the input"
+func.func @other_means(%x: tensor<1x4x2x65793x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 3>>, %y: tensor<1x4x2x2xf32>) -> (tensor<1x2x65793xf32>, tensor<1x4x1x1xf32>, tensor<1x4x1x1xf32>) {
+  %a = sq.dequantize %x : (tensor<1x4x2x65793x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 3>>) -> tensor<1x4x2x65793xf32>
+  %c = nn.reduce mean %a {axes = array<i64: 1>, keep_dims = false} : (tensor<1x4x2x65793xf32>) -> tensor<1x2x65793xf32>
+  %l = nn.reduce mean %a {axes = array<i64: 2, 3>, keep_dims = true} : (tensor<1x4x2x65793xf32>) -> tensor<1x4x1x1xf32>
+  %q = sq.quantize %y : (tensor<1x4x2x2xf32>) -> tensor<1x4x2x2x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 3>>
+  %b = sq.dequantize %q : (tensor<1x4x2x2x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 3>>) -> tensor<1x4x2x2xf32>
+  %p = nn.pool avg %b {kernel = array<i64: 2, 2>, stride = array<i64: 2, 2>, padding = array<i64: 0, 0>, dilation = array<i64: 1, 1>, ceil_mode = false, count_include_pad = true, divisor = 0 : i64} : (tensor<1x4x2x2xf32>) -> tensor<1x4x1x1xf32>
+  func.return %c, %l, %p : tensor<1x2x65793xf32>, tensor<1x4x1x1xf32>, tensor<1x4x1x1xf32>
+}
