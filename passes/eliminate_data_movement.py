@@ -43,7 +43,11 @@ from edgec.dialects import nn, sq
 from edgec.kernels.gaps import has_gaps
 from edgec.kernels.layout import Layout, stored_shape
 from edgec.kernels.move import reshaped_pair
-from edgec.kernels.operands import in_place, layout_of
+from edgec.kernels.operands import (
+    has_aligned_parts,
+    in_place,
+    layout_of,
+)
 from edgec.kernels.strides import View, is_same_place, part_of, seen_through, written
 from edgec.passes.analysis.mapping import (
     MAPPING_TYPES,
@@ -199,6 +203,8 @@ def place_parts(op: nn.ConcatOp) -> int:
     """Write the inputs of a concatenation where they belong; how many."""
     whole, axis, start = layout_of(op.result), op.axis.value.data, 0
     count = 0
+    if not has_aligned_parts(op):
+        return count
     for value in op.inputs:
         shape, writer = stored_shape(value), value.owner
         place = part_of(whole, axis, start, shape)

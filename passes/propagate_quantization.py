@@ -1,8 +1,9 @@
 """Let ops that only move or choose values work on quantized tensors.
 
-What: `sq.dequantize` moves down through concatenations, slices and reshapes, and
-`sq.quantize` up through reshapes; the two vanish where they meet with the same scale
-and zero point, and become `sq.requantize` where these differ.
+What: `sq.dequantize` moves down through concatenations, slices, reshapes and largest
+values of windows, `sq.quantize` up through reshapes and concatenations; the two vanish
+where they meet with the same scale and zero point, and become `sq.requantize` where
+these differ.
 
 Why: such ops give the same bytes that they would give as numbers, and bytes are a
 quarter of the memory. Layers between which nothing but bytes is left can run in
@@ -11,8 +12,7 @@ integers (`integer-layers`).
 How: one walk forward. An op all of whose inputs are dequantized from one type reads
 the quantized tensors instead, and its result is dequantized. That is done to ops that
 kernels on *quads* can do, where four channels share a lane: a reshape keeps the first
-two dimensions, a slice takes all channels, and all parts of a concatenation of channels
-but the last have a multiple of four.
+two dimensions, and a slice takes all channels, or neighbours and nothing else.
 
 Invariants: needs `nn` and `sq`. Bit by bit the same, as dequantizing is monotonic and
 done element by element. Scales computed at run time and scales per channel are left
@@ -110,6 +110,27 @@ def hoist(op: sq.QuantizeOp) -> bool:
     copy_labels(before, after)
     _replace(op, quantized, after)
     return True
+
+
+def hoist_parts(op: sq.QuantizeOp) -> list[sq.QuantizeOp]:
+    """Quantize the parts of a concatenation instead of the whole; the new ops.
+
+    Layers that make parts write bytes then, and other bytes get the same scale.
+    """
+    before, type_ = op.input.owner, sq.quant_type(op.result)
+    assert type_ is not None
+    is_alone = isinstance(before, nn.ConcatOp) and op.input.has_one_use()
+    if not is_alone or type_.numbers is None or not keeps_quads(before):
+        return []
+    parts = {
+        value: sq.QuantizeOp(value, type_) for value in dict.fromkeys(before.operands)
+    }
+    values = [parts[value].result for value in before.operands]
+    after = nn.ConcatOp(values, before.axis.value.data)
+    copy_labels(op, *parts.values())
+    copy_labels(before, after)
+    _replace(op, *parts.values(), after)
+    return list(parts.values())
 
 
 def _replace(op: Operation, *new: Operation) -> None:
@@ -221,12 +242,8 @@ class PropagateQuantization(ReportingPass):
         counts: dict[str, int] = dict.fromkeys(STATISTICS, 0)
         for old in list(op.walk()):
             if isinstance(old, sq.QuantizeOp):
-                if cancel(old) or skip_pair(old):
-                    counts["cancelled"] += 1
-                elif requantize(old):
-                    counts["requantized"] += 1
-                else:
-                    counts["hoisted"] += hoist(old)
+                for what in self._quantize(old):
+                    counts[what] += 1
                 continue
             if isinstance(old, nn.ReshapeOp):
                 constants = reshaped_weight(old, weights)
@@ -240,3 +257,17 @@ class PropagateQuantization(ReportingPass):
                 counts["moved"] += 1
         erase_dead(op)
         return counts
+
+    def _quantize(self, op: sq.QuantizeOp) -> list[str]:
+        """Let one quantize op vanish, if it can; as what to count that."""
+        parts = hoist_parts(op)
+        if parts:
+            return [
+                "hoisted",
+                *(what for part in parts for what in self._quantize(part)),
+            ]
+        if cancel(op) or skip_pair(op):
+            return ["cancelled"]
+        if requantize(op):
+            return ["requantized"]
+        return ["hoisted"] if hoist(op) else []

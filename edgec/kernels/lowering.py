@@ -15,6 +15,7 @@ from edgec.context import WeightStore
 from edgec.dialects import nn, sq
 from edgec.errors import InvalidInput, PassFailed
 from edgec.kernels import move
+from edgec.kernels.channel_quads import ChannelQuads
 from edgec.kernels.constants import constant_array, constant_name
 from edgec.kernels.conv.lower import lower_conv
 from edgec.kernels.elementwise import Elementwise
@@ -38,6 +39,7 @@ from edgec.kernels.operands import (
     dequantize_of,
     element_of,
     gap_of,
+    has_aligned_parts,
     in_place,
     layout_of,
     requantize_of,
@@ -50,6 +52,7 @@ from edgec.kernels.quads import DequantizeQuads, QuantizeQuads
 from edgec.kernels.recurrent.lower import lower_recurrent
 from edgec.kernels.resize import Resize
 from edgec.kernels.softmax import Softmax
+from edgec.kernels.strides import stored_starts
 
 Lower = Callable[[Any, WeightStore, int], Lowered]
 """`lower(op, weights, lanes)`; the class of `op` is the key of the table."""
@@ -219,6 +222,20 @@ def _moved(spec: move.Move, values: Sequence[SSAValue]) -> Lowered:
     return Lowered(spec, tuple(values))
 
 
+def _channels(
+    values: Sequence[SSAValue],
+    result: SSAValue,
+    channels: Sequence[tuple[int, int]],
+) -> Lowered:
+    """Quads of other channels."""
+    zero_point = zero_of(result)
+    assert zero_point is not None
+    places = tuple(in_planes(layout_of(value)) for value in values)
+    output = in_planes(layout_of(result))
+    spec = ChannelQuads(places, output, tuple(channels), zero_point)
+    return Lowered(spec, tuple(values))
+
+
 def lower_transpose(op: nn.TransposeOp, _: WeightStore, __: int) -> Lowered:
     """Permuted dimensions."""
     places = layout_of(op.input), layout_of(op.result)
@@ -228,8 +245,12 @@ def lower_transpose(op: nn.TransposeOp, _: WeightStore, __: int) -> Lowered:
 
 def lower_slice(op: nn.SliceOp, _: WeightStore, __: int) -> Lowered:
     """Every so many elements."""
+    starts, steps = stored_starts(op), op.steps.get_values()
+    if starts is None:
+        first = op.starts.get_values()[1]
+        count = nn.shape_of(op.result)[1]
+        return _channels([op.input], op.result, [(0, first + c) for c in range(count)])
     places = layout_of(op.input), layout_of(op.result)
-    starts, steps = op.starts.get_values(), op.steps.get_values()
     return _moved(move.slice_(*places, starts, steps), [op.input])
 
 
@@ -249,6 +270,10 @@ def lower_broadcast(op: nn.BroadcastOp, _: WeightStore, __: int) -> Lowered:
 
 def lower_concat(op: nn.ConcatOp, _: WeightStore, __: int) -> Lowered:
     """Inputs side by side; those that were written in place are left out."""
+    if not has_aligned_parts(op):
+        sizes = [nn.shape_of(value)[1] for value in op.inputs]
+        found = [(k, c) for k, size in enumerate(sizes) for c in range(size)]
+        return _channels(op.inputs, op.result, found)
     sources = [layout_of(value) for value in op.inputs]
     placed = in_place(op)
     spec = move.concat(sources, layout_of(op.result), op.axis.value.data, placed)

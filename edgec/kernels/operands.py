@@ -9,6 +9,7 @@ from xdsl.ir import Attribute, SSAValue
 
 from edgec.context import WeightStore
 from edgec.dialects import nn, sq
+from edgec.dialects.lane import QUAD
 from edgec.errors import InvalidInput
 from edgec.kernels import move
 from edgec.kernels.constants import constant_array
@@ -24,8 +25,17 @@ def layout_of(value: SSAValue) -> Layout:
     return layout(value)
 
 
+def has_aligned_parts(op: nn.ConcatOp) -> bool:
+    """Whether parts of a result that is stored as quads are made of whole ones."""
+    if op.axis.value.data != 1 or not is_in_quads(op.result):
+        return True
+    return all(nn.shape_of(value)[1] % QUAD == 0 for value in op.inputs[:-1])
+
+
 def in_place(op: nn.ConcatOp) -> list[bool]:
     """Which inputs of a concatenation are written where they belong."""
+    if not has_aligned_parts(op):
+        return [False] * len(op.inputs)
     whole, axis, start = layout_of(op.result), op.axis.value.data, 0
     found: list[bool] = []
     for value in op.inputs:

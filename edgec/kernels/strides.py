@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from xdsl.ir import Operation
 
 from edgec.dialects import nn
-from edgec.kernels.layout import Layout, stored_shape
+from edgec.dialects.lane import QUAD
+from edgec.kernels.layout import Layout, is_in_quads, stored_shape
 
 Ints = tuple[int, ...]
 
@@ -30,8 +31,9 @@ def seen_through(op: Operation, source: Layout) -> Layout | None:
         case nn.TransposeOp():
             return transposed(source, op.permutation.get_values())
         case nn.SliceOp():
-            starts, steps = op.starts.get_values(), op.steps.get_values()
-            return sliced(source, starts, stored_shape(op.result), steps)
+            starts, steps = stored_starts(op), op.steps.get_values()
+            shape = stored_shape(op.result)
+            return None if starts is None else sliced(source, starts, shape, steps)
         case nn.BroadcastOp():
             return repeated(source, stored_shape(op.result))
         case nn.ReshapeOp():
@@ -53,6 +55,18 @@ def written(op: Operation, result: Layout) -> Layout | None:
             return reshaped(result, stored_shape(op.input))
         case _:
             return None
+
+
+def stored_starts(op: nn.SliceOp) -> Ints | None:
+    """Where a slice starts in what is stored; None if it cuts quads in two."""
+    starts = tuple(op.starts.get_values())
+    channels, count = nn.shape_of(op.input)[1:2], nn.shape_of(op.result)[1:2]
+    if not is_in_quads(op.result) or channels == count:
+        return starts
+    first, end = starts[1], starts[1] + count[0]
+    if first % QUAD or (end % QUAD and end != channels[0]):
+        return None
+    return (starts[0], first // QUAD, *starts[2:])
 
 
 def within(source: Layout, shape: Ints, strides: Sequence[int], origin: int) -> Layout:

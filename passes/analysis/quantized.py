@@ -6,7 +6,6 @@ from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import Block, Operation, SSAValue
 
 from edgec.dialects import nn, sq
-from edgec.dialects.lane import QUAD
 
 STEP_RANKS = (3, 4, 5)
 """Of tensors on which elementwise kernels on quads work."""
@@ -24,13 +23,20 @@ def keeps_quads(op: Operation) -> bool:
         case nn.ReshapeOp():
             return has_same_channels(op.input, op.result)
         case nn.SliceOp():
-            sizes = nn.shape_of(op.input), nn.shape_of(op.result)
-            return len(sizes[0]) > 1 and sizes[0][1] == sizes[1][1]
+            return _slices_quads(op)
         case nn.ConcatOp():
-            axis, sizes = op.axis.value.data, [nn.shape_of(v) for v in op.inputs]
-            return axis != 1 or all(size[1] % QUAD == 0 for size in sizes[:-1])
+            return len(nn.shape_of(op.result)) > 1
         case _:
             return _chooses(op)
+
+
+def _slices_quads(op: nn.SliceOp) -> bool:
+    """Whether a slice takes all channels, or some neighbours and nothing else."""
+    sizes = nn.shape_of(op.input), nn.shape_of(op.result)
+    if len(sizes[0]) < 2 or sizes[0][1] == sizes[1][1]:
+        return len(sizes[0]) > 1
+    is_rest_whole = sizes[0][0] == sizes[1][0] and sizes[0][2:] == sizes[1][2:]
+    return is_rest_whole and op.steps.get_values()[1] == 1
 
 
 def _chooses(op: Operation) -> bool:

@@ -42,18 +42,40 @@ func.func @chooses(%x: tensor<1x3x4x4x!sq.quant<ui8<0:255>, scale = 0.5, zero_po
   func.return %q : tensor<1x3x4x4x!sq.quant<ui8<0:255>, scale = 0.25, zero_point = 0>>
 }
 
-// Left alone: three channels before others, a flattened plane, and an op that computes.
+// Left alone: channels of which one is left out, a flattened plane, and an op that
+// computes.
 
 // CHECK-LABEL: func.func @stays(
-// CHECK: nn.concat {{.*}} -> tensor<1x6x2x2xf32>
+// CHECK: nn.slice {{.*}} -> tensor<1x2x2x2xf32>
 // CHECK: nn.reshape {{.*}} -> tensor<1x12xf32>
 // CHECK: nn.unary relu {{.*}} -> tensor<1x3x2x2xf32>
 // CHECK: sq.requantize %x
-func.func @stays(%x: tensor<1x3x2x2x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>) -> (tensor<1x6x2x2xf32>, tensor<1x12xf32>, tensor<1x3x2x2xf32>, tensor<1x3x2x2x!sq.quant<ui8<0:255>, scale = 0.25, zero_point = 0>>) {
+func.func @stays(%x: tensor<1x3x2x2x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>) -> (tensor<1x2x2x2xf32>, tensor<1x12xf32>, tensor<1x3x2x2xf32>, tensor<1x3x2x2x!sq.quant<ui8<0:255>, scale = 0.25, zero_point = 0>>) {
   %a = sq.dequantize %x : (tensor<1x3x2x2x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>) -> tensor<1x3x2x2xf32>
-  %c = nn.concat %a, %a {axis = 1 : i64} : (tensor<1x3x2x2xf32>, tensor<1x3x2x2xf32>) -> tensor<1x6x2x2xf32>
+  %c = nn.slice %a {starts = array<i64: 0, 0, 0, 0>, steps = array<i64: 1, 2, 1, 1>} : (tensor<1x3x2x2xf32>) -> tensor<1x2x2x2xf32>
   %f = nn.reshape %a : (tensor<1x3x2x2xf32>) -> tensor<1x12xf32>
   %r = nn.unary relu %a : (tensor<1x3x2x2xf32>) -> tensor<1x3x2x2xf32>
   %q = sq.quantize %a : (tensor<1x3x2x2xf32>) -> tensor<1x3x2x2x!sq.quant<ui8<0:255>, scale = 0.25, zero_point = 0>>
-  func.return %c, %f, %r, %q : tensor<1x6x2x2xf32>, tensor<1x12xf32>, tensor<1x3x2x2xf32>, tensor<1x3x2x2x!sq.quant<ui8<0:255>, scale = 0.25, zero_point = 0>>
+  func.return %c, %f, %r, %q : tensor<1x2x2x2xf32>, tensor<1x12xf32>, tensor<1x3x2x2xf32>, tensor<1x3x2x2x!sq.quant<ui8<0:255>, scale = 0.25, zero_point = 0>>
+}
+
+// Parts of a concatenation are quantized by themselves: with the same numbers that
+// cancels, with others it is a requantize, and a layer may write bytes. Neighbouring
+// channels are a slice of bytes.
+
+// CHECK-LABEL: func.func @parts(
+// CHECK-NEXT: %[[A:.*]] = sq.requantize %x {{.*}} -> tensor<1x3x2x2x!sq.quant<ui8<0:255>, scale = 0.25, zero_point = 0>>
+// CHECK-NEXT: %[[B:.*]] = sq.quantize %y {{.*}} -> tensor<1x3x2x2x!sq.quant<ui8<0:255>, scale = 0.25, zero_point = 0>>
+// CHECK-NEXT: %[[C:.*]] = nn.concat %[[A]], %z, %[[B]], %[[A]] {axis = 1 : i64} : {{.*}} -> tensor<1x11x2x2x!sq.quant<ui8<0:255>, scale = 0.25, zero_point = 0>>
+// CHECK-NEXT: %[[S:.*]] = nn.slice %[[C]] {{.*}} -> tensor<1x6x2x2x!sq.quant<ui8<0:255>, scale = 0.25, zero_point = 0>>
+// CHECK-NEXT: func.return %[[S]]
+func.func @parts(%x: tensor<1x3x2x2x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>, %y: tensor<1x3x2x2xf32>, %z: tensor<1x2x2x2x!sq.quant<ui8<0:255>, scale = 0.25, zero_point = 0>>) -> tensor<1x6x2x2x!sq.quant<ui8<0:255>, scale = 0.25, zero_point = 0>> {
+  %a = sq.dequantize %x : (tensor<1x3x2x2x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>) -> tensor<1x3x2x2xf32>
+  %b = sq.dequantize %z : (tensor<1x2x2x2x!sq.quant<ui8<0:255>, scale = 0.25, zero_point = 0>>) -> tensor<1x2x2x2xf32>
+  %c = nn.concat %a, %b, %y, %a {axis = 1 : i64} : (tensor<1x3x2x2xf32>, tensor<1x2x2x2xf32>, tensor<1x3x2x2xf32>, tensor<1x3x2x2xf32>) -> tensor<1x11x2x2xf32>
+  %q = sq.quantize %c : (tensor<1x11x2x2xf32>) -> tensor<1x11x2x2x!sq.quant<ui8<0:255>, scale = 0.25, zero_point = 0>>
+  %d = sq.dequantize %q : (tensor<1x11x2x2x!sq.quant<ui8<0:255>, scale = 0.25, zero_point = 0>>) -> tensor<1x11x2x2xf32>
+  %s = nn.slice %d {starts = array<i64: 0, 2, 0, 0>, steps = array<i64: 1, 1, 1, 1>} : (tensor<1x11x2x2xf32>) -> tensor<1x6x2x2xf32>
+  %e = sq.quantize %s : (tensor<1x6x2x2xf32>) -> tensor<1x6x2x2x!sq.quant<ui8<0:255>, scale = 0.25, zero_point = 0>>
+  func.return %e : tensor<1x6x2x2x!sq.quant<ui8<0:255>, scale = 0.25, zero_point = 0>>
 }

@@ -1,0 +1,187 @@
+"""Channels of quads in another order: concatenations and slices of any channels.
+
+A result's quad takes each byte from a quad of some input. Neighbouring quads that do it
+alike, four channels further, are a run: one loop for all of them. Where a run's quads
+are quads of the input, these are copied; else bytes are taken apart and packed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from xdsl.dialects import func
+from xdsl.dialects.builtin import i32
+from xdsl.ir import SSAValue
+
+from edgec.dialects.lane import QUAD, buffer_type
+from edgec.kernels.builder import Index, KernelBuilder
+from edgec.kernels.gaps import zero_gaps
+from edgec.kernels.layout import Layout
+from edgec.kernels.requantize import quad_of
+from edgec.kernels.softmax import require_unphased
+from edgec.kernels.sweep import for_vectors
+
+Channel = tuple[int, int]
+"""The number of an input, and a channel of it."""
+Quad = tuple[Channel | None, ...]
+"""The sources of four channels; None where there is no channel."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """Quads `begin .. end` of the result; the first one is made of `sources`."""
+
+    begin: int
+    end: int
+    sources: Quad
+
+    @property
+    def is_copy(self) -> bool:
+        """Whether quads of one input are moved as they are."""
+        first = self.sources[0]
+        if first is None or first[1] % QUAD:
+            return False
+        number, channel = first
+        return self.sources == tuple((number, channel + k) for k in range(QUAD))
+
+
+def runs_of(channels: Sequence[Channel]) -> list[Run]:
+    """Which quads of a result with these channels are made alike."""
+    padded: list[Channel | None] = [*channels, *[None] * (-len(channels) % QUAD)]
+    runs: list[Run] = []
+    for group in range(len(padded) // QUAD):
+        quad = tuple(padded[group * QUAD : (group + 1) * QUAD])
+        if runs and quad == _later(runs[-1].sources, group - runs[-1].begin):
+            runs[-1] = Run(runs[-1].begin, group + 1, runs[-1].sources)
+        else:
+            runs.append(Run(group, group + 1, quad))
+    return runs
+
+
+def _later(quad: Quad, groups: int) -> Quad:
+    """The sources of a quad so many groups behind one, in a run."""
+    return tuple(
+        None if source is None else (source[0], source[1] + QUAD * groups)
+        for source in quad
+    )
+
+
+@dataclass(frozen=True)
+class ChannelQuads:
+    """Channel `c` of the result is `channels[c]`; all have one scale and zero point.
+
+    Layouts are of quads, have rank 4 or 5 and planes of one size. Raises `InvalidInput`
+    for layouts with phases.
+    """
+
+    inputs: tuple[Layout, ...]
+    output: Layout
+    channels: tuple[Channel, ...]
+    zero_point: int
+
+    def __post_init__(self) -> None:
+        require_unphased("moving channels of quads", *self.inputs, self.output)
+
+    def build(self, name: str, lanes: int) -> func.FuncOp:
+        """The kernel; buffers: x0, x1, …, y. Threads share the planes of each run."""
+        places = {f"x{k}": place for k, place in enumerate(self.inputs)}
+        places["y"] = self.output
+        buffers = {key: buffer_type(each.elements, i32) for key, each in places.items()}
+        b = KernelBuilder(name, buffers, lanes=lanes)
+        for run in runs_of(self.channels):
+            _Run(b, self, run).build()
+        return b.finish()
+
+
+@dataclass(frozen=True)
+class _Run:
+    """Builds the loops of one run."""
+
+    b: KernelBuilder
+    spec: ChannelQuads
+    run: Run
+
+    def build(self) -> None:
+        """All planes of all images."""
+        b, run = self.b, self.run
+        count, images = run.end - run.begin, self.spec.output.shape[0]
+
+        def unit(number: SSAValue) -> None:
+            self.plane(b.quotient(number, count), b.remainder(number, count))
+
+        b.loop(*b.share(images * count), unit)
+
+    def plane(self, n: Index, group: Index) -> None:
+        """One plane of quads, `group` after the first, and its gaps."""
+        b, spec, run = self.b, self.spec, self.run
+        found = dict.fromkeys(source for source in run.sources if source is not None)
+        quads = list(dict.fromkeys((k, c // QUAD) for k, c in found))
+        bases = {
+            (k, first): self.base(spec.inputs[k], n, b.plus(group, first))
+            for k, first in quads
+        }
+        to = self.base(spec.output, n, b.plus(group, run.begin))
+
+        def row(point: Sequence[Index]) -> None:
+            starts = {
+                key: self.row(spec.inputs[key[0]], base, point)
+                for key, base in bases.items()
+            }
+            at = self.row(spec.output, to, point)
+
+            def vector(x: Index, offset: int, mask: SSAValue | None) -> None:
+                loaded = {
+                    key: b.load(
+                        f"x{key[0]}", b.plus(start, x), offset=offset, mask=mask
+                    )
+                    for key, start in starts.items()
+                }
+                value = self.made(loaded)
+                b.store(value, "y", b.plus(at, x), offset=offset, mask=mask)
+
+            for_vectors(b, spec.output.shape[-1], b.lanes, vector)
+
+        self.rows(spec.output.shape[2:-1], (), row)
+        gap = b.splat(b.integer(quad_of(spec.zero_point)))
+        zero_gaps(b, "y", spec.output, n, b.plus(group, run.begin), gap)
+
+    def made(self, loaded: dict[tuple[int, int], SSAValue]) -> SSAValue:
+        """A vector of the result's quads."""
+        b = self.b
+        if self.run.is_copy:
+            (value,) = loaded.values()
+            return value
+        parts = {key: b.unpack_quads(value) for key, value in loaded.items()}
+        zero = b.splat(b.integer(self.spec.zero_point))
+        return b.pack_quads(
+            [
+                zero
+                if each is None
+                else parts[each[0], each[1] // QUAD][each[1] % QUAD]
+                for each in self.run.sources
+            ]
+        )
+
+    def base(self, place: Layout, n: Index, group: Index) -> Index:
+        """Where a plane begins."""
+        b = self.b
+        steps = b.times(n, place.strides[0]), b.times(group, place.strides[1])
+        return b.plus(place.origin, *steps)
+
+    def row(self, place: Layout, base: Index, point: Sequence[Index]) -> Index:
+        """Where a row of a plane begins."""
+        pairs = zip(point, place.strides[2:], strict=False)
+        return self.b.plus(base, *(self.b.times(i, step) for i, step in pairs))
+
+    def rows(
+        self,
+        sizes: Sequence[int],
+        point: tuple[Index, ...],
+        row: Callable[[Sequence[Index]], None],
+    ) -> None:
+        """`row` at each point of the outer dimensions of a plane."""
+        if not sizes:
+            row(point)
+            return
+        self.b.repeat(sizes[0], lambda i: self.rows(sizes[1:], (*point, i), row))
