@@ -89,7 +89,14 @@ def tensor_passes(options: Options, target: Target) -> tuple[ModulePass, ...]:
         # What is bound by reading weights; the others get them in float32 next.
         *((WeightOnly(),) if options.integers == "auto" else ()),
         # Before passes that look at weights, which float32 layers have from here on.
-        IntegerLayers(never=options.integers == "never"),
+        IntegerLayers(
+            never=options.integers == "never",
+            sparse=sparse,
+            lanes=lanes,
+            registers=registers,
+            l1_bytes=target.l1d_bytes,
+            bounded=wants_bounded(target),
+        ),
         # Before anything looks at weights: folding changes them.
         FoldBatchNorm(),
         # After folding, which knows transposed convolutions too.

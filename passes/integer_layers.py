@@ -12,7 +12,9 @@ Why: products of bytes take a quarter of the time and of the memory of float32 o
 How: a layer is taken if there is a kernel for it: a convolution of rank 4 or 5 with one
 group, or a depthwise one of rank 4 whose result becomes bytes; an input with one scale,
 a weight of signed bytes with one scale or one for each filter and no zero point, and
-sums that 32 bits hold; a linear layer with an input of rank 2 likewise. Signed
+sums that 32 bits hold; a linear layer with an input of rank 2 likewise. A convolution
+whose weights are very sparse is compared with sparse kernels in float32, by predicted
+cycles, and is left to these if they are faster (`analysis.integer_gain`). Signed
 activations become unsigned ones, whose zero point is larger by 128: the kernels
 multiply unsigned by signed bytes. `sq.conv` says that the layer has its last form;
 passes on `nn` products, which change weights or move channels, do not see it.
@@ -40,6 +42,8 @@ from xdsl.rewriter import Rewriter
 from edgec.context import WeightStore, weights_of
 from edgec.dialects import nn, sq
 from edgec.interpreter.quant import dequantize, parameters_of
+from edgec.kernels.cost import Registers
+from edgec.passes.analysis.integer_gain import Gain, Machine, gain_of
 from edgec.passes.analysis.linear_inputs import quantized_rows
 from edgec.passes.analysis.quantized import end_in_bytes
 from edgec.passes.base import ReportingPass
@@ -277,6 +281,16 @@ class IntegerLayers(ReportingPass):
 
     never: bool = False
     """Give all layers float32 weights."""
+    sparse: bool = True
+    """Leave very sparse layers to sparse kernels in float32, where these are faster."""
+    lanes: int = 8
+    """f32 lanes of a vector register."""
+    registers: int = 16
+    """Number of vector registers."""
+    l1_bytes: int = 32768
+    """Level 1 data cache of a core."""
+    bounded: bool = False
+    """The target has no dot product of bytes: pairs of products must fit 16 bits."""
 
     def run(self, ctx: Context, op: ModuleOp) -> Mapping[str, int]:
         """Count layers in `integers` and `floats`, and activations made `unsigned`.
@@ -293,8 +307,14 @@ class IntegerLayers(ReportingPass):
             reason = "integers are switched off"
             if not self.never:
                 reason = why_float(layer, floats.weights)
+            gain = None if reason is not None else self._gain(layer, floats.weights)
+            if gain is not None and gain.is_float:
+                reason = f"so sparse that it is faster, {gain}"
             if reason is None and isinstance(layer, nn.ConvOp | nn.LinearOp):
-                Rewriter.replace_op(layer, integer_layer(layer))
+                new = integer_layer(layer)
+                if gain is not None:
+                    new.attributes["sq.why"] = StringAttr(f"integers: {gain}")
+                Rewriter.replace_op(layer, new)
                 counts["integers"] += 1
                 continue
             layer.attributes["sq.why_float"] = StringAttr(f"float32: {reason}")
@@ -307,3 +327,14 @@ class IntegerLayers(ReportingPass):
             counts["unsigned"] = make_unsigned(op)
         erase_dead(op)
         return counts
+
+    def _gain(self, layer: Layer, weights: WeightStore) -> Gain | None:
+        """What is predicted where a sparse kernel could be faster."""
+        stored = _stored(layer.weight)
+        if not self.sparse or stored is None or not isinstance(layer, nn.ConvOp):
+            return None
+        array = read_constant(stored, weights)
+        assert array is not None
+        registers = Registers(self.lanes, self.registers)
+        machine = Machine(registers, self.l1_bytes, self.bounded)
+        return gain_of(layer, array, machine)
