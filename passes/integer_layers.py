@@ -333,6 +333,8 @@ class IntegerLayers(ReportingPass):
         stored = _stored(layer.weight)
         if not self.sparse or stored is None or not isinstance(layer, nn.ConvOp):
             return None
+        if not weights:  # IR alone
+            return None
         array = read_constant(stored, weights)
         assert array is not None
         registers = Registers(self.lanes, self.registers)
