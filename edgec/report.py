@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from xdsl.dialects.builtin import ModuleOp, StringAttr
-from xdsl.ir import SSAValue
+from xdsl.ir import Operation, SSAValue
 
 from edgec.context import WeightStore
 from edgec.dialects import nn, sq
@@ -31,14 +31,14 @@ FLOAT_BYTES = 4
 
 @dataclass(frozen=True)
 class LayerReport:
-    """One layer with weights."""
+    """One layer with weights, or an op between such that is in float32 for a reason."""
 
     layer: str
     """Module path."""
     kind: str
     """The op."""
     shape: tuple[int, ...]
-    """Of the weight."""
+    """Of the weight; empty if there is none."""
     scheme: str
     """How the weight is stored: `dense`, `pattern`, …"""
     density: float | None
@@ -133,20 +133,51 @@ def describe_layers(
 ) -> list[LayerReport]:
     """A row for each op with weights, at the end of the tensor-level passes.
 
-    `lanes` are those of the target, which blocks of weights depend on.
+    And for each other op that computes in float32 between quantized layers. `lanes` are
+    those of the target, which blocks of weights depend on.
     """
-    return [
-        _describe(op, weights, lanes)
-        for op in module.walk()
-        if isinstance(op, Weighted)
-    ]
+    rows: list[LayerReport] = []
+    for op in module.walk():
+        if isinstance(op, Weighted):
+            rows.append(_describe(op, weights, lanes))
+        elif "sq.why_float" in op.attributes:
+            rows.append(_describe_float(op))
+    return rows
+
+
+def _describe_float(op: Operation) -> LayerReport:
+    """An op without weights that has no kernel on bytes."""
+    return LayerReport(
+        layer=_path(op),
+        kind=op.name,
+        shape=(),
+        scheme="",
+        density=None,
+        kernel=op.name,
+        stored_bytes=0,
+        epilogue=(),
+        why=_why(op),
+    )
+
+
+def _path(op: Operation) -> str:
+    path = op.attributes.get("nn.path")
+    return path.data if isinstance(path, StringAttr) else op.name
+
+
+WHY = ("sq.why_float", "sq.why_precision", "sq.why")
+"""Attributes that say why an op is as it is."""
+
+
+def _why(op: Operation) -> str:
+    found = map(op.attributes.get, WHY)
+    return "; ".join(why.data for why in found if isinstance(why, StringAttr))
 
 
 def _describe(op: Weighted, weights: WeightStore, lanes: int) -> LayerReport:
-    path = op.attributes.get("nn.path")
     stored = _stored(op, weights, lanes)
     return LayerReport(
-        layer=path.data if isinstance(path, StringAttr) else op.name,
+        layer=_path(op),
         kind=op.name,
         shape=nn.shape_of(op.weight),
         scheme=stored.scheme,
@@ -154,11 +185,7 @@ def _describe(op: Weighted, weights: WeightStore, lanes: int) -> LayerReport:
         kernel=_kernel(op),
         stored_bytes=stored.num_bytes,
         epilogue=() if isinstance(op, nn.RecurrentOp) else _epilogue(op.epilogue),
-        why="; ".join(
-            why.data
-            for name in ("sq.why_float", "sq.why_precision", "sq.why")
-            if isinstance(why := op.attributes.get(name), StringAttr)
-        ),
+        why=_why(op),
     )
 
 

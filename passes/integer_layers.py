@@ -45,7 +45,7 @@ from edgec.interpreter.quant import dequantize, parameters_of
 from edgec.kernels.cost import Registers
 from edgec.passes.analysis.integer_gain import Gain, Machine, gain_of
 from edgec.passes.analysis.linear_inputs import quantized_rows
-from edgec.passes.analysis.quantized import end_in_bytes
+from edgec.passes.analysis.quantized import end_in_bytes, is_in_bytes
 from edgec.passes.base import ReportingPass
 from edgec.passes.constants import constant_name, read_constant
 from edgec.passes.patterns import averages
@@ -186,6 +186,31 @@ def take_average(op: averages.Mean) -> bool:
     return reason is None
 
 
+def take_averages(module: ModuleOp) -> int:
+    """Average bytes where integer layers are near; how many ops do that."""
+    count = 0
+    for op in list(module.walk()):
+        if isinstance(op, averages.Mean) and averages.is_mean(op):
+            count += take_average(op)
+        elif isinstance(op, nn.NNOperation):
+            explain(op)
+    return count
+
+
+STEPS = (nn.UnaryOp, nn.BinaryOp, sq.QuantizeOp)
+"""What `fuse` lets kernels on bytes do."""
+
+
+def explain(op: nn.NNOperation) -> None:
+    """Say of an op that reads what integer layers have made that it is in float32."""
+    makers = [producer(value, sq.DequantizeOp) for value in op.operands]
+    read = [maker.input for maker in makers if maker is not None]
+    is_known = isinstance(op, STEPS) or "sq.why_float" in op.attributes
+    if not is_known and any(is_in_bytes(value) for value in read):
+        reason = f"float32: there is no kernel of {op.name} on these bytes"
+        op.attributes["sq.why_float"] = StringAttr(reason)
+
+
 def make_unsigned(module: ModuleOp) -> int:
     """Store signed activations with one scale as unsigned bytes; how many."""
     count = 0
@@ -320,9 +345,8 @@ class IntegerLayers(ReportingPass):
             layer.attributes["sq.why_float"] = StringAttr(f"float32: {reason}")
             layer.operands[1] = floats.of(stored)
             counts["floats"] += 1
-        for mean in list(op.walk()) if not self.never else ():
-            if isinstance(mean, averages.Mean) and averages.is_mean(mean):
-                counts["averages"] += take_average(mean)
+        if not self.never:
+            counts["averages"] = take_averages(op)
         if counts["integers"] or counts["averages"]:
             counts["unsigned"] = make_unsigned(op)
         erase_dead(op)

@@ -46,9 +46,8 @@ def gain(
 
 def test_both_sides() -> None:
     """Where four products of bytes are three instructions, single weights are not."""
-    single, blocks, wide = (
-        gain(*args) for args in ((0.05, NARROW), (0.05, NARROW, 8), (0.004, WIDE))
-    )
+    single, blocks = gain(0.05, NARROW), gain(0.05, NARROW, 8)
+    wide = gain(0.004, WIDE)
     assert single is not None
     assert blocks is not None
     assert wide is not None

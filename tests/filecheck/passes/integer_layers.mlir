@@ -112,3 +112,16 @@ func.func @other_means(%x: tensor<1x4x2x65793x!sq.quant<ui8<0:255>, scale = 0.5,
   %p = nn.pool avg %b {kernel = array<i64: 2, 2>, stride = array<i64: 2, 2>, padding = array<i64: 0, 0>, dilation = array<i64: 1, 1>, ceil_mode = false, count_include_pad = true, divisor = 0 : i64} : (tensor<1x4x2x2xf32>) -> tensor<1x4x1x1xf32>
   func.return %c, %l, %p : tensor<1x2x65793xf32>, tensor<1x4x1x1xf32>, tensor<1x4x1x1xf32>
 }
+
+// What else computes on bytes of integer layers, or moves them, says that it has no
+// kernel; steps are left to `fuse`.
+
+// CHECK-LABEL: func.func @others(
+// CHECK: nn.resize bilinear {{.*}}sq.why_float = "float32: there is no kernel of nn.resize on these bytes"
+// CHECK: nn.unary relu %{{.*}} : (tensor<1x2x2x2xf32>)
+func.func @others(%x: tensor<1x2x2x2x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 3>>) -> (tensor<1x2x4x4xf32>, tensor<1x2x2x2xf32>) {
+  %a = sq.dequantize %x : (tensor<1x2x2x2x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 3>>) -> tensor<1x2x2x2xf32>
+  %r = nn.resize bilinear %a {scales = array<f64: 0.5, 0.5>, align_corners = false} : (tensor<1x2x2x2xf32>) -> tensor<1x2x4x4xf32>
+  %s = nn.unary relu %a : (tensor<1x2x2x2xf32>) -> tensor<1x2x2x2xf32>
+  func.return %r, %s : tensor<1x2x4x4xf32>, tensor<1x2x2x2xf32>
+}
