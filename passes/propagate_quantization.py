@@ -119,8 +119,9 @@ def hoist_parts(op: sq.QuantizeOp) -> list[sq.QuantizeOp]:
     """
     before, type_ = op.input.owner, sq.quant_type(op.result)
     assert type_ is not None
-    is_alone = isinstance(before, nn.ConcatOp) and op.input.has_one_use()
-    if not is_alone or type_.numbers is None or not keeps_quads(before):
+    if not isinstance(before, nn.ConcatOp) or not op.input.has_one_use():
+        return []
+    if type_.numbers is None or not keeps_quads(before):
         return []
     parts = {
         value: sq.QuantizeOp(value, type_) for value in dict.fromkeys(before.operands)

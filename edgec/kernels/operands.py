@@ -9,11 +9,10 @@ from xdsl.ir import Attribute, SSAValue
 
 from edgec.context import WeightStore
 from edgec.dialects import nn, sq
-from edgec.dialects.lane import QUAD
 from edgec.errors import InvalidInput
 from edgec.kernels import move
 from edgec.kernels.constants import constant_array
-from edgec.kernels.layout import Layout, is_in_lanes, layout, plain
+from edgec.kernels.layout import Layout, channels_of_lane, is_in_lanes, layout, plain
 from edgec.kernels.requantize import Dequantize, Requantize
 from edgec.kernels.strides import is_same_place, part_of
 
@@ -26,10 +25,11 @@ def layout_of(value: SSAValue) -> Layout:
 
 
 def has_aligned_parts(op: nn.ConcatOp) -> bool:
-    """Whether parts of a result that is stored as quads are made of whole ones."""
-    if op.axis.value.data != 1 or not is_in_quads(op.result):
+    """Whether parts of a result that is stored as quads or pairs are whole ones."""
+    if op.axis.value.data != 1:
         return True
-    return all(nn.shape_of(value)[1] % QUAD == 0 for value in op.inputs[:-1])
+    held = channels_of_lane(op.result)
+    return all(nn.shape_of(value)[1] % held == 0 for value in op.inputs[:-1])
 
 
 def in_place(op: nn.ConcatOp) -> list[bool]:

@@ -14,8 +14,7 @@ from collections.abc import Sequence
 from xdsl.ir import Operation
 
 from edgec.dialects import nn
-from edgec.dialects.lane import QUAD
-from edgec.kernels.layout import Layout, is_in_quads, stored_shape
+from edgec.kernels.layout import Layout, channels_of_lane, stored_shape
 
 Ints = tuple[int, ...]
 
@@ -58,15 +57,16 @@ def written(op: Operation, result: Layout) -> Layout | None:
 
 
 def stored_starts(op: nn.SliceOp) -> Ints | None:
-    """Where a slice starts in what is stored; None if it cuts quads in two."""
+    """Where a slice starts in what is stored; None if it cuts quads or pairs in two."""
     starts = tuple(op.starts.get_values())
     channels, count = nn.shape_of(op.input)[1:2], nn.shape_of(op.result)[1:2]
-    if not is_in_quads(op.result) or channels == count:
+    held = channels_of_lane(op.result)
+    if held == 1 or channels == count:
         return starts
     first, end = starts[1], starts[1] + count[0]
-    if first % QUAD or (end % QUAD and end != channels[0]):
+    if first % held or (end % held and end != channels[0]):
         return None
-    return (starts[0], first // QUAD, *starts[2:])
+    return (starts[0], first // held, *starts[2:])
 
 
 def within(source: Layout, shape: Ints, strides: Sequence[int], origin: int) -> Layout:

@@ -95,7 +95,7 @@ def _float_cycles(op: nn.ConvOp, weight: Bytes, machine: Machine) -> Iterator[fl
     registers, result = machine.registers, nn.shape_of(op.result)[2:]
     filters, channels = weight.shape[:2]
     for shared in SHARED:
-        starts = np.arange(0, filters, shared)
+        starts = np.arange(0, filters, shared, dtype=np.int64)
         columns = np.logical_or.reduceat(weight != 0, starts, axis=0).sum()
         layer = ColumnLayer(
             positions=math.prod(result),
