@@ -91,7 +91,8 @@ def tensor_passes(options: Options, target: Target) -> tuple[ModulePass, ...]:
         # Before passes that look at weights, which float32 layers have from here on.
         IntegerLayers(
             never=options.integers == "never",
-            sparse=sparse,
+            # Nothing in float32 comes near to tiles.
+            sparse=sparse and not has_tiles(target),
             lanes=lanes,
             registers=registers,
             l1_bytes=target.l1d_bytes,

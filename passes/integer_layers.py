@@ -357,7 +357,7 @@ class IntegerLayers(ReportingPass):
         stored = _stored(layer.weight)
         if not self.sparse or stored is None or not isinstance(layer, nn.ConvOp):
             return None
-        if not weights:  # IR alone
+        if constant_name(stored) not in weights:  # IR without its weights
             return None
         array = read_constant(stored, weights)
         assert array is not None

@@ -1,5 +1,6 @@
 // RUN: python %S/Inputs/integer_weights.py %t.safetensors
 // RUN: edgec-opt %s --weights %t.safetensors -p integer-layers | filecheck %s
+// RUN: edgec-opt %s --weights %t.safetensors -p 'integer-layers{sparse=false}' | filecheck %s --check-prefix=ALWAYS
 
 // A convolution of what is dequantized; signed bytes become unsigned ones, also for
 // whoever else reads them.
@@ -124,4 +125,27 @@ func.func @others(%x: tensor<1x2x2x2x!sq.quant<ui8<0:255>, scale = 0.5, zero_poi
   %r = nn.resize bilinear %a {scales = array<f64: 0.5, 0.5>, align_corners = false} : (tensor<1x2x2x2xf32>) -> tensor<1x2x4x4xf32>
   %s = nn.unary relu %a : (tensor<1x2x2x2xf32>) -> tensor<1x2x2x2xf32>
   func.return %r, %s : tensor<1x2x4x4xf32>, tensor<1x2x2x2xf32>
+}
+
+// Of single weights, 2.5 % of all, sparse kernels in float32 are predicted to be faster,
+// of a block of quads integers; both say so. That can be switched off.
+
+// CHECK-LABEL: func.func @sparse(
+// CHECK: nn.constant "single.float" : tensor<64x64x3x3xf32>
+// CHECK: nn.conv {{.*}}sq.why_float = "float32: so sparse that it is faster, predicted float32 / integers = 0.{{[0-9]+}}"
+// CHECK: sq.conv {{.*}}sq.why = "integers: predicted float32 / integers = {{[1-9][0-9]*}}.{{[0-9]+}}"
+// ALWAYS-LABEL: func.func @sparse(
+// ALWAYS: sq.conv
+// ALWAYS-NOT: sq.why
+// ALWAYS: sq.conv
+func.func @sparse(%x: tensor<1x64x28x28x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>, %z: tensor<1x8x6x6x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>) -> (tensor<1x64x28x28xf32>, tensor<1x8x6x6xf32>) {
+  %a = sq.dequantize %x : (tensor<1x64x28x28x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>) -> tensor<1x64x28x28xf32>
+  %c = nn.constant "single" : tensor<64x64x3x3x!sq.quant<i8<-127:127>, scale = 0.25, zero_point = 0>>
+  %w = sq.dequantize %c : (tensor<64x64x3x3x!sq.quant<i8<-127:127>, scale = 0.25, zero_point = 0>>) -> tensor<64x64x3x3xf32>
+  %y = nn.conv %a, %w {stride = array<i64: 1, 1>, padding_low = array<i64: 1, 1>, padding_high = array<i64: 1, 1>, dilation = array<i64: 1, 1>, groups = 1 : i64} : (tensor<1x64x28x28xf32>, tensor<64x64x3x3xf32>) -> tensor<1x64x28x28xf32>
+  %d = sq.dequantize %z : (tensor<1x8x6x6x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>) -> tensor<1x8x6x6xf32>
+  %k = nn.constant "kept" : tensor<8x8x3x3x!sq.quant<i8<-127:127>, scale = 0.25, zero_point = 0>>
+  %v = sq.dequantize %k : (tensor<8x8x3x3x!sq.quant<i8<-127:127>, scale = 0.25, zero_point = 0>>) -> tensor<8x8x3x3xf32>
+  %u = nn.conv %d, %v {stride = array<i64: 1, 1>, padding_low = array<i64: 1, 1>, padding_high = array<i64: 1, 1>, dilation = array<i64: 1, 1>, groups = 1 : i64} : (tensor<1x8x6x6xf32>, tensor<8x8x3x3xf32>) -> tensor<1x8x6x6xf32>
+  func.return %y, %u : tensor<1x64x28x28xf32>, tensor<1x8x6x6xf32>
 }
