@@ -32,6 +32,7 @@ from edgec.passes.encode_sparsity import EncodeSparsity
 from edgec.passes.filter_kernel_reorder import FilterKernelReorder
 from edgec.passes.fold_batch_norm import FoldBatchNorm
 from edgec.passes.fuse import Fuse
+from edgec.passes.fuse_pooling import FusePooling
 from edgec.passes.integer_layers import IntegerLayers
 from edgec.passes.layout_tuning import LayoutTuning
 from edgec.passes.load_redundancy_elimination import LoadRedundancyElimination
@@ -69,6 +70,7 @@ STAGES: Mapping[str, frozenset[str]] = {
     "sparse-linear": TENSOR_DIALECTS,
     "layout-tuning": TENSOR_DIALECTS,
     "eliminate-data-movement": TENSOR_DIALECTS,
+    "fuse-pooling": TENSOR_DIALECTS,
     "convert-to-lane": KERNEL_DIALECTS,
     "load-redundancy-elimination": KERNEL_DIALECTS,
     "plan-memory": KERNEL_DIALECTS,
@@ -157,6 +159,8 @@ def tensor_passes(options: Options, target: Target) -> tuple[ModulePass, ...]:
         ),
         # Where tensors lie is known now; what only moves them can become addresses.
         *((EliminateDataMovement(),) if options.fold_moves else ()),
+        # Last on tensors, since it puts ops inside of others.
+        FusePooling(),
     )
 
 

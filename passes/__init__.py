@@ -27,6 +27,7 @@ NAMES = (
     "filter-kernel-reorder",
     "fold-batch-norm",
     "fuse",
+    "fuse-pooling",
     "integer-layers",
     "layout-tuning",
     "load-redundancy-elimination",

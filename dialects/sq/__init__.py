@@ -30,6 +30,7 @@ from edgec.dialects.sq.average import (
     AverageOp,
     adaptive_positions,
 )
+from edgec.dialects.sq.dispatch import DispatchOp, YieldOp
 from edgec.dialects.sq.encodings import ColumnsAttr, PatternAttr, WeightEncoding
 from edgec.dialects.sq.halves import has_bf16
 from edgec.dialects.sq.integers import (
@@ -70,6 +71,7 @@ __all__ = [
     "ConvertLayoutOp",
     "DequantizeDynamicOp",
     "DequantizeOp",
+    "DispatchOp",
     "ElementwiseOp",
     "KernelAttr",
     "LaneAttr",
@@ -85,6 +87,7 @@ __all__ = [
     "StridedAttr",
     "WeightEncoding",
     "WeightOp",
+    "YieldOp",
     "adaptive_positions",
     "has_bf16",
     "has_integers",
@@ -110,6 +113,8 @@ SQ = Dialect(
         ChooseQparamsOp,
         QuantizeDynamicOp,
         DequantizeDynamicOp,
+        DispatchOp,
+        YieldOp,
     ],
     [PatternAttr, ColumnsAttr, LaneAttr, StridedAttr, StepAttr, KernelAttr, QuantType],
 )

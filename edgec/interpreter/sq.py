@@ -15,7 +15,9 @@ from xdsl.interpreter import (
     Interpreter,
     InterpreterFunctions,
     PythonValues,
+    ReturnedValues,
     impl,
+    impl_terminator,
     register_impls,
 )
 from xdsl.ir import Attribute, SSAValue
@@ -63,6 +65,20 @@ class SqFunctions(InterpreterFunctions):
         names = op.resource_names()
         arrays = {key: self.weights[name] for key, name in names.items()}
         return (op.encoding.decode(arrays, nn.shape_of(op.result)),)
+
+    @impl(sq.DispatchOp)
+    def run_dispatch(
+        self, interpreter: Interpreter, op: sq.DispatchOp, args: PythonValues
+    ) -> PythonValues:
+        """Ops inside, one after the other."""
+        return interpreter.run_ssacfg_region(op.body, (), op.name)
+
+    @impl_terminator(sq.YieldOp)
+    def run_yield(
+        self, interpreter: Interpreter, op: sq.YieldOp, args: PythonValues
+    ) -> tuple[ReturnedValues, PythonValues]:
+        """The result of the ops."""
+        return ReturnedValues(args), ()
 
     @impl(sq.ConvOp)
     def run_conv(

@@ -10,6 +10,9 @@ from edgec.context import WeightStore
 from edgec.dialects import nn, sq
 from edgec.kernels.adaptive import adaptive_pool
 from edgec.kernels.adaptive_quads import AdaptiveQuads
+from edgec.kernels.conv.flat import FlatConv
+from edgec.kernels.conv.lower import lower_conv
+from edgec.kernels.conv.pooled import MaxPool
 from edgec.kernels.layout import Layout, in_planes
 from edgec.kernels.lowered import Lowered
 from edgec.kernels.mean_quads import Ending, MeanQuads
@@ -44,6 +47,18 @@ def lower_pool(op: nn.PoolOp, _: WeightStore, __: int) -> Lowered:
         zero_point=zero_point,
     )
     return Lowered(spec, (op.input,))
+
+
+def lower_pooled_conv(op: sq.DispatchOp, weights: WeightStore, lanes: int) -> Lowered:
+    """The kernel of the convolution, which stores the largest of each window."""
+    conv, pool = op.ops
+    assert isinstance(conv, sq.ConvOp)
+    assert isinstance(pool, nn.PoolOp)
+    lowered = lower_conv(conv, weights, lanes)
+    assert isinstance(lowered.spec, FlatConv)
+    rows, columns = pool.kernel.get_values()
+    window = MaxPool(layout_of(op.result), (rows, columns))
+    return replace(lowered, spec=replace(lowered.spec, pool=window))
 
 
 def lower_adaptive_pool(op: nn.AdaptivePoolOp, _: WeightStore, __: int) -> Lowered:

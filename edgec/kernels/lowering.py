@@ -31,6 +31,7 @@ from edgec.kernels.lower_pools import (
     lower_adaptive_pool,
     lower_average,
     lower_pool,
+    lower_pooled_conv,
     lower_reduce,
 )
 from edgec.kernels.lowered import Lowered, Packed
@@ -351,6 +352,7 @@ LOWERINGS: Mapping[type[Operation], Lower] = {
     sq.ConvOp: lower_conv,
     sq.ConvertLayoutOp: lower_convert_layout,
     sq.DequantizeOp: lower_dequantize,
+    sq.DispatchOp: lower_pooled_conv,
     sq.ElementwiseOp: lower_elementwise,
     sq.LinearOp: lower_fused_linear,
     sq.MatmulOp: lower_fused_matmul,

@@ -122,6 +122,7 @@ MAPPING_TYPES: Mapping[type[Operation], MappingType] = {
     sq.AverageOp: _MANY,
     sq.ChooseQparamsOp: _MANY,
     sq.ConvOp: _MANY,
+    sq.DispatchOp: _MANY,
     sq.LinearOp: _MANY,
     sq.MatmulOp: _MANY,
     nn.ReshapeOp: _REORG,

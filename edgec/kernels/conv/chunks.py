@@ -21,48 +21,73 @@ from edgec.kernels.layout import Layout
 
 @dataclass(frozen=True)
 class Chunks:
-    """The chunks of one plane of the result."""
+    """The chunks of one plane of the result; all numbers but counts are positions."""
 
-    tiles: int
-    """Full tiles of the plane."""
     tile: int
-    """Positions of a tile."""
+    """Size of a tile."""
     size: int
-    """Tiles of a chunk, about, where slices are cut in equal parts."""
-    slices: int
+    """Size of a chunk, about, where slices are cut in equal parts."""
+    parts: int
+    """Number of chunks of a slice, or of the whole plane where slices are not told
+    apart."""
+    end: int
+    """Where the last full tile of the last chunk ends."""
+    rest: int
+    """What follows there in the last chunk, less than a tile."""
+    slices: int = 1
     """Slices that are computed together; 1 for a window without depth."""
-    slab: int
-    """Positions from one slice to the next."""
+    slab: int = 0
+    """From one slice to the next."""
 
     @classmethod
-    def of(cls, result: Layout, reach: int, tile: int, size: int) -> Chunks:
-        """Chunks for a window whose taps are at most `reach` positions apart."""
-        slab = result.slab * result.pitch
-        tiles = result.rows * result.pitch // tile
+    def of(cls, result: Layout, reach: int, tile: int, tiles: int) -> Chunks:
+        """Chunks of `tiles` for a window whose taps are at most `reach` apart."""
+        slab, positions = result.slab * result.pitch, result.rows * result.pitch
         slices = result.slices if reach >= slab else 1
-        return cls(tiles, tile, size, slices, slab)
+        whole = positions if slices == 1 else slab
+        parts = max(1, -(-(whole // tile) // tiles))
+        end = positions // tile * tile
+        return cls(tile, tiles * tile, parts, end, positions - end, slices, slab)
 
-    @property
-    def parts(self) -> int:
-        """Of a slice, or of the whole plane where slices are not told apart."""
-        tiles = self.tiles if self.slices == 1 else self.slab // self.tile
-        return max(1, -(-tiles // self.size))
+    @classmethod
+    def of_rows(cls, rows: int, row: int, tile: int, most: int, lanes: int) -> Chunks:
+        """Chunks of whole rows of `row` positions, of which there are `rows`.
+
+        Of `most` positions or down to half as many, whatever leaves the fewest lanes
+        without work at the ends of chunks; of a row at least.
+        """
+        first, last = (min(rows, max(1, end // row)) for end in (most // 2, most))
+
+        def registers(count: int) -> int:
+            full, rest = divmod(rows, count)
+            return full * -(-count * row // lanes) + -(-rest * row // lanes)
+
+        count = min(range(last, first - 1, -1), key=registers)
+        size, parts = count * row, -(-rows // count)
+        rest = (rows * row - (parts - 1) * size) % tile
+        return cls(tile, size, parts, rows * row - rest, rest)
 
     @property
     def count(self) -> int:
         """Number of chunks."""
         return self.parts * self.slices
 
+    @property
+    def rest_within(self) -> int:
+        """What follows the last full tile of each other chunk."""
+        return self.size % self.tile if self.slices == 1 else 0
+
     def bounds(self, b: KernelBuilder, chunk: Index) -> tuple[Index, Index]:
-        """First tile of a chunk, and the the one after its last."""
+        """Where the full tiles of a chunk begin, and where they end."""
         if self.slices == 1:
             begin = b.times(chunk, self.size)
-            return begin, b.smaller(b.plus(begin, self.size), self.tiles)
+            full = self.size - self.rest_within
+            return begin, b.smaller(b.plus(begin, full), self.end)
         part, slice_ = b.quotient(chunk, self.slices), b.remainder(chunk, self.slices)
         number = b.plus(b.times(slice_, self.parts), part)
 
         def start(of: Index) -> Index:
             at = b.quotient(b.times(of, self.slab), self.parts * self.tile)
-            return b.smaller(at, self.tiles)
+            return b.smaller(b.times(at, self.tile), self.end)
 
         return start(number), start(b.plus(number, 1))

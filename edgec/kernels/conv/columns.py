@@ -186,7 +186,7 @@ class ColumnBuild(RegisterBuild):
         (here, _), (there, _) = (
             self.chunks.bounds(b, number) for number in (chunk, b.plus(chunk, 1))
         )
-        self.ahead = b.value(b.times(b.minus(there, here), self.tile))
+        self.ahead = b.value(b.minus(there, here))
 
     def accumulate(
         self,

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from xdsl.dialects import func
@@ -22,6 +22,7 @@ from edgec.dialects.lane import buffer_type
 from edgec.dialects.sq import Step
 from edgec.kernels.builder import Index, KernelBuilder
 from edgec.kernels.conv.chunks import Chunks
+from edgec.kernels.conv.pooled import MaxPool, PooledRows
 from edgec.kernels.conv.positions import (
     CACHE_LINE,
     Extra,
@@ -54,7 +55,14 @@ class FlatConv:
     vectors: int
     """Vectors of positions of a register block."""
     chunk: int
-    """Tiles of positions that one unit of work covers."""
+    """Tiles of positions that one unit of work covers, about."""
+    pool: MaxPool | None = field(default=None, kw_only=True)
+    """What is stored instead of the result."""
+
+    @property
+    def stored(self) -> Layout:
+        """The layout of what is stored."""
+        return self.result if self.pool is None else self.pool.result
 
 
 class FlatBuild(ABC):
@@ -78,13 +86,24 @@ class FlatBuild(ABC):
         self.images = spec.source.shape[0]
         self.channels = spec.source.shape[1] // spec.groups
         self.per_group = spec.result.shape[1] // spec.groups
-        self.positions = spec.result.rows * spec.result.pitch
         self.tile = spec.vectors * lanes
-        self.full_tiles, self.rest = divmod(self.positions, self.tile)
-        reach = max(spec.taps) - min(spec.taps)
-        self.chunks = Chunks.of(spec.result, reach, self.tile, spec.chunk)
+        self.chunks = self.make_chunks(lanes)
         self.b = KernelBuilder(name, self.buffers(tables), lanes=lanes)
         self.sink = self.make_sink()
+        self.pooled = (
+            None
+            if spec.pool is None
+            else PooledRows(self.b, self.sink, spec.pool, self.chunks, spec.filters)
+        )
+
+    def make_chunks(self, lanes: int) -> Chunks:
+        """Chunks that fit the cache; those that are pooled, in whole windows."""
+        spec = self.shape
+        if spec.pool is not None:
+            sizes = self.tile, spec.chunk, spec.filters, lanes
+            return spec.pool.chunks(spec.result, *sizes)
+        reach = max(spec.taps) - min(spec.taps)
+        return Chunks.of(spec.result, reach, self.tile, spec.chunk)
 
     def buffers(
         self, tables: Mapping[str, MemRefType[Any]]
@@ -97,7 +116,7 @@ class FlatBuild(ABC):
         if spec.result.has_gaps_inside:
             buffers["rows"] = buffer_type(row_mask_bytes(spec.result), i8)
         declare_extras(buffers, spec.extras)
-        buffers["y"] = buffer_type(spec.result.elements)
+        buffers["y"] = buffer_type(spec.stored.elements)
         return buffers
 
     def make_sink(self) -> PositionStore:
@@ -176,25 +195,40 @@ class FlatBuild(ABC):
         if self.chunks.count > 1:
             self.fetch_next(source, block, chunk, filters)
         planes = self.planes(first, filters)
+        if self.pooled is not None:
+            self.pooled.begin(image, planes, chunk, begin)
         micro = self.micro(image, first, source, planes, filters)
 
-        def tile(number: SSAValue) -> None:
-            following = b.times(b.plus(number, 1), self.tile)
+        def tile(at: SSAValue, *done: SSAValue) -> Sequence[SSAValue]:
+            following = b.plus(at, self.tile)
             self.sink.fetch(image, planes, following, spec.vectors)
-            micro(b.times(number, self.tile), spec.vectors, 0)
+            micro(at, spec.vectors, 0)
+            if self.pooled is None:
+                return ()
+            ready = self.pooled.ready(b.minus(following, begin))
+            self.pooled.store(*done, ready)
+            return [b.value(ready)]
 
-        def finish() -> None:
-            if self.rest:
-                at = self.full_tiles * self.tile
-                micro(at, -(-self.rest // b.lanes), self.rest % b.lanes)
-            self.sink.zero_gaps(image, planes)
+        def finish(rest: int) -> None:
+            if rest:
+                micro(end, -(-rest // b.lanes), rest % b.lanes)
 
-        if self.full_tiles:
-            b.loop(begin, end, tile)
+        def finish_last() -> None:
+            finish(self.chunks.rest)
+            if self.pooled is None:
+                self.sink.zero_gaps(image, planes)
+
+        done = [] if self.pooled is None else [b.value(0)]
+        if self.chunks.end:
+            done = b.loop(begin, end, tile, step=self.tile, carried=done)
+        within = self.chunks.rest_within
         if self.chunks.count == 1:
-            finish()
+            finish_last()
         else:
-            b.when(b.equal(chunk, self.chunks.count - 1), finish)
+            is_last = b.equal(chunk, self.chunks.count - 1)
+            b.when(is_last, finish_last, (lambda: finish(within)) if within else None)
+        if self.pooled is not None:
+            self.pooled.finish(image, planes, chunk, *done)
 
     def fetch_next(
         self, source: Index, block: Index, chunk: Index, filters: int
@@ -212,8 +246,7 @@ class FlatBuild(ABC):
         begin, end = self.chunks.bounds(b, b.plus(chunk, 1))
         first = b.times(block, share)
         last = b.smaller(b.plus(first, share), self.channels)
-        start = b.plus(source, b.times(begin, self.tile))
-        stop = b.plus(source, b.times(end, self.tile))
+        start, stop = b.plus(source, begin), b.plus(source, end)
         offset = spec.source.origin + max(spec.taps)
 
         def channel(number: SSAValue) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from xdsl.dialects.builtin import f32, i32
 from xdsl.ir import SSAValue
 
 from edgec.dialects import lane
@@ -34,6 +35,8 @@ class PairStore(PositionStore):
     ) -> None:
         super().__init__(builder, result, steps, extras)
         self.packed = packed
+        self.held = PAIR if packed else 1
+        self.element = i32 if packed else f32
         self._parts: dict[tuple[int, int, int], Sequence[SSAValue]] = {}
 
     def store(
@@ -50,11 +53,10 @@ class PairStore(PositionStore):
         if not self.packed:
             super().store(image, planes, at, values, vectors, tail)
             return
-        b, result = self.b, self.result
+        b = self.b
         ((first, count),) = planes.runs
-        where = b.plus(self.base(result, image, b.quotient(first, PAIR)), at)
+        put = self.target(image, b.quotient(first, PAIR), 0, at)
         sides = [self.side(extra, image, first, at) for extra in self.extras]
-        zeros = b.splat(b.integer(0))
         for v in range(vectors):
             mask = self.rows(at, v)
             exists = b.tail_mask(tail) if tail and v == vectors - 1 else None
@@ -65,9 +67,8 @@ class PairStore(PositionStore):
                 )
                 pair = b.add(lane.PackPairsOp(lower, upper))
                 if mask is not None:
-                    pair = b.select(mask, pair, zeros)
-                offset = result.origin + group * result.strides[1] + v * b.lanes
-                b.store(pair, "y", where, offset=offset, mask=exists)
+                    pair = b.select(mask, pair, self.gap())
+                put(pair, group, v * b.lanes, exists)
 
     def side(self, extra: Extra, image: Index, first: Index, at: Index) -> Index:
         """As `PositionStore`; planes of an extra in pairs hold two filters."""
@@ -94,22 +95,7 @@ class PairStore(PositionStore):
             self._parts[key] = unpack.results
         return self._parts[key][half]
 
-    def zero_gaps(self, image: Index, planes: Planes) -> None:
-        """After the planes of these filters, and before the first one."""
-        if self.packed:
-            ((first, count),) = planes.runs
-            first = self.b.quotient(first, PAIR)
-            planes = Planes.neighbours(first, count // PAIR)
-        super().zero_gaps(image, planes)
-
-    def zero(self, at: Index, offset: int, count: int) -> None:
-        """As `PositionStore`, in pairs."""
-        if not self.packed:
-            super().zero(at, offset, count)
-            return
+    def gap(self) -> SSAValue:
+        """Zeros, of numbers or of pairs."""
         b = self.b
-        for start in range(0, count, b.lanes):
-            left = count - start
-            mask = b.tail_mask(left) if left < b.lanes else None
-            zeros = b.splat(b.integer(0))
-            b.store(zeros, "y", at, offset=offset + start, mask=mask)
+        return b.splat(b.integer(0)) if self.packed else super().gap()

@@ -7,14 +7,14 @@ of one filter's plane.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from xdsl.dialects.builtin import MemRefType, f32, i32
-from xdsl.ir import SSAValue
+from xdsl.ir import Attribute, SSAValue
 
 from edgec.dialects.bf16 import PAIR
 from edgec.dialects.lane import QUAD, buffer_type
@@ -23,6 +23,9 @@ from edgec.kernels.builder import Index, KernelBuilder
 from edgec.kernels.conv.bands import Bands
 from edgec.kernels.layout import Layout
 from edgec.kernels.requantize import Dequantize
+
+Put = Callable[[SSAValue, int, int, SSAValue | None], None]
+"""`put(value, plane, along, mask)`: store a vector of a plane."""
 
 CACHE_LINE = 16
 """f32 elements of 64 bytes."""
@@ -92,8 +95,24 @@ class Planes:
         return cls(tuple((number, 1) for number in filters))
 
 
+@dataclass(frozen=True)
+class Staging:
+    """Where positions of a block of filters are kept for a while, instead of `y`."""
+
+    memory: SSAValue
+    step: int
+    """Elements from one plane to the next; the block's first one stands at 0."""
+    begin: Index
+    """The position that stands at the start of a plane."""
+
+
 class PositionStore:
     """Applies the steps to vectors of positions and stores them."""
+
+    element: Attribute = f32
+    """Of what is stored."""
+    held = 1
+    """Filters of a lane that is stored."""
 
     def __init__(
         self,
@@ -106,6 +125,8 @@ class PositionStore:
         self.result = result
         self.steps = steps
         self.extras = extras
+        self.staging: Staging | None = None
+        """What `store` fills, if it is not `y`."""
 
     @property
     def neighbours(self) -> Bands:
@@ -125,10 +146,10 @@ class PositionStore:
 
         If `tail` is not 0, only so many lanes of the last vector exist.
         """
-        b, result = self.b, self.result
+        b = self.b
         masks = [self.rows(at, v) for v in range(vectors)]
         for number, (start, count) in enumerate(planes.runs):
-            where = b.plus(self.base(result, image, start), at)
+            put = self.target(image, start, number, at)
             sides = [self.side(extra, image, start, at) for extra in self.extras]
             for f in range(count):
                 for v in range(vectors):
@@ -137,9 +158,32 @@ class PositionStore:
                     value = self.finish(value, sides, f, v, exists)
                     mask = masks[v]
                     if mask is not None:
-                        value = b.select(mask, value, b.constant(0.0))
-                    offset = result.origin + f * result.strides[1] + v * b.lanes
-                    b.store(value, "y", where, offset=offset, mask=exists)
+                        value = b.select(mask, value, self.gap())
+                    put(value, f, v * b.lanes, exists)
+
+    def target(self, image: Index, first: Index, number: int, at: Index) -> Put:
+        """What stores vectors of the plane `first`, the block's plane `number`."""
+        b, result, staging = self.b, self.result, self.staging
+        memory: SSAValue | str = "y"
+        if staging is None:
+            where = b.plus(self.base(result, image, first), at)
+            origin, step = result.origin, result.strides[1]
+        else:
+            memory, where = staging.memory, b.minus(at, staging.begin)
+            origin, step = number * staging.step, staging.step
+
+        def put(value: SSAValue, plane: int, along: int, mask: SSAValue | None) -> None:
+            offset = origin + plane * step + along
+            b.store(value, memory, where, offset=offset, mask=mask)
+
+        return put
+
+    def stored(self, planes: Planes) -> Planes:
+        """The planes of the result that filters share."""
+        if self.held == 1:
+            return planes
+        ((first, count),) = planes.runs
+        return Planes.neighbours(self.b.quotient(first, self.held), count // self.held)
 
     def fetch(self, image: Index, planes: Planes, at: Index, vectors: int) -> None:
         """Fetch what `store` will read besides the sums: planes of other tensors."""
@@ -157,8 +201,8 @@ class PositionStore:
                     b.prefetch(f"extra{number}", where, offset=offset)
 
     def rows(self, at: Index, vector: int) -> SSAValue | None:
-        """The mask of values, where rows or slices have gaps."""
-        if not self.result.has_gaps_inside:
+        """The mask of values, where rows or slices have gaps that stay."""
+        if self.staging is not None or not self.result.has_gaps_inside:
             return None
         return self.b.load_mask("rows", at, vector * self.b.lanes)
 
@@ -277,7 +321,7 @@ class PositionStore:
         def before() -> None:
             self.zero(0, 0, result.origin)
 
-        for start, count in planes.runs:
+        for start, count in self.stored(planes).runs:
             base = self.base(result, image, start)
             for f in range(count):
                 self.zero(base, end + f * result.strides[1], result.plane_gap)
@@ -290,4 +334,8 @@ class PositionStore:
         for start in range(0, count, b.lanes):
             left = count - start
             mask = b.tail_mask(left) if left < b.lanes else None
-            b.store(b.constant(0.0), "y", at, offset=offset + start, mask=mask)
+            b.store(self.gap(), "y", at, offset=offset + start, mask=mask)
+
+    def gap(self) -> SSAValue:
+        """Zeros of the result."""
+        return self.b.constant(0.0)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from xdsl.dialects.builtin import i32
 from xdsl.ir import SSAValue
 
 from edgec.dialects.lane import QUAD, vector
@@ -99,6 +100,9 @@ class SumStore(PositionStore):
 class QuadStore(SumStore):
     """Stores bytes of four filters in each lane."""
 
+    element = i32
+    held = QUAD
+
     def __init__(
         self,
         builder: KernelBuilder,
@@ -120,9 +124,9 @@ class QuadStore(SumStore):
         tail: int,
     ) -> None:
         """As `PositionStore`; planes of the result hold four filters."""
-        b, result = self.b, self.result
+        b = self.b
         ((first, count),) = planes.runs
-        where = b.plus(self.base(result, image, b.quotient(first, QUAD)), at)
+        put = self.target(image, b.quotient(first, QUAD), 0, at)
         shared = [self.side(extra, image, first, at) for extra in self.extras]
         sides = [self.sides_of(shared, image, first, f, at) for f in range(count)]
         self._bytes.clear()
@@ -138,8 +142,7 @@ class QuadStore(SumStore):
                 quad = self.requantize.pack(b, parts)
                 if mask is not None:
                     quad = b.select(mask, quad, self.gap())
-                offset = result.origin + group * result.strides[1] + v * b.lanes
-                b.store(quad, "y", where, offset=offset, mask=exists)
+                put(quad, group, v * b.lanes, exists)
 
     def sides_of(
         self, sides: Sequence[Index], image: Index, first: Index, f: int, at: Index
@@ -160,17 +163,3 @@ class QuadStore(SumStore):
     def gap(self) -> SSAValue:
         """Zeros of the result."""
         return self.b.splat(self.b.integer(self.requantize.gap))
-
-    def zero(self, at: Index, offset: int, count: int) -> None:
-        """As `PositionStore`; a zero is not always a byte of 0."""
-        b = self.b
-        for start in range(0, count, b.lanes):
-            left = count - start
-            mask = b.tail_mask(left) if left < b.lanes else None
-            b.store(self.gap(), "y", at, offset=offset + start, mask=mask)
-
-    def zero_gaps(self, image: Index, planes: Planes) -> None:
-        """After the planes of these filters, and before the first one."""
-        ((first, count),) = planes.runs
-        quads = Planes.neighbours(self.b.quotient(first, QUAD), count // QUAD)
-        super().zero_gaps(image, quads)

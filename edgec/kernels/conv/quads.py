@@ -150,7 +150,7 @@ def quad_buffers(
         buffers["rows"] = buffer_type(row_mask_bytes(spec.result), i8)
     declare_extras(buffers, spec.extras)
     element = f32 if spec.requantize is None else i32
-    buffers["y"] = buffer_type(spec.result.elements, element)
+    buffers["y"] = buffer_type(spec.stored.elements, element)
     return buffers
 
 
