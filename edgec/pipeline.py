@@ -160,7 +160,7 @@ def tensor_passes(options: Options, target: Target) -> tuple[ModulePass, ...]:
         # Where tensors lie is known now; what only moves them can become addresses.
         *((EliminateDataMovement(),) if options.fold_moves else ()),
         # Last on tensors, since it puts ops inside of others.
-        FusePooling(),
+        FusePooling(lanes, registers, target.l1d_bytes, target.l2_bytes),
     )
 
 

@@ -66,7 +66,7 @@ from edgec.dialects.lane.quads import (
     TransposeQuadsOp,
     UnpackQuadsOp,
 )
-from edgec.dialects.lane.shuffles import ConcatOp, SliceOp
+from edgec.dialects.lane.shuffles import ConcatOp, DeinterleaveOp, SliceOp
 from edgec.dialects.lane.tiles import (
     TILE_LANES,
     TILE_ROWS,
@@ -115,6 +115,7 @@ LANE = Dialect(
         SelectOp,
         FoldOp,
         ConcatOp,
+        DeinterleaveOp,
         SliceOp,
         IndexOp,
         CompareOp,
@@ -167,6 +168,7 @@ __all__ = [
     "ConcatOp",
     "ConstantOp",
     "DecodeQuadsOp",
+    "DeinterleaveOp",
     "DotOp",
     "DotPairsOp",
     "DotQuadsOp",

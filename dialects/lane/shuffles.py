@@ -93,3 +93,25 @@ class SliceOp(IRDLOperation):
                 f"'lane.slice' op must take lanes 0 to {whole - 1} of "
                 f"{self.input.type}, got {self.result.type} from lane {first}"
             )
+
+
+@irdl_op_definition
+class DeinterleaveOp(IRDLOperation):
+    """`%even, %odd = lane.deinterleave %low, %high : vector<16xf32>`.
+
+    Of the lanes of two vectors, one after the other, every second one, and the others.
+    """
+
+    name = "lane.deinterleave"
+
+    T: ClassVar = VarConstraint("T", base(VectorType))
+    low = operand_def(T)
+    high = operand_def(T)
+    even = result_def(T)
+    odd = result_def(T)
+
+    traits = traits_def(Pure())
+    assembly_format = "$low `,` $high attr-dict `:` type($low)"
+
+    def __init__(self, low: SSAValue, high: SSAValue) -> None:
+        super().__init__(operands=[low, high], result_types=[low.type, low.type])

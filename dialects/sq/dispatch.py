@@ -54,8 +54,7 @@ class DispatchOp(IRDLOperation):
             )
         if last.value.type != self.result.type:
             raise VerifyException(
-                f"'sq.dispatch' op must yield {self.result.type}, "
-                f"got {last.value.type}"
+                f"'sq.dispatch' op must yield {self.result.type}, got {last.value.type}"
             )
 
 

@@ -249,6 +249,14 @@ def emit_concat(emitter: FunctionEmitter, op: lane.ConcatOp) -> None:
     emitter.define(op.result, shuffle(emitter, low, high, range(lanes)))
 
 
+def emit_deinterleave(emitter: FunctionEmitter, op: lane.DeinterleaveOp) -> None:
+    """`lane.deinterleave`."""
+    low, high = emitter.typed(op.low), emitter.typed(op.high)
+    for first, result in enumerate(op.results):
+        picked = range(first, 2 * lanes_of(result.type), 2)
+        emitter.define(result, shuffle(emitter, low, high, picked))
+
+
 def emit_slice(emitter: FunctionEmitter, op: lane.SliceOp) -> None:
     """`lane.slice`."""
     type_ = llvm_type(op.input.type)
@@ -290,6 +298,7 @@ VALUES: Mapping[type[Operation], Emitter] = {
     lane.SelectOp: emit_select,
     lane.FoldOp: emit_fold,
     lane.ConcatOp: emit_concat,
+    lane.DeinterleaveOp: emit_deinterleave,
     lane.SliceOp: emit_slice,
     lane.IndexOp: emit_index,
 }

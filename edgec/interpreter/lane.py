@@ -367,6 +367,14 @@ class LaneFunctions(InterpreterFunctions):
         """The lanes of both."""
         return (np.concatenate(args),)
 
+    @impl(lane.DeinterleaveOp)
+    def run_deinterleave(
+        self, interpreter: Interpreter, op: lane.DeinterleaveOp, args: PythonValues
+    ) -> PythonValues:
+        """Every second lane of both, and the others."""
+        lanes = np.concatenate(args)
+        return lanes[::2], lanes[1::2]
+
     @impl(lane.SliceOp)
     def run_slice(
         self, interpreter: Interpreter, op: lane.SliceOp, args: PythonValues

@@ -20,8 +20,16 @@ from edgec.passes.analysis.predict import (
 )
 from edgec.target import Target
 
-FREE = nn.ConstantOp | sq.WeightOp | func.FuncOp | func.ReturnOp | ModuleOp
-"""Ops that no code is made for."""
+FREE = (
+    nn.ConstantOp
+    | sq.WeightOp
+    | sq.DispatchOp
+    | sq.YieldOp
+    | func.FuncOp
+    | func.ReturnOp
+    | ModuleOp
+)
+"""Ops that no code is made for, or for those inside of them."""
 
 
 def op_cycles(op: Operation, target: Target) -> float:

@@ -53,19 +53,25 @@ class Chunks:
     def of_rows(cls, rows: int, row: int, tile: int, most: int, lanes: int) -> Chunks:
         """Chunks of whole rows of `row` positions, of which there are `rows`.
 
-        Of `most` positions or down to half as many, whatever leaves the fewest lanes
-        without work at the ends of chunks; of a row at least.
+        Of `most` positions or down to half as many, whatever is the least work; of one
+        row at least.
         """
         first, last = (min(rows, max(1, end // row)) for end in (most // 2, most))
 
-        def registers(count: int) -> int:
-            full, rest = divmod(rows, count)
-            return full * -(-count * row // lanes) + -(-rest * row // lanes)
+        def of_count(count: int) -> Chunks:
+            size, parts = count * row, -(-rows // count)
+            rest = (rows * row - (parts - 1) * size) % tile
+            return cls(tile, size, parts, rows * row - rest, rest)
 
-        count = min(range(last, first - 1, -1), key=registers)
-        size, parts = count * row, -(-rows // count)
-        rest = (rows * row - (parts - 1) * size) % tile
-        return cls(tile, size, parts, rows * row - rest, rest)
+        sizes = map(of_count, range(last, first - 1, -1))
+        return min(sizes, key=lambda chunks: chunks.work(lanes))
+
+    def work(self, lanes: int) -> int:
+        """What all positions cost, without depth: registers, and loops around them."""
+        before = self.parts - 1
+        last = self.end + self.rest - before * self.size
+        tiles = -(-last // self.tile) + before * -(-self.size // self.tile)
+        return tiles + -(-last // lanes) + before * -(-self.size // lanes)
 
     @property
     def count(self) -> int:

@@ -199,36 +199,61 @@ class FlatBuild(ABC):
             self.pooled.begin(image, planes, chunk, begin)
         micro = self.micro(image, first, source, planes, filters)
 
-        def tile(at: SSAValue, *done: SSAValue) -> Sequence[SSAValue]:
+        def tile(at: SSAValue) -> None:
             following = b.plus(at, self.tile)
             self.sink.fetch(image, planes, following, spec.vectors)
             micro(at, spec.vectors, 0)
-            if self.pooled is None:
-                return ()
-            ready = self.pooled.ready(b.minus(following, begin))
-            self.pooled.store(*done, ready)
+
+        stored = self._tiles(begin, end, tile)
+        self._rest(chunk, end, micro)
+        if self.pooled is None:
+            self._at_end(chunk, lambda: self.sink.zero_gaps(image, planes))
+        else:
+            self.pooled.finish(image, planes, chunk, stored)
+
+    def _tiles(
+        self, begin: Index, end: Index, tile: Callable[[SSAValue], None]
+    ) -> Index:
+        """The full tiles of a chunk; how many vectors of windows are stored by then."""
+        b, pooled = self.b, self.pooled
+        if not self.chunks.end:
+            return 0
+        if pooled is None:
+            b.loop(begin, end, tile, step=self.tile)
+            return 0
+
+        def both(at: SSAValue, done: SSAValue) -> list[SSAValue]:
+            tile(at)
+            ready = pooled.ready(b.minus(b.plus(at, self.tile), begin))
+            pooled.store(done, ready)
             return [b.value(ready)]
 
-        def finish(rest: int) -> None:
-            if rest:
-                micro(end, -(-rest // b.lanes), rest % b.lanes)
+        return b.loop(begin, end, both, step=self.tile, carried=[b.value(0)])[0]
 
-        def finish_last() -> None:
-            finish(self.chunks.rest)
-            if self.pooled is None:
-                self.sink.zero_gaps(image, planes)
+    def _rest(self, chunk: Index, end: Index, micro: Micro) -> None:
+        """Positions behind the last full tile of a chunk."""
 
-        done = [] if self.pooled is None else [b.value(0)]
-        if self.chunks.end:
-            done = b.loop(begin, end, tile, step=self.tile, carried=done)
-        within = self.chunks.rest_within
+        def rest(count: int) -> None:
+            if count:
+                micro(end, -(-count // self.b.lanes), count % self.b.lanes)
+
+        last, within = self.chunks.rest, self.chunks.rest_within
+        self._at_end(
+            chunk, lambda: rest(last), (lambda: rest(within)) if within else None
+        )
+
+    def _at_end(
+        self,
+        chunk: Index,
+        then: Callable[[], None],
+        otherwise: Callable[[], None] | None = None,
+    ) -> None:
+        """What is done in the last chunk, and what in others."""
         if self.chunks.count == 1:
-            finish_last()
+            then()
         else:
-            is_last = b.equal(chunk, self.chunks.count - 1)
-            b.when(is_last, finish_last, (lambda: finish(within)) if within else None)
-        if self.pooled is not None:
-            self.pooled.finish(image, planes, chunk, *done)
+            is_last = self.b.equal(chunk, self.chunks.count - 1)
+            self.b.when(is_last, then, otherwise)
 
     def fetch_next(
         self, source: Index, block: Index, chunk: Index, filters: int

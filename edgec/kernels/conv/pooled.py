@@ -16,6 +16,7 @@ from functools import reduce
 from xdsl.dialects.builtin import f32
 from xdsl.ir import SSAValue
 
+from edgec.dialects import lane
 from edgec.kernels.builder import Index, KernelBuilder
 from edgec.kernels.conv.chunks import Chunks
 from edgec.kernels.conv.positions import CACHE_LINE, Planes, PositionStore, Staging
@@ -74,7 +75,7 @@ class PooledRows:
         size = filters // sink.held * self.step
         self.memory = builder.scratch(size, element=sink.element)
         self.bases: list[tuple[Index, int]] = []
-        """Where a chunk's planes begin in the result, and how many neighbours follow."""
+        """Where planes of a chunk begin in the result, and how many in a row."""
 
     def begin(self, image: Index, planes: Planes, chunk: Index, at: Index) -> None:
         """Positions of these filters are kept from `at` on, where a chunk begins."""
@@ -141,19 +142,22 @@ class PooledRows:
         """Of the windows whose first positions are at `x`, for each plane."""
         b, (height, width) = self.b, self.pool.size
         pitch = self.sink.result.pitch
+
+        def along(plane: int, part: int) -> SSAValue:
+            start = plane * self.step + part * b.lanes
+            rows = [
+                b.load(self.memory, x, offset=start + r * pitch) for r in range(height)
+            ]
+            return reduce(self._larger, rows)
+
         found: list[SSAValue] = []
         for plane in range(sum(count for _, count in self.bases)):
-            values = [
-                b.load(
-                    self.memory,
-                    x,
-                    offset=plane * self.step + r * pitch + c,
-                    stride=width,
-                )
-                for r in range(height)
-                for c in range(width)
-            ]
-            found.append(reduce(self._larger, values))
+            parts = [along(plane, part) for part in range(width)]
+            if width > 1:
+                apart = lane.DeinterleaveOp(*parts)
+                b.add(apart)
+                parts = apart.results
+            found.append(reduce(self._larger, parts))
         return found
 
     def _larger(self, lhs: SSAValue, rhs: SSAValue) -> SSAValue:

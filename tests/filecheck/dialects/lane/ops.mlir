@@ -44,6 +44,8 @@ func.func @values(%v: vector<8xf32>, %s: f32, %n: i32) {
   %l = lane.select %g, %a, %v : vector<8xi1>, vector<8xf32>
   // CHECK-NEXT: %cc = lane.concat %l, %a : vector<8xf32> to vector<16xf32>
   %cc = lane.concat %l, %a : vector<8xf32> to vector<16xf32>
+  // CHECK-NEXT: %even, %odd = lane.deinterleave %l, %a : vector<8xf32>
+  %even, %odd = lane.deinterleave %l, %a : vector<8xf32>
   // CHECK-NEXT: %sl = lane.slice %cc {first = 4 : i64} : vector<16xf32> to vector<8xf32>
   %sl = lane.slice %cc {first = 4 : i64} : vector<16xf32> to vector<8xf32>
   // CHECK-NEXT: %f = lane.fold max %l : vector<8xf32> to f32

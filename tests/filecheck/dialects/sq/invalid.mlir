@@ -134,3 +134,30 @@ func.func @matmul_extra(%a: tensor<2x3xf32>, %b: tensor<3x5xf32>, %m: tensor<4x2
 
 // CHECK: #sq.strided needs strides and origin >= 0 and elements >= 1, got [-1], 0, 4
 func.func private @backwards(tensor<4xf32, #sq.strided<strides = [-1], origin = 0, elements = 4>>)
+
+// -----
+
+// CHECK: Operation nn.unary terminates block in single-block region but is not a terminator
+func.func @no_yield(%a: tensor<2x3xf32>) {
+  %y = sq.dispatch {
+    %r = nn.unary relu %a : (tensor<2x3xf32>) -> tensor<2x3xf32>
+  } : tensor<2x3xf32>
+  func.return
+}
+
+// -----
+
+// CHECK: 'sq.dispatch' op must yield tensor<3x2xf32>, got tensor<2x3xf32>
+func.func @other_yield(%a: tensor<2x3xf32>) {
+  %y = sq.dispatch {
+    sq.yield %a : tensor<2x3xf32>
+  } : tensor<3x2xf32>
+  func.return
+}
+
+// -----
+
+// CHECK: 'sq.yield' expects parent op 'sq.dispatch'
+func.func @stray_yield(%a: tensor<2x3xf32>) {
+  sq.yield %a : tensor<2x3xf32>
+}

@@ -69,3 +69,16 @@ func.func @strided(%x: tensor<2x3xf32>) {
   %y = nn.transpose %x {permutation = array<i64: 1, 0>} : (tensor<2x3xf32>) -> tensor<3x2xf32, #sq.strided<strides = [1, 3], origin = 0, elements = 6>>
   func.return
 }
+
+// CHECK-LABEL: func.func @dispatch
+func.func @dispatch(%a: tensor<2x3xf32>) {
+  // CHECK-NEXT: %y = sq.dispatch {
+  // CHECK-NEXT:   %r = nn.unary relu %a : (tensor<2x3xf32>) -> tensor<2x3xf32>
+  // CHECK-NEXT:   sq.yield %r : tensor<2x3xf32>
+  // CHECK-NEXT: } : tensor<2x3xf32>
+  %y = sq.dispatch {
+    %r = nn.unary relu %a : (tensor<2x3xf32>) -> tensor<2x3xf32>
+    sq.yield %r : tensor<2x3xf32>
+  } : tensor<2x3xf32>
+  func.return
+}
