@@ -80,9 +80,15 @@ STAGES: Mapping[str, frozenset[str]] = {
 
 def tensor_passes(options: Options, target: Target) -> tuple[ModulePass, ...]:
     """The first half: passes on whole tensors."""
-    lanes, registers = target.lanes, target.registers
-    sparse = options.sparsity != "ignore"
-    force = "sparse" if options.sparsity == "always" else None
+    return (
+        *_number_passes(options, target),
+        *_weight_passes(options),
+        *_choice_passes(options, target),
+    )
+
+
+def _number_passes(options: Options, target: Target) -> tuple[ModulePass, ...]:
+    """One form for every layer, and integers wherever they stay."""
     return (
         # Padding, no-ops and 1-D layers in the one form that later passes match.
         CanonicalizeNn(),
@@ -94,12 +100,19 @@ def tensor_passes(options: Options, target: Target) -> tuple[ModulePass, ...]:
         IntegerLayers(
             never=options.integers == "never",
             # Nothing in float32 comes near to tiles.
-            sparse=sparse and not has_tiles(target),
-            lanes=lanes,
-            registers=registers,
+            sparse=options.sparsity != "ignore" and not has_tiles(target),
+            lanes=target.lanes,
+            registers=target.registers,
             l1_bytes=target.l1d_bytes,
             bounded=wants_bounded(target),
         ),
+    )
+
+
+def _weight_passes(options: Options) -> tuple[ModulePass, ...]:
+    """The last values of weights, and what of them is stored in which order."""
+    sparse = options.sparsity != "ignore"
+    return (
         # Before anything looks at weights: folding changes them.
         FoldBatchNorm(),
         # After folding, which knows transposed convolutions too.
@@ -118,6 +131,13 @@ def tensor_passes(options: Options, target: Target) -> tuple[ModulePass, ...]:
         *((PropagatePermutation(),) if sparse and options.reorder else ()),
         # What no integer kernel reads; after rewrites that would change its rounding.
         DecomposeQuantization(),
+    )
+
+
+def _choice_passes(options: Options, target: Target) -> tuple[ModulePass, ...]:
+    """Which ops one kernel computes, with which kernel, and where tensors lie."""
+    lanes, registers = target.lanes, target.registers
+    return (
         # After weight rewrites, which match plain nn ops.
         Fuse(),
         # Steps have joined their layers, so casts stand between layers only.
@@ -141,7 +161,7 @@ def tensor_passes(options: Options, target: Target) -> tuple[ModulePass, ...]:
             lanes,
             registers,
             l1_bytes=target.l1d_bytes,
-            force=force,
+            force="sparse" if options.sparsity == "always" else None,
             bounded=wants_bounded(target),
             emulated=not has_dot_pairs(target),
             tiles=has_tiles(target),
