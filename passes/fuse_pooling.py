@@ -58,7 +58,8 @@ what the kernel of both does."""
 def pooled_conv(pool: nn.PoolOp) -> sq.ConvOp | None:
     """The convolution whose kernel can compute `pool` too."""
     conv = sole_producer(pool.input, sq.ConvOp)
-    if conv is None or conv.kernel is None:
+    is_inside = isinstance(pool.parent_op(), sq.DispatchOp)
+    if is_inside or conv is None or conv.kernel is None:
         return None
     is_fit = (
         conv.kernel.family.data in FAMILIES
