@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -49,7 +49,7 @@ class LayerReport:
     stored_bytes: int
     """Of the weight, indices and the scales of integers included."""
     epilogue: tuple[str, ...]
-    """Steps fused into the kernel."""
+    """What is fused into the kernel: steps, `max_pool`."""
     why: str
     """The reason for the choice, where there was one."""
 
@@ -184,7 +184,7 @@ def _describe(op: Weighted, weights: WeightStore, lanes: int) -> LayerReport:
         density=stored.density,
         kernel=_kernel(op),
         stored_bytes=stored.num_bytes,
-        epilogue=() if isinstance(op, nn.RecurrentOp) else _epilogue(op.epilogue),
+        epilogue=_fused(op),
         why=_why(op),
     )
 
@@ -279,5 +279,10 @@ def _kernel(op: Weighted) -> str:
     return " ".join([op.kernel.family.data, *(f"{k}={v}" for k, v in settings)])
 
 
-def _epilogue(steps: Iterable[object]) -> tuple[str, ...]:
-    return tuple(step.step.kind for step in steps if isinstance(step, sq.StepAttr))
+def _fused(op: Weighted) -> tuple[str, ...]:
+    """The steps behind the product, and the pooling whose kernel it shares."""
+    if isinstance(op, nn.RecurrentOp):
+        return ()
+    steps = (step.step.kind for step in op.epilogue if isinstance(step, sq.StepAttr))
+    pools = ("max_pool",) if isinstance(op.parent_op(), sq.DispatchOp) else ()
+    return (*steps, *pools)

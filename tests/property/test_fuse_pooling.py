@@ -131,9 +131,11 @@ def test_a_pooled_convolution(target: Target, case: Pooled, threads: int) -> Non
     assume(case.size[1] >= case.window[1])
     one, model, x = compiled(case, target, threads, saved=1e9)
     two, _, _ = compiled(case, target, threads, saved=-1e9)
-    family = one.report().layers[0].kernel.split()[0]
+    layer = one.report().layers[0]
+    family = layer.kernel.split()[0]
     is_pooled = one.report().statistics["fuse-pooling"]["pools"] == 1
     assert is_pooled == (family in fuse_pooling.FAMILIES)
+    assert is_pooled == (layer.epilogue[-1:] == ("max_pool",))
     assert two.report().statistics["fuse-pooling"]["pools"] == 0
     result = one(x)
     assert torch.equal(result, two(x))
