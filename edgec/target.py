@@ -45,6 +45,7 @@ EXTENSIONS: dict[str, dict[str, frozenset[str]]] = {
         "amx": frozenset({"amx-tile", "amx-int8", "amx-bf16"}),
         "bf16": frozenset({"avx512bf16"}),
         "fp16": frozenset({"avx512fp16"}),
+        "vbmi": frozenset({"avx512vbmi"}),
         "vnni": frozenset({"avx512vnni"}),
     },
     "aarch64": {

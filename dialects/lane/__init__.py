@@ -52,7 +52,14 @@ from edgec.dialects.lane.base import (
     vector,
     width_of,
 )
-from edgec.dialects.lane.codes import TABLE_BYTES, TABLE_LANES, DecodeQuadsOp
+from edgec.dialects.lane.codes import (
+    BYTE_TABLE_LANES,
+    BYTE_VALUES,
+    TABLE_BYTES,
+    TABLE_LANES,
+    DecodeQuadsOp,
+    LookUpBytesOp,
+)
 from edgec.dialects.lane.memory import LoadMaskOp, LoadOp, PrefetchOp, StoreOp
 from edgec.dialects.lane.pairs import DotPairsOp, PackPairsOp, UnpackPairsOp
 from edgec.dialects.lane.program import BufferOp, LaunchOp, ScratchOp, WeightsOp
@@ -127,6 +134,7 @@ LANE = Dialect(
         MaxQuadsOp,
         MinQuadsOp,
         DecodeQuadsOp,
+        LookUpBytesOp,
         DotPairsOp,
         PackPairsOp,
         UnpackPairsOp,
@@ -148,6 +156,8 @@ LANE = Dialect(
 )
 
 __all__ = [
+    "BYTE_TABLE_LANES",
+    "BYTE_VALUES",
     "LANE",
     "PAIR_BOUND",
     "QUAD",
@@ -180,6 +190,7 @@ __all__ = [
     "LaunchOp",
     "LoadMaskOp",
     "LoadOp",
+    "LookUpBytesOp",
     "MaxQuadsOp",
     "MinQuadsOp",
     "PackPairsOp",

@@ -1,4 +1,6 @@
-"""`lane` op on codes: weights of less than eight bits, as indices into a table.
+"""`lane` ops that look bytes up in tables.
+
+Codes are weights of less than eight bits, as indices into a table of 16 bytes.
 
 A lane holds several quads: each byte `b` of it has two indices of 4 bits, from which
 tables make byte `b` of these quads. So at most a shift, and a mask, bring the indices
@@ -7,13 +9,15 @@ to the bytes where the weights belong, and a shuffle of bytes within 128 bits
 two of these differ in their tables only. An index may also be two of 2 bits, for
 ternary numbers and integers of 2 bits: one table gives what the lower one stands for,
 another what the upper one does, and both need one mask.
+
+A table of 256 bytes is any function from a byte to a byte.
 """
 
 from __future__ import annotations
 
 from typing import ClassVar
 
-from xdsl.dialects.builtin import IntegerAttr, VectorType, i32
+from xdsl.dialects.builtin import IntegerAttr, IntegerType, VectorType, i32
 from xdsl.ir import SSAValue
 from xdsl.irdl import (
     IRDLOperation,
@@ -29,7 +33,12 @@ from xdsl.irdl import (
 from xdsl.traits import Pure
 from xdsl.utils.exceptions import VerifyException
 
-from edgec.dialects.lane.base import element_of, lanes_of
+from edgec.dialects.lane.base import (
+    buffer_type,
+    element_of,
+    lanes_of,
+    memory,
+)
 from edgec.dialects.nn import int_attr
 
 TABLE_BYTES = 16
@@ -38,6 +47,10 @@ TABLE_LANES = 4
 """Lanes that hold a table."""
 INDEX_BITS = 4
 """Of an index."""
+BYTE_VALUES = 256
+"""Of a byte: entries of a table that takes any."""
+BYTE_TABLE_LANES = BYTE_VALUES // 4
+"""Elements of the buffer that holds such a table."""
 
 
 @irdl_op_definition
@@ -85,4 +98,38 @@ class DecodeQuadsOp(IRDLOperation):
         if part not in (0, 1):
             raise VerifyException(
                 f"'lane.decode_quads' op part must be 0 or 1, got {part}"
+            )
+
+
+@irdl_op_definition
+class LookUpBytesOp(IRDLOperation):
+    """`%r = lane.look_up_bytes %q, %table : vector<16xi32>, memref<64xi32>`.
+
+    Byte `b` of a lane is `table[i]`, where `i` is byte `b` of that lane of the quads,
+    as an unsigned number. The buffer holds the 256 bytes of the table, four in each
+    element; a kernel that looks up in it must not write to it.
+    """
+
+    name = "lane.look_up_bytes"
+
+    T: ClassVar = VarConstraint("T", base(VectorType) | base(IntegerType))
+    input = operand_def(T)
+    table = operand_def(memory)
+    result = result_def(T)
+
+    assembly_format = "$input `,` $table attr-dict `:` type($input) `,` type($table)"
+
+    def __init__(self, input: SSAValue, table: SSAValue) -> None:
+        super().__init__(operands=[input, table], result_types=[input.type])
+
+    def verify_(self) -> None:
+        """Lanes of 32 bits, and a whole table of them."""
+        if element_of(self.input.type) != i32:
+            raise VerifyException(
+                f"'lane.look_up_bytes' op takes lanes of i32, got {self.input.type}"
+            )
+        if self.table.type != buffer_type(BYTE_TABLE_LANES, i32):
+            raise VerifyException(
+                "'lane.look_up_bytes' op table must be "
+                f"{buffer_type(BYTE_TABLE_LANES, i32)}, got {self.table.type}"
             )

@@ -1,4 +1,4 @@
-"""Code of the op that looks codes up in a table."""
+"""Code of the ops that look bytes up in tables."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from edgec.codegen.emit_function import (
     splat_text,
 )
 from edgec.codegen.intrinsics.lookup import lookup_for
+from edgec.codegen.intrinsics.lookup_bytes import byte_lookup_for
 from edgec.dialects import lane
 from edgec.dialects.lane import lanes_of
 
@@ -37,5 +38,18 @@ def emit_decode_quads(emitter: FunctionEmitter, op: lane.DecodeQuadsOp) -> None:
     emitter.define(op.result, emitter.emit(f"bitcast {narrow} {text} to {wide}"))
 
 
-CODES: Mapping[type[Operation], Emitter] = {lane.DecodeQuadsOp: emit_decode_quads}
-"""Ops on codes."""
+def emit_look_up_bytes(emitter: FunctionEmitter, op: lane.LookUpBytesOp) -> None:
+    """`lane.look_up_bytes`."""
+    wide, lanes = llvm_type(op.result.type), lanes_of(op.result.type)
+    narrow = f"<{lane.QUAD * lanes} x i8>"
+    index = emitter.emit(f"bitcast {emitter.typed(op.input)} to {narrow}")
+    found = byte_lookup_for(emitter.target, lanes)
+    text = found.look_up(emitter, lanes, emitter.value(op.table), index)
+    emitter.define(op.result, emitter.emit(f"bitcast {narrow} {text} to {wide}"))
+
+
+CODES: Mapping[type[Operation], Emitter] = {
+    lane.DecodeQuadsOp: emit_decode_quads,
+    lane.LookUpBytesOp: emit_look_up_bytes,
+}
+"""Ops that look up."""

@@ -1,4 +1,4 @@
-"""What the `lane` op on codes means, in numpy."""
+"""What the `lane` ops that look bytes up mean, in numpy."""
 
 from __future__ import annotations
 
@@ -29,3 +29,11 @@ class CodeFunctions(InterpreterFunctions):
         own = tables.reshape(-1, lane.TABLE_BYTES)
         rows = np.arange(len(own)).repeat(lane.TABLE_LANES)[:, None]
         return (quads_of(own[rows, index]),)
+
+    @impl(lane.LookUpBytesOp)
+    def run_look_up(
+        self, interpreter: Interpreter, op: lane.LookUpBytesOp, args: PythonValues
+    ) -> PythonValues:
+        """Each byte by itself."""
+        quads, table = args
+        return (quads_of(table.view(np.uint8)[bytes_of(quads)]),)

@@ -50,6 +50,17 @@ def apply_epilogue(
     return value
 
 
+def apply_steps(
+    x: AnyArray, epilogue: ArrayAttr[Attribute], extras: Sequence[AnyArray]
+) -> AnyArray:
+    """The same in float32, each step rounded by itself."""
+    for step in epilogue:
+        with np.errstate(all="ignore"):
+            wide = apply_epilogue(widen(x), ArrayAttr([step]), extras)
+            x = wide.astype(np.float32)
+    return x
+
+
 @register_impls
 class SqFunctions(InterpreterFunctions):
     """Implementations of the `sq` dialect for xDSL's interpreter."""
@@ -163,10 +174,7 @@ class SqFunctions(InterpreterFunctions):
         extras: Sequence[AnyArray],
     ) -> PythonValues:
         """The steps, each rounded to float32, and the bytes if these are asked for."""
-        for step in op.epilogue:
-            with np.errstate(all="ignore"):
-                wide = apply_epilogue(widen(x), ArrayAttr([step]), extras)
-                x = wide.astype(np.float32)
+        x = apply_steps(x, op.epilogue, extras)
         type_ = sq.quant_type(op.result)
         if type_ is None:
             return narrow(x, op.result)

@@ -359,6 +359,10 @@ class KernelBuilder:
         """`lane.decode_quads`: the quads that one half of each byte stands for."""
         return self.add(lane.DecodeQuadsOp(codes, table, part))
 
+    def look_up_bytes(self, quads: SSAValue, table: SSAValue | str) -> SSAValue:
+        """`lane.look_up_bytes`: what a table of 256 bytes has for each byte."""
+        return self.add(lane.LookUpBytesOp(quads, self._memory(table)))
+
     def unary(
         self, kind: str, value: SSAValue, params: Sequence[float] = ()
     ) -> SSAValue:

@@ -15,6 +15,7 @@ from edgec.context import WeightStore
 from edgec.dialects import nn, sq
 from edgec.errors import InvalidInput, PassFailed
 from edgec.kernels import move
+from edgec.kernels.byte_table import Bytes, byte_table
 from edgec.kernels.channel_quads import ChannelQuads
 from edgec.kernels.constants import constant_array, constant_name
 from edgec.kernels.conv.lower import lower_conv
@@ -27,6 +28,7 @@ from edgec.kernels.linear.lower import (
     lower_linear,
     lower_matmul,
 )
+from edgec.kernels.look_up import LookUpBytes
 from edgec.kernels.lower_pools import (
     lower_adaptive_pool,
     lower_average,
@@ -98,8 +100,19 @@ def _elementwise(
     return Lowered(spec, (value, *extras))
 
 
-def _elementwise_quads(op: sq.ElementwiseOp) -> Lowered:
+def _look_up(value: SSAValue, result: SSAValue, table: Bytes) -> Lowered:
+    """A function of a byte, as its table."""
+    zero_point = zero_of(result)
+    assert zero_point is not None
+    spec = LookUpBytes(layout_of(value), layout_of(result), zero_point)
+    return Lowered(spec, (value, Packed("byte_table", table.view("<i4"))))
+
+
+def _elementwise_quads(op: sq.ElementwiseOp, weights: WeightStore) -> Lowered:
     """A chain of steps on bytes and numbers."""
+    table = byte_table(op, weights)
+    if table is not None:
+        return _look_up(op.input, op.result, table)
     shape = nn.shape_of(op.result)
     operands = [
         Operand(layout_of(x), dequantize_of(x), nn.shape_of(x) != shape)
@@ -115,23 +128,19 @@ def _elementwise_quads(op: sq.ElementwiseOp) -> Lowered:
     return Lowered(spec, tuple(op.operands))
 
 
-def lower_requantize(op: sq.RequantizeOp, _: WeightStore, __: int) -> Lowered:
-    """A chain of no steps, from bytes to bytes."""
-    source = Operand(layout_of(op.input), dequantize_of(op.input))
-    spec = ElementwiseQuads(
-        nn.shape_of(op.result),
-        (source,),
-        layout_of(op.result),
-        (),
-        requantize_of(op.result),
-    )
-    return Lowered(spec, (op.input,))
+def lower_requantize(op: sq.RequantizeOp, weights: WeightStore, _: int) -> Lowered:
+    """From bytes to bytes."""
+    zero_of(op.input)  # raises for bytes that have no kernel
+    zero_of(op.result)
+    table = byte_table(op, weights)
+    assert table is not None
+    return _look_up(op.input, op.result, table)
 
 
-def lower_elementwise(op: sq.ElementwiseOp, _: WeightStore, __: int) -> Lowered:
+def lower_elementwise(op: sq.ElementwiseOp, weights: WeightStore, _: int) -> Lowered:
     """A chain of steps."""
     if sq.has_integers(*op.operands, op.result):
-        return _elementwise_quads(op)
+        return _elementwise_quads(op, weights)
     return _elementwise(op.input, op.extras, op.result, steps_of(op.epilogue))
 
 

@@ -15,7 +15,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from xdsl.dialects.builtin import f32
+from xdsl.dialects.builtin import f32, i32
 from xdsl.ir import SSAValue
 
 from edgec.dialects.lane import element_of
@@ -143,10 +143,11 @@ class _Walk:
         self.b, self.sizes, self.places, self.body = b, sizes, places, body
 
     def lanes(self, rows: Sequence[Row]) -> int:
-        """1 where vectors do not fit: other elements, or a result with steps."""
+        """1 where vectors do not fit: mixed elements, or a result with steps."""
         steps = [place.strides[-1] for place in self.places]
-        is_f32 = all(element_of(row.buffer.type) == f32 for row in rows)
-        if not is_f32 or self.sizes[-1] == 1 or steps[-1] != 1 or min(steps) < 0:
+        elements = {element_of(row.buffer.type) for row in rows}
+        is_one = elements in ({f32}, {i32})
+        if not is_one or self.sizes[-1] == 1 or steps[-1] != 1 or min(steps) < 0:
             return 1
         return self.b.lanes
 
@@ -361,18 +362,19 @@ def cover(
     buffers: Sequence[SSAValue],
     views: Sequence[View],
     body: Body,
+    zeros: SSAValue | None = None,
 ) -> None:
     """All points of a box that covers the whole result, and the result's gaps.
 
-    The last view is that of the result and the identity.
+    The last view is that of the result and the identity. `zeros` as for `zero_gaps`.
     """
     result, buffer = views[-1].layout, buffers[-1]
     is_by_plane = has_gaps(result) and math.prod(sizes[:2]) >= ENOUGH_UNITS // 8
 
     def plane(n: Index, c: Index, shared: bool) -> None:
-        zero_gaps(b, buffer, result, n, c, shared=shared)
+        zero_gaps(b, buffer, result, n, c, zeros, shared=shared)
 
     on_plane = plane if is_by_plane else None
     sweep(b, regions(sizes, views), buffers, body, on_plane=on_plane)
     if not is_by_plane:
-        zero_all_gaps(b, buffer, result)
+        zero_all_gaps(b, buffer, result, zeros)

@@ -224,6 +224,22 @@ func.func @code_part(%x: vector<16xi32>) {
 
 // -----
 
+// CHECK: 'lane.look_up_bytes' op takes lanes of i32, got vector<16xf32>
+func.func @looked_up_numbers(%x: vector<16xf32>, %table: memref<64xi32>) {
+  %r = lane.look_up_bytes %x, %table : vector<16xf32>, memref<64xi32>
+  func.return
+}
+
+// -----
+
+// CHECK: 'lane.look_up_bytes' op table must be memref<64xi32>, got memref<16xi32>
+func.func @part_of_a_table(%x: vector<16xi32>, %table: memref<16xi32>) {
+  %r = lane.look_up_bytes %x, %table : vector<16xi32>, memref<16xi32>
+  func.return
+}
+
+// -----
+
 // CHECK: 'lane.dot_pairs' op takes lanes of f32 and pairs of i32, got vector<16xi32> and vector<16xi32>
 func.func @pairs_of_integers(%x: vector<16xi32>) {
   %r = lane.dot_pairs %x, %x, %x : vector<16xi32>, vector<16xi32>

@@ -119,6 +119,13 @@ func.func @codes(%codes: vector<16xi32>, %table: vector<16xi32>) {
   func.return
 }
 
+// CHECK-LABEL: func.func @byte_table
+func.func @byte_table(%q: vector<16xi32>, %table: memref<64xi32>) {
+  // CHECK-NEXT: lane.look_up_bytes %q, %table : vector<16xi32>, memref<64xi32>
+  %r = lane.look_up_bytes %q, %table : vector<16xi32>, memref<64xi32>
+  func.return
+}
+
 // CHECK-LABEL: func.func @bounded_quads
 func.func @bounded_quads(%acc: vector<16xi32>, %x: vector<16xi32>) {
   // CHECK-NEXT: lane.dot_quads %acc, %x, %x {bounded} : vector<16xi32>

@@ -1,0 +1,152 @@
+"""What stands between integer layers stays in bytes, and is what torch computes.
+
+Scales are powers of two, so that float32 arithmetic of torch is exact, and results are
+equal to the bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeGuard
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from xdsl.dialects import func
+from xdsl.dialects.builtin import TensorType
+from xdsl.ir import Operation
+
+import edgec
+from edgec.codegen.host import host_features
+from edgec.dialects import sq
+from edgec.importer import import_model
+from edgec.options import Options
+from edgec.pipeline import kernel_passes, run_passes, tensor_passes
+from edgec.target import Target
+from tests.lanes import runnable_targets
+from tests.quantized import OPS, fake_quantize
+
+targets = pytest.mark.parametrize(
+    "target",
+    [*runnable_targets(), Target.native(host_features())],
+    ids=lambda target: target.name,
+)
+NO_CACHE = Options(use_cache=False)
+STEP = 2.0**-5
+
+
+class Layer(nn.Module):
+    """A layer with an int8 weight, all of whose sums are exact in float32."""
+
+    def __init__(self, *shape: int) -> None:
+        super().__init__()
+        weight = torch.randint(-127, 128, shape, dtype=torch.int8)
+        self.register_buffer("weight", weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """A convolution that keeps the size, or a linear layer."""
+        args = (2.0**-9, 0, -127, 127, torch.int8)
+        weight = OPS.dequantize_per_tensor(self.weight, *args)
+        if weight.dim() == 2:
+            return functional.linear(x, weight)
+        return functional.conv2d(x, weight, padding=weight.shape[2] // 2)
+
+
+@dataclass(frozen=True)
+class Case:
+    """What stands between two layers, and the shapes of these."""
+
+    between: Callable[[Tensor], Tensor]
+    input: tuple[int, ...]
+    first: tuple[int, ...]
+    last: tuple[int, ...]
+
+
+class Network(nn.Module):
+    """Bytes, a layer, bytes, something, bytes, a layer."""
+
+    def __init__(self, case: Case) -> None:
+        super().__init__()
+        self.between = case.between
+        self.first, self.last = Layer(*case.first), Layer(*case.last)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(fake_quantize(x, STEP, 5))
+        x = self.between(fake_quantize(x, STEP, -3))
+        return fake_quantize(self.last(x), STEP, 3)
+
+
+def map_case(between: Callable[[Tensor], Tensor]) -> Case:
+    """On maps of ten channels."""
+    return Case(between, (2, 3, 9, 7), (10, 3, 3, 3), (6, 10, 1, 1))
+
+
+CASES = {
+    "sigmoid": map_case(lambda x: fake_quantize(torch.sigmoid(x), 2.0**-8, -128)),
+    "tanh": map_case(lambda x: fake_quantize(torch.tanh(x) * 0.7, 2.0**-7, 4)),
+    "square": map_case(lambda x: fake_quantize(x * functional.relu6(x + 3), STEP, 9)),
+    "other scale": map_case(lambda x: fake_quantize(x, 3 * STEP, -20)),
+}
+
+
+def program_of(name: str) -> tuple[nn.Module, Tensor]:
+    torch.manual_seed(0)
+    case = CASES[name]
+    return Network(case).eval(), torch.randn(case.input)
+
+
+TABLES = ["sigmoid", "tanh", "square", "other scale"]
+"""Functions of one byte."""
+
+
+def ops_in_float(model: nn.Module, x: Tensor) -> list[str]:
+    """Ops that read or make numbers, but for the first and the last."""
+    program = torch.export.export(model, (x,))
+    imported, target = import_model(program), Target.native(host_features())
+    run_passes(tensor_passes(NO_CACHE, target), imported.ctx, imported.module)
+
+    def is_float(op: Operation) -> bool:
+        values = [v for v in (*op.operands, *op.results) if is_tensor(v.type)]
+        return not sq.has_integers(*values)
+
+    kept = ("builtin.module", "func.func", "func.return", "nn.constant")
+    return [
+        op.name for op in imported.module.walk() if is_float(op) and op.name not in kept
+    ]
+
+
+def is_tensor(type_: object) -> bool:
+    return isinstance(type_, TensorType)
+
+
+@pytest.mark.parametrize("name", list(CASES))
+def test_nothing_but_bytes(name: str) -> None:
+    assert ops_in_float(*program_of(name)) == []
+
+
+@targets
+@pytest.mark.parametrize("name", list(CASES))
+def test_as_torch(name: str, target: Target) -> None:
+    model, x = program_of(name)
+    compiled = edgec.compile(model, x, target=target, threads=2, options=NO_CACHE)
+    expected = model(x)
+    assert len(expected.unique()) > 20
+    assert torch.equal(compiled(x), expected)
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_functions_of_a_byte_are_tables(name: str) -> None:
+    model, x = program_of(name)
+    imported = import_model(torch.export.export(model, (x,)))
+    target = Target.native(host_features())
+    passes = (*tensor_passes(NO_CACHE, target), *kernel_passes(NO_CACHE, target))
+    run_passes(passes, imported.ctx, imported.module)
+    kernels = [op.sym_name.data for op in imported.module.walk() if is_function(op)]
+    assert [kernel for kernel in kernels if kernel.startswith("look_up_bytes")]
+    assert not [kernel for kernel in kernels if kernel.startswith("elementwise")]
+
+
+def is_function(op: Operation) -> TypeGuard[func.FuncOp]:
+    return isinstance(op, func.FuncOp)
