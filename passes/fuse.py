@@ -22,8 +22,9 @@ what it reads, and ops of movement are folded by `eliminate-data-movement`.
 
 An `sq.conv` or `sq.linear` on integers starts a chain too and ends with the
 `sq.quantize` behind it. The convolution reads what an extra operand is dequantized
-from. So do chains without a product, if their operands have the shape of the result or
-one number per channel.
+from, the linear layer too if it ends so. So do chains without a product, if their
+operands have the shape of the result or one number per channel; those on matrices if
+they end in bytes.
 
 Invariants: needs `nn` and weights of any encoding. Leaves no f32 `nn.conv`,
 `nn.linear`, `nn.matmul`, `nn.unary` or `nn.binary`. Other element types are left alone.

@@ -173,9 +173,10 @@ class LinearOp(NNOperation):
 
     Then the steps of `epilogue`. A quantized weight counts as dequantized; all else is
     float32 then, or the input is quantized too. Products are those of `sq.conv` in that
-    case, extra operands float32, and an input `[N, C, ...]` of any rank from 2 on has
-    its dimensions after the first in row-major order in each row of the weight. With a
-    bf16 input the weight is rounded as by `sq.conv`.
+    case, and an input `[N, C, ...]` of any rank from 2 on has
+    its dimensions after the first in row-major order in each row of the weight. An
+    extra operand of the result's shape may be quantized then if the result is, others
+    are float32. With a bf16 input the weight is rounded as by `sq.conv`.
     """
 
     name = "sq.linear"
@@ -223,13 +224,19 @@ class LinearOp(NNOperation):
         if has_integers(self.input):
             verify_product(self, self.weight, self.bias, self.extras)
             for number, value in enumerate(self.extras):
-                require_float(self, value, f"extra operand {number}")
+                self._verify_extra(number, value)
             return
         require_quantized(self, self.weight, "weight")
         others = [value for value in self.operands if value is not self.weight]
         for value in others:
             require_float(self, value, "operand besides a quantized weight")
         require_float(self, self.result, "result")
+
+    def _verify_extra(self, number: int, value: SSAValue) -> None:
+        """Bytes are read where bytes are written, in the same places."""
+        is_alike = shape_of(value) == shape_of(self.result)
+        if not is_alike or not has_integers(self.result):
+            require_float(self, value, f"extra operand {number}")
 
     def result_shape(self) -> shapes.Shape:
         """The shape that the result must have."""

@@ -5,7 +5,8 @@
     y = v, or clamp(round(v * inverse) + zero point), four channels in each lane
 
 Threads share groups of four channels of an image. Operands have the shape of the
-result, or one number for each channel.
+result, or one number for each channel. Matrices have lanes along their groups, other
+tensors along their last dimension.
 """
 
 from __future__ import annotations
@@ -48,8 +49,9 @@ class Operand:
 class ElementwiseQuads:
     """`y = steps(inputs[0])`, where step operand `k` is `inputs[1 + k]`.
 
-    `shape` is that of the result in channels, of rank 3 to 5. Raises `InvalidInput`
-    for operands of other shapes, and layouts with phases.
+    `shape` is that of the result in channels, of rank 2 to 5, of which a matrix has to
+    become bytes. Raises `InvalidInput` for operands of other shapes, and layouts with
+    phases.
     """
 
     shape: Shape
@@ -60,8 +62,10 @@ class ElementwiseQuads:
     """None for a result in float32."""
 
     def __post_init__(self) -> None:
-        if not 3 <= len(self.shape) <= 5:
-            raise InvalidInput(f"the rank must be 3 to 5, got the shape {self.shape}")
+        if not 2 <= len(self.shape) <= 5:
+            raise InvalidInput(f"the rank must be 2 to 5, got the shape {self.shape}")
+        if len(self.shape) == 2 and self.requantize is None:
+            raise InvalidInput(f"a matrix must become bytes, got {self.shape}")
         quads = (self.shape[0], -(-self.shape[1] // QUAD), *self.shape[2:])
         for operand in self.inputs:
             wanted = self.shape if operand.quantized is None else quads
@@ -100,6 +104,9 @@ class _Build:
         """Split images x groups of channels among the threads."""
         spec, b = self.spec, self.b
         images, channels = spec.shape[:2]
+        if len(spec.shape) == 2:
+            b.units(images, self._line)
+            return b.finish()
         groups, last = -(-channels // QUAD), (channels - 1) % QUAD + 1
 
         def unit(number: SSAValue) -> None:
@@ -113,6 +120,59 @@ class _Build:
 
         b.units(images * groups, unit)
         return b.finish()
+
+    def _line(self, n: Index) -> None:
+        """A row of a matrix: vectors of groups, then one that is not full."""
+        spec, b = self.spec, self.b
+        full, last = divmod(spec.shape[1], QUAD)
+        to = self._row(spec.result, False, n, 0, ())
+
+        def groups(count: int) -> Callable[[Index, int, SSAValue | None], None]:
+            def vector(x: Index, offset: int, mask: SSAValue | None) -> None:
+                found = [
+                    self._along(k, n, x, offset, mask, count)
+                    for k in range(len(spec.inputs))
+                ]
+                values = [
+                    self._apply([each[c] for each in found]) for c in range(count)
+                ]
+                self._store(values, b.plus(to, x), offset, mask)
+
+            return vector
+
+        for_vectors(b, full, b.lanes, groups(QUAD))
+        if last:
+            groups(last)(0, full, b.tail_mask(1))
+
+    def _along(
+        self,
+        k: int,
+        n: Index,
+        x: Index,
+        offset: int,
+        mask: SSAValue | None,
+        count: int,
+    ) -> list[SSAValue]:
+        """The numbers of `count` channels of each group from `x + offset` on."""
+        b, operand = self.b, self.spec.inputs[k]
+        layout, is_float = operand.layout, operand.quantized is None
+        base = self._row(layout, is_float, n if layout.shape[0] > 1 else 0, 0, ())
+        step = layout.strides[1]
+        if not is_float:
+            return self._load(k, b.plus(base, x), offset, mask, count)
+        if step == 0:
+            return [b.splat(b.load(f"x{k}", base, lanes=1))] * count
+        at = b.plus(base, b.times(x, QUAD * step))
+        return [
+            b.load(
+                f"x{k}",
+                at,
+                offset=(QUAD * offset + c) * step,
+                stride=QUAD * step,
+                mask=mask,
+            )
+            for c in range(count)
+        ]
 
     def _plane(self, n: Index, group: Index, count: int) -> None:
         """`count` channels of an image, and their gaps."""

@@ -170,20 +170,23 @@ class Chain:
         value, type_ = self.last.results[0], sq.quant_type(op.results[0])
         if not isinstance(op, sq.QuantizeOp) or type_ is None:
             return False
-        if not self.is_integer and self.forms_on_quads() is None:
+        if not self.is_integer and self.forms_on_quads(in_bytes=True) is None:
             return False
         if not value.has_one_use() or sq.why_no_activation(type_) is not None:
             return False
         self.quantize = self.last = op
         return True
 
-    def forms_on_quads(self) -> list[Shape] | None:
+    def forms_on_quads(self, *, in_bytes: bool) -> list[Shape] | None:
         """The forms of the extra operands of elementwise steps on quads.
 
-        None if the chain has a product, or if operands broadcast in other ways.
+        None if the chain has a product, or if operands broadcast in other ways, or if
+        its result is a matrix that does not become bytes.
         """
         result = nn.shape_of(self.last)
         if self.start is None or len(result) not in STEP_RANKS:
+            return None
+        if len(result) == 2 and not in_bytes:
             return None
         if nn.shape_of(self.head.operands[self.start]) != result:
             return None
@@ -193,27 +196,30 @@ class Chain:
         return found if len(found) == len(forms) else None
 
     def take_bytes(self) -> None:
-        """Let elementwise steps read quads where one of their operands is made of it.
+        """Let steps read quads where one of their operands is made of it.
 
         Nothing is to be appended after this.
         """
-        forms = self.forms_on_quads()
+        if isinstance(self.head, sq.LinearOp) and self.quantize is not None:
+            self.extras = [self._in_bytes(x, x.form) for x in self.extras]
+            return
+        forms = self.forms_on_quads(in_bytes=self.quantize is not None)
         if forms is None:
             return
         assert self.start is not None
-        start, result = self.head.operands[self.start], nn.shape_of(self.last)
+        start = self.head.operands[self.start]
         extras = [
-            Extra(
-                x.op,
-                x.operand,
-                form,
-                form == result and is_readable(x.op.operands[x.operand]),
-            )
-            for x, form in zip(self.extras, forms, strict=True)
+            self._in_bytes(x, form) for x, form in zip(self.extras, forms, strict=True)
         ]
         reads = is_readable(start)
         if reads or self.quantize is not None or any(x.in_bytes for x in extras):
             self.extras, self.reads_bytes = extras, reads
+
+    def _in_bytes(self, extra: Extra, form: Shape) -> Extra:
+        """An extra operand in its form, in bytes if it has the shape of the result."""
+        value = extra.op.operands[extra.operand]
+        is_whole = nn.shape_of(value) == nn.shape_of(self.last)
+        return Extra(extra.op, extra.operand, form, is_whole and is_readable(value))
 
 
 def is_readable(value: SSAValue) -> bool:

@@ -7,7 +7,7 @@ from xdsl.ir import Block, Operation, SSAValue
 
 from edgec.dialects import nn, sq
 
-STEP_RANKS = (3, 4, 5)
+STEP_RANKS = (2, 3, 4, 5)
 """Of tensors on which elementwise kernels on quads work."""
 
 INTEGER = sq.ConvOp | sq.LinearOp | sq.AverageOp
@@ -75,13 +75,27 @@ def _read_by_steps(module: ModuleOp) -> list[SSAValue]:
         if len(shape) not in STEP_RANKS or sq.why_no_activation(type_) is not None:
             continue
         readers = [use.operation for use in op.result.uses]
-        if any(
-            isinstance(reader, nn.UnaryOp | nn.BinaryOp)
-            and nn.shape_of(reader.result) == shape
-            for reader in readers
-        ):
+        if any(_is_step(reader, shape) for reader in readers):
             found.append(op.input)
     return found
+
+
+def _is_step(op: Operation, shape: tuple[int, ...]) -> bool:
+    """Whether a chain of steps on quads of this shape begins with an op.
+
+    Those on matrices have a result in bytes.
+    """
+    if not isinstance(op, nn.UnaryOp | nn.BinaryOp) or nn.shape_of(op.result) != shape:
+        return False
+    value: SSAValue = op.result
+    while len(shape) == 2 and value.has_one_use():
+        reader = next(iter(value.uses)).operation
+        if isinstance(reader, sq.QuantizeOp):
+            return True
+        if not isinstance(reader, nn.UnaryOp | nn.BinaryOp):
+            return False
+        value = reader.result
+    return len(shape) > 2
 
 
 def _requantizes(op: Operation) -> bool:

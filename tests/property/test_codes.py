@@ -32,7 +32,7 @@ from edgec.kernels.linear.quads import (
     in_order_of_quads,
     pack_linear_quads,
 )
-from edgec.kernels.requantize import Requantize
+from edgec.kernels.requantize import Dequantize, Requantize
 from edgec.target import Target
 from tests.lanes import program, run_both, runnable_targets
 
@@ -219,7 +219,7 @@ layers = st.builds(
         st.just(0),
         st.sampled_from([127, 255]),
     ).filter(lambda to: to.zero_point <= to.high),
-    st.sampled_from(["", "relu", "abs", "residual", "per output"]),
+    st.sampled_from(["", "relu", "abs", "residual", "bytes", "per output"]),
     st.sampled_from([-1, -1, 0, 255]),
     st.integers(0, 2**16),
 )
@@ -229,8 +229,18 @@ STEPS: dict[str, tuple[Step, ...]] = {
     "relu": (Step("relu", (), -1, False),),
     "abs": (Step("abs", (), -1, False), Step("relu", (), -1, False)),
     "residual": (Step("add", (), 0, False),),
+    "bytes": (Step("add", (), 0, False), Step("relu", (), -1, False)),
     "per output": (Step("mul", (), 0, False), Step("neg", (), -1, False)),
 }
+
+
+MEANS = Dequantize(0.37, 7)
+
+
+def quads_of(values: npt.NDArray[np.uint8], fill: int = 0) -> npt.NDArray[np.int32]:
+    """A matrix of bytes as a buffer, with `fill` in missing channels."""
+    missing = ((0, 0), (0, -values.shape[1] % QUAD))
+    return np.pad(values, missing, constant_values=fill).view("<i4").reshape(-1)
 
 
 @targets
@@ -251,8 +261,16 @@ def test_quad_linear_is_exact(target: Target, layer: Layer) -> None:
     scale = rng.uniform(1e-4, 1e-2, layer.outputs).astype(np.float32)
     shift = rng.standard_normal(layer.outputs).astype(np.float32)
     shape = (layer.rows, layer.outputs)
-    extras = {"residual": [shape], "per output": [shape[1:]]}.get(layer.step, [])
-    sides = [rng.standard_normal(extra).astype(np.float32) for extra in extras]
+    extras = {"residual": [shape], "bytes": [shape], "per output": [shape[1:]]}
+    sides = [
+        rng.standard_normal(extra).astype(np.float32)
+        for extra in extras.get(layer.step, [])
+    ]
+    stored, means = [side.reshape(-1) for side in sides], ()
+    if layer.step == "bytes" and to is not None:
+        q = rng.integers(0, 256, shape).astype(np.uint8)
+        sides, means = [(q.astype(np.float32) - 7) * np.float32(0.37)], (MEANS,)
+        stored = [quads_of(q)]
 
     codes, is_bounded, numbers = pack_linear_quads(
         weight,
@@ -272,14 +290,13 @@ def test_quad_linear_is_exact(target: Target, layer: Layer) -> None:
         codes.shape,
         is_bounded,
         STEPS[layer.step],
-        tuple(map(plain, extras)),
+        tuple(plain(result if means else side.shape) for side in sides),
         to,
+        means,
     )
-    quads = np.full((layer.rows, groups * QUAD), layer.zero_point, np.uint8)
-    quads[:, : layer.inputs] = x
-    buffers = [quads.view("<i4").reshape(-1)]
+    buffers = [quads_of(x, layer.zero_point)]
     buffers += [codes.arrays[name] for name in codes.shape.buffers()]
-    buffers += [*numbers.values(), *(side.reshape(-1) for side in sides)]
+    buffers += [*numbers.values(), *stored]
     module = program(spec.build("kernel", lanes), len(buffers))
     ((found,), (interpreted,)) = run_both(module, buffers, target)
     wanted = expected(layer, x, weight, scale, shift, sides)

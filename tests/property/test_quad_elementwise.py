@@ -25,8 +25,9 @@ targets = pytest.mark.parametrize("target", machines, ids=lambda t: t.name)
 
 shapes = st.one_of(
     *(
-        st.tuples(st.integers(1, 2), st.integers(1, 10), *sizes)
+        st.tuples(st.integers(1, 2), st.integers(1, 10 if sizes else 300), *sizes)
         for sizes in (
+            (),
             (st.integers(1, 90),),
             (st.integers(1, 5), st.integers(1, 37)),
             (st.integers(1, 3), st.integers(1, 4), st.integers(1, 6)),
@@ -40,7 +41,7 @@ MEANS = Dequantize(0.37, 7)
 @st.composite
 def layouts(draw: st.DrawFn, shape: tuple[int, ...]) -> Layout:
     """With gaps or without."""
-    if len(shape) == 3 or draw(st.booleans()):
+    if len(shape) < 4 or draw(st.booleans()):
         return plain(shape, SLACK)
     return spaced(shape, shape[-1] + draw(st.integers(0, 3)), draw(rooms))
 
@@ -87,7 +88,8 @@ def test_exact(target: Target, data: st.DataObject) -> None:
     ]
     if data.draw(st.booleans()):
         steps.append(Step("relu", (), -1, False))
-    to = data.draw(st.none() | st.just(Requantize(3.7, 9, 1, 254)))
+    bytes_ = st.just(Requantize(3.7, 9, 1, 254))
+    to = data.draw(bytes_ if len(shape) == 2 else st.none() | bytes_)
     groups = -(-shape[1] // QUAD)
     stored = shape if to is None else (shape[0], groups, *shape[2:])
     result = data.draw(layouts(stored))
@@ -119,8 +121,10 @@ def test_exact(target: Target, data: st.DataObject) -> None:
 
 
 def test_shapes_that_do_not_fit() -> None:
-    with pytest.raises(InvalidInput, match="the rank must be 3 to 5"):
-        ElementwiseQuads((1, 4), (), plain((1, 1)), (), Requantize(1.0, 0))
+    with pytest.raises(InvalidInput, match="the rank must be 2 to 5"):
+        ElementwiseQuads((4,), (), plain((1,)), (), Requantize(1.0, 0))
+    with pytest.raises(InvalidInput, match="a matrix must become bytes"):
+        ElementwiseQuads((1, 4), (), plain((1, 4)), (), None)
     quads = Operand(plain((1, 2, 3, 3)), MEANS)
     with pytest.raises(InvalidInput, match=r"must have the shape \(1, 1, 3, 3\)"):
         ElementwiseQuads((1, 4, 3, 3), (quads,), plain((1, 4, 3, 3)), (), None)

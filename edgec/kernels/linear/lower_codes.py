@@ -30,7 +30,7 @@ from edgec.kernels.linear.codes import (
 )
 from edgec.kernels.linear.quads import QuadLinear, in_order_of_quads, pack_linear_quads
 from edgec.kernels.lowered import Lowered, Packed
-from edgec.kernels.operands import dequantize_of, layout_of, require_f32
+from edgec.kernels.operands import dequantize_of, layout_of
 from edgec.kernels.requantize import Requantize
 
 FAMILY = "codes"
@@ -99,7 +99,6 @@ def _rows(place: Layout) -> Layout:
 
 def lower_codes(op: sq.LinearOp, weights: WeightStore, lanes: int) -> Lowered:
     """A linear layer on integers."""
-    require_f32(*op.extras)
     found = dequantize_of(op.input)
     if found is None or op.kernel is None or op.kernel.family.data != FAMILY:
         raise PassFailed(
@@ -131,6 +130,7 @@ def lower_codes(op: sq.LinearOp, weights: WeightStore, lanes: int) -> Lowered:
         end.steps,
         tuple(layout_of(extra) for extra in op.extras),
         requantize,
+        tuple(dequantize_of(extra) for extra in op.extras),
     )
     arrays = {name: codes.arrays[name] for name in shape.buffers()} | numbers
     hint = f"{constant_name(op.weight.owner)}.codes{shape.block}"

@@ -18,7 +18,7 @@ from typing import cast
 
 import numpy as np
 from xdsl.dialects import func
-from xdsl.dialects.builtin import i32
+from xdsl.dialects.builtin import f32, i32
 from xdsl.ir import SSAValue
 
 from edgec.dialects.lane import QUAD, buffer_type
@@ -40,7 +40,7 @@ from edgec.kernels.linear.codes import (
 from edgec.kernels.linear.dense import LinearEnds
 from edgec.kernels.linear.product import column_masks
 from edgec.kernels.recurrent.gates import Arrays
-from edgec.kernels.requantize import Requantize
+from edgec.kernels.requantize import Dequantize, Requantize
 from edgec.kernels.softmax import require_unphased
 
 
@@ -59,11 +59,16 @@ class QuadLinear:
     """What `lane.dot_quads` is promised."""
     steps: tuple[Step, ...] = ()
     extras: tuple[Layout, ...] = ()
-    """Extra operands of the steps, in float32; they broadcast to `[rows, outputs]`."""
+    """Extra operands of the steps; they broadcast to `[rows, outputs]`."""
     requantize: Requantize | None = None
+    quantized: tuple[Dequantize | None, ...] = ()
+    """What each extra operand stands for that is of quads, as the result then is; none
+    are if this is empty."""
 
     def __post_init__(self) -> None:
         require_unphased("linear", self.input, self.output, *self.extras)
+        if self.requantize is None and any(self.quantized):
+            raise InvalidInput("extra operands of quads need a result of quads")
         if self.requantize and self.codes.block % QUAD:
             raise InvalidInput(
                 f"a block must have a multiple of {QUAD} outputs for a result of quads,"
@@ -85,7 +90,8 @@ class QuadLinear:
         buffers["sums"] = buffer_type(padded, i32)
         buffers |= {name: buffer_type(padded) for name in ("scale", "shift")}
         for number, extra in enumerate(self.extras):
-            buffers[f"extra{number}"] = buffer_type(extra.elements)
+            held = f32 if self.dequantize(number) is None else i32
+            buffers[f"extra{number}"] = buffer_type(extra.elements, held)
         element = () if self.requantize is None else (i32,)
         buffers["y"] = buffer_type(self.output.elements, *element)
         b = KernelBuilder(name, buffers, lanes=self.lanes(lanes))
@@ -93,6 +99,10 @@ class QuadLinear:
         if self.requantize is None:
             zero_all_gaps(b, "y", self.output)
         return b.finish()
+
+    def dequantize(self, number: int) -> Dequantize | None:
+        """What an extra operand stands for; None if it is in float32."""
+        return self.quantized[number] if self.quantized else None
 
     def lanes(self, lanes: int) -> int:
         """A vector holds at most a block, or a quarter of it for a result of quads."""
@@ -235,7 +245,7 @@ class _Build(CodeBuild):
                     v = group * QUAD + byte
                     value = self.real(totals[r * vectors + v], first, v)
                     places = [side[r] for side in sides]
-                    extra = self._extra(places, first, group, byte, mask)
+                    extra = self._extra(places, first, group, byte, masks)
                     value = apply_steps(b, value, self.spec.steps, extra)
                     if mask is not None:
                         value = b.select(mask, value, b.constant(0.0))
@@ -251,14 +261,21 @@ class _Build(CodeBuild):
         first: Index,
         group: int,
         byte: int,
-        mask: SSAValue | None,
+        masks: Sequence[SSAValue | None],
     ) -> Callable[[int], SSAValue]:
         """The lanes of an extra operand that belong to every fourth output."""
-        b = self.b
+        b, mask = self.b, masks[byte]
 
         def load(number: int) -> SSAValue:
             (base, offset), step = places[number], self.ends.extra_steps[number]
-            name = f"extra{number}"
+            name, stands_for = f"extra{number}", self.spec.dequantize(number)
+            if stands_for is not None:
+                at, own = (
+                    b.plus(base, b.quotient(first, QUAD)),
+                    offset + group * b.lanes,
+                )
+                quads = b.load(name, at, offset=own, mask=masks[0])
+                return stands_for.apply(b, b.unpack_quads(quads)[byte])
             if step == 0:
                 return b.splat(b.load(name, base, lanes=1, offset=offset))
             at, own = b.plus(base, first), offset + group * QUAD * b.lanes + byte

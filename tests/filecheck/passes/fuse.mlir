@@ -111,11 +111,10 @@ func.func @attention(%q: tensor<2x3x4xf32>, %k: tensor<2x4x3xf32>, %v: tensor<2x
   func.return %4 : tensor<2x3x4xf32>
 }
 
-// A linear layer on integers ends in bytes, and reads extra operands in float32.
+// A linear layer on integers ends in bytes, and reads extra operands in bytes then.
 
 // CHECK-LABEL: func.func @integer_linear(
-// CHECK: %[[E:.*]] = sq.dequantize %x
-// CHECK: %[[Y:.*]] = sq.linear %x, %w extras(%[[E]] : tensor<2x4xf32>) {epilogue = [#sq.step<"add", operand = 0>, #sq.step<"relu">]} : {{.*}} -> tensor<2x4x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>
+// CHECK-NEXT: %[[Y:.*]] = sq.linear %x, %w extras(%x : tensor<2x4x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>) {epilogue = [#sq.step<"add", operand = 0>, #sq.step<"relu">]} : {{.*}} -> tensor<2x4x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>
 // CHECK: func.return %[[Y]]
 func.func @integer_linear(%x: tensor<2x4x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>, %w: tensor<4x4x!sq.quant<i8<-127:127>, scale = 0.25, zero_point = 0>>) -> tensor<2x4x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>> {
   %y = sq.linear %x, %w {epilogue = []} : tensor<2x4x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>, tensor<4x4x!sq.quant<i8<-127:127>, scale = 0.25, zero_point = 0>> -> tensor<2x4xf32>
@@ -124,6 +123,34 @@ func.func @integer_linear(%x: tensor<2x4x!sq.quant<ui8<0:255>, scale = 0.5, zero
   %r = nn.unary relu %s : (tensor<2x4xf32>) -> tensor<2x4xf32>
   %q = sq.quantize %r : (tensor<2x4xf32>) -> tensor<2x4x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>
   func.return %q : tensor<2x4x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>
+}
+
+// If its result stays float32, so do they.
+
+// CHECK-LABEL: func.func @linear_to_float(
+// CHECK-NEXT: %[[E:.*]] = sq.dequantize %x
+// CHECK-NEXT: sq.linear %x, %w extras(%[[E]] : tensor<2x4xf32>) {epilogue = [#sq.step<"add", operand = 0>]}
+func.func @linear_to_float(%x: tensor<2x4x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>, %w: tensor<4x4x!sq.quant<i8<-127:127>, scale = 0.25, zero_point = 0>>) -> tensor<2x4xf32> {
+  %y = sq.linear %x, %w {epilogue = []} : tensor<2x4x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>, tensor<4x4x!sq.quant<i8<-127:127>, scale = 0.25, zero_point = 0>> -> tensor<2x4xf32>
+  %e = sq.dequantize %x : (tensor<2x4x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>) -> tensor<2x4xf32>
+  %s = nn.binary add %y, %e : (tensor<2x4xf32>, tensor<2x4xf32>) -> tensor<2x4xf32>
+  func.return %s : tensor<2x4xf32>
+}
+
+// Steps on matrices read bytes if they make bytes, else numbers.
+
+// CHECK-LABEL: func.func @matrices(
+// CHECK-NEXT: %[[A:.*]] = sq.dequantize %x
+// CHECK-NEXT: %[[S:.*]] = sq.elementwise %x extras(%z : tensor<2x4x!sq.quant<ui8<0:255>, scale = 0.25, zero_point = 0>>) {epilogue = [#sq.step<"add", operand = 0>, #sq.step<"relu">]} : {{.*}} -> tensor<2x4x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>
+// CHECK-NEXT: %[[T:.*]] = sq.elementwise %[[A]] {epilogue = [#sq.step<"tanh">]} : tensor<2x4xf32> -> tensor<2x4xf32>
+func.func @matrices(%x: tensor<2x4x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>, %z: tensor<2x4x!sq.quant<ui8<0:255>, scale = 0.25, zero_point = 0>>) -> (tensor<2x4x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>, tensor<2x4xf32>) {
+  %a = sq.dequantize %x : (tensor<2x4x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>) -> tensor<2x4xf32>
+  %b = sq.dequantize %z : (tensor<2x4x!sq.quant<ui8<0:255>, scale = 0.25, zero_point = 0>>) -> tensor<2x4xf32>
+  %s = nn.binary add %a, %b : (tensor<2x4xf32>, tensor<2x4xf32>) -> tensor<2x4xf32>
+  %r = nn.unary relu %s : (tensor<2x4xf32>) -> tensor<2x4xf32>
+  %q = sq.quantize %r : (tensor<2x4xf32>) -> tensor<2x4x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>
+  %t = nn.unary tanh %a : (tensor<2x4xf32>) -> tensor<2x4xf32>
+  func.return %q, %t : tensor<2x4x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>, tensor<2x4xf32>
 }
 
 // A depthwise layer on integers takes its steps, and the bytes after them.
