@@ -1,9 +1,9 @@
 """Let ops that only move or choose values work on quantized tensors.
 
-What: `sq.dequantize` moves down through concatenations, slices, reshapes and largest
-values of windows, `sq.quantize` up through reshapes and concatenations; the two vanish
-where they meet with the same scale and zero point, and become `sq.requantize` where
-these differ.
+What: `sq.dequantize` moves down through concatenations, slices, pads, reshapes and
+largest values of windows, `sq.quantize` up through pads, reshapes and concatenations;
+the two vanish where they meet with the same scale and zero point, and become
+`sq.requantize` where these differ.
 
 Why: such ops give the same bytes that they would give as numbers, and bytes are a
 quarter of the memory. Layers between which nothing but bytes is left can run in
@@ -12,7 +12,8 @@ integers (`integer-layers`).
 How: one walk forward. An op all of whose inputs are dequantized from one type reads
 the quantized tensors instead, and its result is dequantized. That is done to ops that
 kernels on *quads* can do, where four channels share a lane: a reshape keeps the first
-two dimensions, and a slice takes all channels, or neighbours and nothing else.
+two dimensions, and a slice takes all channels, or neighbours and nothing else. A pad
+has to add a number that a byte stands for, as 0 is, and whole quads of channels.
 
 Invariants: needs `nn` and `sq`. Bit by bit the same, as dequantizing is monotonic and
 done element by element. Scales computed at run time and scales per channel are left
@@ -38,6 +39,7 @@ from edgec.passes.analysis.quantized import (
     STEP_RANKS,
     has_same_channels,
     keeps_quads,
+    pads_quads,
 )
 from edgec.passes.base import ReportingPass
 from edgec.passes.constants import constant_name, make_constant, read_constant
@@ -94,19 +96,24 @@ def reshaped_weight(
 
 
 def hoist(op: sq.QuantizeOp) -> bool:
-    """Quantize what is reshaped instead of the result."""
-    before = op.input.owner
-    if not isinstance(before, nn.ReshapeOp) or not op.input.has_one_use():
-        return False
-    if not has_same_channels(before.input, before.result):
-        return False
-    type_ = sq.quant_type(op.result)
+    """Quantize what is reshaped or padded instead of the result."""
+    before, type_ = op.input.owner, sq.quant_type(op.result)
     assert type_ is not None
-    if type_.numbers is None:
+    if not isinstance(before, nn.ReshapeOp | nn.PadOp) or not op.input.has_one_use():
+        return False
+    if isinstance(before, nn.PadOp):
+        keeps = pads_quads(before, type_)
+    else:
+        keeps = has_same_channels(before.input, before.result)
+    if not keeps or type_.numbers is None:
         return False
     quantized = sq.QuantizeOp(before.input, type_)
     copy_labels(op, quantized)
-    after = nn.ReshapeOp(quantized.result, nn.shape_of(op.result))
+    after = type(before).create(
+        operands=[quantized.result],
+        result_types=[op.result.type],
+        properties=dict(before.properties),
+    )
     copy_labels(before, after)
     _replace(op, quantized, after)
     return True

@@ -34,6 +34,7 @@ from edgec.dialects.sq.dispatch import DispatchOp, YieldOp
 from edgec.dialects.sq.encodings import ColumnsAttr, PatternAttr, WeightEncoding
 from edgec.dialects.sq.halves import has_bf16
 from edgec.dialects.sq.integers import (
+    byte_of,
     has_integers,
     why_no_activation,
     why_no_weight,
@@ -89,6 +90,7 @@ __all__ = [
     "WeightOp",
     "YieldOp",
     "adaptive_positions",
+    "byte_of",
     "has_bf16",
     "has_integers",
     "layout_of",

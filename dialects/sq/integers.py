@@ -10,8 +10,10 @@ Integer-Arithmetic-Only Inference" (CVPR 2018), section 2.2.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
+import numpy as np
 from xdsl.dialects.builtin import f32
 from xdsl.ir import Operation, SSAValue
 from xdsl.utils.exceptions import VerifyException
@@ -52,6 +54,17 @@ def why_no_weight(type_: QuantType) -> str | None:
 def has_integers(*values: SSAValue) -> bool:
     """Whether any of the tensors is quantized."""
     return any(quant_type(value) is not None for value in values)
+
+
+def byte_of(type_: QuantType, number: float) -> int | None:
+    """The integer that stands for a number exactly; None if there is none."""
+    if type_.numbers is None or not math.isfinite(number):
+        return None
+    scale, zero_point = type_.numbers
+    steps = round(number / scale)
+    is_exact = np.float32(steps) * np.float32(scale) == np.float32(number)
+    is_in_range = type_.low <= steps + zero_point <= type_.high
+    return steps + zero_point if is_exact and is_in_range else None
 
 
 def verify_product(

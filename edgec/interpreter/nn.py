@@ -24,7 +24,7 @@ from xdsl.ir import SSAValue
 from edgec.context import WeightStore
 from edgec.dialects import nn
 from edgec.dialects.bf16 import rounded
-from edgec.dialects.sq import quant_type
+from edgec.dialects.sq import byte_of, quant_type
 from edgec.errors import InvalidInput
 from edgec.interpreter import windows
 from edgec.interpreter.arrays import (
@@ -380,9 +380,19 @@ class NnFunctions(InterpreterFunctions):
     def run_pad(
         self, interpreter: Interpreter, op: nn.PadOp, args: PythonValues
     ) -> PythonValues:
-        """Added positions, then removed ones."""
-        low, high = op.low.get_values(), op.high.get_values()
-        return (pad(args[0], op.kind.data, low, high, op.value.value.data),)
+        """Added positions, then removed ones; of bytes by what stands for the value."""
+        low, high, value = (
+            op.low.get_values(),
+            op.high.get_values(),
+            op.value.value.data,
+        )
+        type_ = quant_type(op.input)
+        if type_ is not None and op.kind.data is nn.PadKind.CONSTANT:
+            byte = byte_of(type_, value)
+            if byte is None:
+                raise InvalidInput(f"'{op.name}' op has no byte for {value} in {type_}")
+            value = byte
+        return (pad(args[0], op.kind.data, low, high, value),)
 
     @impl(nn.BroadcastOp)
     def run_broadcast(

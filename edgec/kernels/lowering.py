@@ -13,6 +13,7 @@ from xdsl.ir import Operation, SSAValue
 
 from edgec.context import WeightStore
 from edgec.dialects import nn, sq
+from edgec.dialects.lane import QUAD
 from edgec.errors import InvalidInput, PassFailed
 from edgec.kernels import move
 from edgec.kernels.byte_table import Bytes, byte_table
@@ -53,6 +54,7 @@ from edgec.kernels.operands import (
 from edgec.kernels.pairs import FromPairs, ToPairs
 from edgec.kernels.quads import DequantizeQuads, QuantizeQuads
 from edgec.kernels.recurrent.lower import lower_recurrent
+from edgec.kernels.requantize import quad_of
 from edgec.kernels.resize import Resize
 from edgec.kernels.softmax import Softmax
 from edgec.kernels.strides import stored_starts
@@ -267,8 +269,17 @@ def lower_slice(op: nn.SliceOp, _: WeightStore, __: int) -> Lowered:
 def lower_pad(op: nn.PadOp, _: WeightStore, __: int) -> Lowered:
     """Added and removed positions."""
     places = layout_of(op.input), layout_of(op.result)
-    kind, low = op.kind.data.value, op.low.get_values()
-    return _moved(move.pad(*places, kind, low, op.value.value.data), [op.input])
+    kind, low, value = op.kind.data, list(op.low.get_values()), op.value.value.data
+    type_ = sq.quant_type(op.input)
+    if type_ is not None:
+        byte = sq.byte_of(type_, value)
+        if byte is None or low[1] % QUAD:
+            raise InvalidInput(f"must add whole quads of a byte of {type_}, got {op}")
+        low[1] //= QUAD
+        value = quad_of(byte)
+    elif kind is nn.PadKind.CONSTANT:
+        require_f32(op.input)
+    return _moved(move.pad(*places, kind.value, low, value), [op.input])
 
 
 def lower_broadcast(op: nn.BroadcastOp, _: WeightStore, __: int) -> Lowered:

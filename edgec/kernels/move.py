@@ -36,7 +36,7 @@ class Box:
     """A part of the result: element `start + p` for `p` in `sizes`.
 
     It is input `source` at `axes`, as functions of `p`; or `value` if there is no
-    source.
+    source, for quads all four bytes of it as a signed number.
     """
 
     start: Sizes
@@ -126,12 +126,20 @@ class _Job:
         """One vector or element of the result."""
         b, spec = self.b, self.spec
         if self.box.source is None:
-            cursor.store(b.constant(self.box.value, lanes=cursor.lanes))
+            cursor.store(self.value(cursor.lanes))
             return
         value = cursor.load(0)
         if spec.element != spec.result:
             value = b.cast(value, vector(cursor.lanes, ELEMENTS[spec.result]))
         cursor.store(value)
+
+    def value(self, lanes: int) -> SSAValue:
+        """What fills a box."""
+        b, number = self.b, self.box.value
+        if self.spec.result != "i32":
+            return b.constant(number, lanes=lanes)
+        quad = b.integer(int(number))
+        return quad if lanes == 1 else b.splat(quad)
 
 
 def _one_box(source: View, output: Layout) -> Move:

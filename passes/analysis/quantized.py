@@ -6,6 +6,7 @@ from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import Block, Operation, SSAValue
 
 from edgec.dialects import nn, sq
+from edgec.dialects.lane import QUAD
 
 STEP_RANKS = (2, 3, 4, 5)
 """Of tensors on which elementwise kernels on quads work."""
@@ -24,6 +25,11 @@ def keeps_quads(op: Operation) -> bool:
             return has_same_channels(op.input, op.result)
         case nn.SliceOp():
             return _slices_quads(op)
+        case nn.PadOp():
+            maker = op.input.owner
+            is_made = isinstance(maker, sq.DequantizeOp)
+            type_ = sq.quant_type(maker.input if is_made else op.input)
+            return type_ is not None and pads_quads(op, type_)
         case nn.ConcatOp():
             return len(nn.shape_of(op.result)) > 1
         case _:
@@ -37,6 +43,19 @@ def _slices_quads(op: nn.SliceOp) -> bool:
         return len(sizes[0]) > 1
     is_rest_whole = sizes[0][0] == sizes[1][0] and sizes[0][2:] == sizes[1][2:]
     return is_rest_whole and op.steps.get_values()[1] == 1
+
+
+def pads_quads(op: nn.PadOp, type_: sq.QuantType) -> bool:
+    """Whether whole quads of channels are added, if any, of a number that is a byte."""
+    shape = nn.shape_of(op.input)
+    if len(shape) < 2:
+        return False
+    low, high = (ends.get_values()[1] for ends in (op.low, op.high))
+    if op.kind.data is not nn.PadKind.CONSTANT:
+        return (low, high) == (0, 0)
+    is_end_whole = shape[1] % QUAD == 0 or high == 0
+    is_whole = low % QUAD == 0 and min(low, high) >= 0 and is_end_whole
+    return is_whole and sq.byte_of(type_, op.value.value.data) is not None
 
 
 def _chooses(op: Operation) -> bool:

@@ -79,3 +79,34 @@ func.func @parts(%x: tensor<1x3x2x2x!sq.quant<ui8<0:255>, scale = 0.5, zero_poin
   %e = sq.quantize %s : (tensor<1x6x2x2xf32>) -> tensor<1x6x2x2x!sq.quant<ui8<0:255>, scale = 0.25, zero_point = 0>>
   func.return %e : tensor<1x6x2x2x!sq.quant<ui8<0:255>, scale = 0.25, zero_point = 0>>
 }
+
+// Down through pads with what a byte stands for, or with values of the input, up through
+// the same.
+
+// CHECK-LABEL: func.func @pads(
+// CHECK-NEXT: %[[A:.*]] = nn.pad constant %x {{.*}} value = -6.400000e+01{{.*}} -> tensor<1x12x3x4x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>
+// CHECK-NEXT: %[[B:.*]] = nn.pad reflect %[[A]] {{.*}} -> tensor<1x12x5x4x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>
+// CHECK-NEXT: %[[C:.*]] = sq.quantize %y {{.*}} -> tensor<1x3x2x2x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>
+// CHECK-NEXT: %[[D:.*]] = nn.pad constant %[[C]]
+// CHECK-NEXT: func.return %[[B]], %[[D]]
+func.func @pads(%x: tensor<1x4x2x3x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>, %y: tensor<1x3x2x2xf32>) -> (tensor<1x12x5x4x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>, tensor<1x3x3x2x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>) {
+  %a = sq.dequantize %x : (tensor<1x4x2x3x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>) -> tensor<1x4x2x3xf32>
+  %p = nn.pad constant %a {low = array<i64: 0, 4, 0, 1>, high = array<i64: 0, 4, 1, 0>, value = -64.0 : f64} : (tensor<1x4x2x3xf32>) -> tensor<1x12x3x4xf32>
+  %r = nn.pad reflect %p {low = array<i64: 0, 0, 1, 0>, high = array<i64: 0, 0, 1, 0>, value = 0.0 : f64} : (tensor<1x12x3x4xf32>) -> tensor<1x12x5x4xf32>
+  %q = sq.quantize %r : (tensor<1x12x5x4xf32>) -> tensor<1x12x5x4x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>
+  %s = nn.pad constant %y {low = array<i64: 0, 0, 0, 0>, high = array<i64: 0, 0, 1, 0>, value = 0.0 : f64} : (tensor<1x3x2x2xf32>) -> tensor<1x3x3x2xf32>
+  %t = sq.quantize %s : (tensor<1x3x3x2xf32>) -> tensor<1x3x3x2x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>
+  func.return %q, %t : tensor<1x12x5x4x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>, tensor<1x3x3x2x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>
+}
+
+// Not through others: between two bytes, beyond the last, channels that share no quads.
+
+// CHECK-LABEL: func.func @pads_of_numbers(
+// CHECK-COUNT-3: nn.pad constant %{{.*}} : (tensor<1x3x2x2xf32>)
+func.func @pads_of_numbers(%x: tensor<1x3x2x2x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>) -> (tensor<1x3x3x2xf32>, tensor<1x3x3x2xf32>, tensor<1x4x2x2xf32>) {
+  %a = sq.dequantize %x : (tensor<1x3x2x2x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>) -> tensor<1x3x2x2xf32>
+  %p = nn.pad constant %a {low = array<i64: 0, 0, 0, 0>, high = array<i64: 0, 0, 1, 0>, value = 0.3 : f64} : (tensor<1x3x2x2xf32>) -> tensor<1x3x3x2xf32>
+  %q = nn.pad constant %a {low = array<i64: 0, 0, 0, 0>, high = array<i64: 0, 0, 1, 0>, value = 64.0 : f64} : (tensor<1x3x2x2xf32>) -> tensor<1x3x3x2xf32>
+  %r = nn.pad constant %a {low = array<i64: 0, 0, 0, 0>, high = array<i64: 0, 1, 0, 0>, value = 0.0 : f64} : (tensor<1x3x2x2xf32>) -> tensor<1x4x2x2xf32>
+  func.return %p, %q, %r : tensor<1x3x3x2xf32>, tensor<1x3x3x2xf32>, tensor<1x4x2x2xf32>
+}
