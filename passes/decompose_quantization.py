@@ -108,6 +108,8 @@ class Decomposer:
         if len(sources) < len(values):
             return None
         result = maker.results[0]
+        if isinstance(maker, sq.ShuffleChannelsOp):
+            return self._shuffled(maker, sources[0])
         new = type(maker).create(
             operands=sources,
             result_types=[TensorType(f32, nn.shape_of(result))],
@@ -115,6 +117,14 @@ class Decomposer:
             attributes=dict(maker.attributes),
         )
         return self._insert(new, result)
+
+    def _shuffled(self, op: sq.ShuffleChannelsOp, source: SSAValue) -> SSAValue:
+        """Channels of float32 in that order."""
+        shape = nn.shape_of(source)
+        parts = self._insert(nn.ReshapeOp(source, op.parts()), op.result)
+        order = (0, 2, 1, *range(3, len(shape) + 1))
+        turned = self._insert(nn.TransposeOp(parts, order), op.result)
+        return self._insert(nn.ReshapeOp(turned, shape), op.result)
 
     def _integers(self, q: SSAValue) -> SSAValue | None:
         """The integers of a quantized tensor in float32."""

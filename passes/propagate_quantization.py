@@ -13,7 +13,8 @@ How: one walk forward. An op all of whose inputs are dequantized from one type r
 the quantized tensors instead, and its result is dequantized. That is done to ops that
 kernels on *quads* can do, where four channels share a lane: a reshape keeps the first
 two dimensions, and a slice takes all channels, or neighbours and nothing else. A pad
-has to add a number that a byte stands for, as 0 is, and whole quads of channels.
+has to add a number that a byte stands for, as 0 is, and whole quads of channels. A
+reshape, a transpose and a reshape that shuffle channels are one op on bytes.
 
 Invariants: needs `nn` and `sq`. Bit by bit the same, as dequantizing is monotonic and
 done element by element. Scales computed at run time and scales per channel are left
@@ -28,6 +29,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from xdsl.context import Context
 from xdsl.dialects.builtin import ModuleOp, TensorType
@@ -95,18 +97,80 @@ def reshaped_weight(
     return constant, sq.DequantizeOp(constant.result)
 
 
-def hoist(op: sq.QuantizeOp) -> bool:
-    """Quantize what is reshaped or padded instead of the result."""
+class Shuffle(NamedTuple):
+    """What three ops do that take channels of some groups in turn."""
+
+    source: SSAValue
+    groups: int
+    ops: tuple[Operation, ...]
+    """The last one first."""
+
+    @staticmethod
+    def of(op: Operation) -> Shuffle | None:
+        """A reshape that apart from a transpose undoes one before it, or None."""
+        turned = op.operands[0].owner if isinstance(op, nn.ReshapeOp) else None
+        if not isinstance(turned, nn.TransposeOp):
+            return None
+        split = turned.input.owner
+        if not isinstance(split, nn.ReshapeOp):
+            return None
+        shape, parts = nn.shape_of(split.input), nn.shape_of(split.result)
+        order = (0, 2, 1, *range(3, len(parts)))
+        if len(parts) < 3 or tuple(turned.permutation.get_values()) != order:
+            return None
+        whole = (parts[0], parts[1] * parts[2], *parts[3:])
+        if not shape == whole == nn.shape_of(op.results[0]):
+            return None
+        return Shuffle(split.input, parts[1], (op, turned, split))
+
+
+def move_shuffle(op: nn.ReshapeOp) -> bool:
+    """Shuffle the bytes of what is dequantized before it; `op` is the last of three."""
+    found = Shuffle.of(op)
+    maker = None if found is None else found.source.owner
+    if found is None or not isinstance(maker, sq.DequantizeOp):
+        return False
+    type_ = sq.quant_type(maker.input)
+    if type_ is None or type_.numbers is None:
+        return False
+    new = sq.ShuffleChannelsOp(maker.input, found.groups)
+    after = sq.DequantizeOp(new.result)
+    copy_labels(op, new, after)
+    _replace(op, new, after)
+    return True
+
+
+def hoist_shuffle(op: sq.QuantizeOp) -> sq.QuantizeOp | None:
+    """Quantize what is shuffled instead of the result; the new op."""
+    before, type_ = op.input.owner, sq.quant_type(op.result)
+    found = Shuffle.of(before) if isinstance(before, nn.ReshapeOp) else None
+    assert type_ is not None
+    if found is None or type_.numbers is None or not op.input.has_one_use():
+        return None
+    quantized = sq.QuantizeOp(found.source, type_)
+    after = sq.ShuffleChannelsOp(quantized.result, found.groups)
+    copy_labels(op, quantized, after)
+    _replace(op, quantized, after)
+    # Nobody else reads the source now: it may be moved further.
+    for gone in found.ops:
+        if not gone.results[0].first_use:
+            gone.detach()
+            gone.erase()
+    return quantized
+
+
+def hoist(op: sq.QuantizeOp) -> sq.QuantizeOp | None:
+    """Quantize what is reshaped or padded instead of the result; the new op."""
     before, type_ = op.input.owner, sq.quant_type(op.result)
     assert type_ is not None
     if not isinstance(before, nn.ReshapeOp | nn.PadOp) or not op.input.has_one_use():
-        return False
+        return None
     if isinstance(before, nn.PadOp):
         keeps = pads_quads(before, type_)
     else:
         keeps = has_same_channels(before.input, before.result)
     if not keeps or type_.numbers is None:
-        return False
+        return None
     quantized = sq.QuantizeOp(before.input, type_)
     copy_labels(op, quantized)
     after = type(before).create(
@@ -116,7 +180,7 @@ def hoist(op: sq.QuantizeOp) -> bool:
     )
     copy_labels(before, after)
     _replace(op, quantized, after)
-    return True
+    return quantized
 
 
 def hoist_parts(op: sq.QuantizeOp) -> list[sq.QuantizeOp]:
@@ -254,6 +318,9 @@ class PropagateQuantization(ReportingPass):
                     counts[what] += 1
                 continue
             if isinstance(old, nn.ReshapeOp):
+                if move_shuffle(old):
+                    counts["moved"] += 1
+                    continue
                 constants = reshaped_weight(old, weights)
                 if constants is not None:
                     _replace(old, *constants)
@@ -278,4 +345,5 @@ class PropagateQuantization(ReportingPass):
             return ["cancelled"]
         if requantize(op):
             return ["requantized"]
-        return ["hoisted"] if hoist(op) else []
+        hoisted = hoist_shuffle(op) or hoist(op)
+        return [] if hoisted is None else ["hoisted", *self._quantize(hoisted)]

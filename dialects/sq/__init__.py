@@ -58,6 +58,7 @@ from edgec.dialects.sq.quant_dynamic import (
     DequantizeDynamicOp,
     QuantizeDynamicOp,
 )
+from edgec.dialects.sq.shuffle import ShuffleChannelsOp
 from edgec.dialects.sq.storage import ConvertLayoutOp, WeightOp, layout_of
 from edgec.dialects.sq.strided import StridedAttr
 
@@ -83,6 +84,7 @@ __all__ = [
     "QuantizeDynamicOp",
     "QuantizeOp",
     "RequantizeOp",
+    "ShuffleChannelsOp",
     "Step",
     "StepAttr",
     "StridedAttr",
@@ -112,6 +114,7 @@ SQ = Dialect(
         DequantizeOp,
         RequantizeOp,
         AverageOp,
+        ShuffleChannelsOp,
         ChooseQparamsOp,
         QuantizeDynamicOp,
         DequantizeDynamicOp,

@@ -184,6 +184,14 @@ class QuantFunctions(InterpreterFunctions):
         y = means.astype(np.float32) * scale
         return (y if target is None else quantize(y, target, self.weights),)
 
+    @impl(sq.ShuffleChannelsOp)
+    def run_shuffle(
+        self, interpreter: Interpreter, op: sq.ShuffleChannelsOp, args: PythonValues
+    ) -> PythonValues:
+        """By a reshape, a transpose, a reshape."""
+        (x,) = args
+        return (x.reshape(op.parts()).swapaxes(1, 2).reshape(x.shape),)
+
     @impl(sq.ChooseQparamsOp)
     def run_choose(
         self, interpreter: Interpreter, op: sq.ChooseQparamsOp, args: PythonValues

@@ -1,14 +1,16 @@
 """Channels of quads in another order: concatenations and slices of any channels.
 
-A result's quad takes each byte from a quad of some input. Neighbouring quads that do it
-alike, four channels further, are a run: one loop for all of them. Where a run's quads
-are quads of the input, these are copied; else bytes are taken apart and packed.
+A result's quad takes each byte from a quad of some input. Quads at equal distances that
+do it alike, four channels further each, are a run: one loop for all of them. They are
+neighbours in a concatenation, and as many apart as there are groups of channels that
+are shuffled. Where a run's quads are quads of the input, these are copied; else bytes
+are taken apart and packed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from xdsl.dialects import func
 from xdsl.dialects.builtin import i32
@@ -26,15 +28,21 @@ Channel = tuple[int, int]
 """The number of an input, and a channel of it."""
 Quad = tuple[Channel | None, ...]
 """The sources of four channels; None where there is no channel."""
+MOST_APART = 8
+"""Quads from one of a run to the next: the groups of common shuffles."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """Quads `begin .. end` of the result; the first one is made of `sources`."""
+    """`count` quads of the result, each `step` after the one before.
+
+    The first one is made of `sources`.
+    """
 
     begin: int
-    end: int
+    count: int
     sources: Quad
+    step: int = 1
 
     @property
     def is_copy(self) -> bool:
@@ -47,15 +55,26 @@ class Run:
 
 
 def runs_of(channels: Sequence[Channel]) -> list[Run]:
-    """Which quads of a result with these channels are made alike."""
+    """Which quads of a result with these channels are made alike; few runs."""
     padded: list[Channel | None] = [*channels, *[None] * (-len(channels) % QUAD)]
+    quads = [tuple(padded[at : at + QUAD]) for at in range(0, len(padded), QUAD)]
+    found = [_runs(quads, step) for step in range(1, MOST_APART + 1)]
+    return min(found, key=len)
+
+
+def _runs(quads: Sequence[Quad], step: int) -> list[Run]:
+    """The runs of one distance, in the order of their first quads."""
     runs: list[Run] = []
-    for group in range(len(padded) // QUAD):
-        quad = tuple(padded[group * QUAD : (group + 1) * QUAD])
-        if runs and quad == _later(runs[-1].sources, group - runs[-1].begin):
-            runs[-1] = Run(runs[-1].begin, group + 1, runs[-1].sources)
-        else:
-            runs.append(Run(group, group + 1, quad))
+    for first in range(min(step, len(quads))):
+        last: Run | None = None
+        for group in range(first, len(quads), step):
+            quad = quads[group]
+            if last is not None and quad == _later(last.sources, last.count):
+                last = replace(last, count=last.count + 1)
+                runs[-1] = last
+            else:
+                last = Run(group, 1, quad, step)
+                runs.append(last)
     return runs
 
 
@@ -105,15 +124,15 @@ class _Run:
     def build(self) -> None:
         """All planes of all images."""
         b, run = self.b, self.run
-        count, images = run.end - run.begin, self.spec.output.shape[0]
+        images = self.spec.output.shape[0]
 
         def unit(number: SSAValue) -> None:
-            self.plane(b.quotient(number, count), b.remainder(number, count))
+            self.plane(b.quotient(number, run.count), b.remainder(number, run.count))
 
-        b.loop(*b.share(images * count), unit)
+        b.loop(*b.share(images * run.count), unit)
 
     def plane(self, n: Index, group: Index) -> None:
-        """One plane of quads, `group` after the first, and its gaps."""
+        """One plane of quads, number `group` of the run, and its gaps."""
         b, spec, run = self.b, self.spec, self.run
         found = dict.fromkeys(source for source in run.sources if source is not None)
         quads = list(dict.fromkeys((k, c // QUAD) for k, c in found))
@@ -121,7 +140,8 @@ class _Run:
             (k, first): self.base(spec.inputs[k], n, b.plus(group, first))
             for k, first in quads
         }
-        to = self.base(spec.output, n, b.plus(group, run.begin))
+        place = b.plus(b.times(group, run.step), run.begin)
+        to = self.base(spec.output, n, place)
 
         def row(point: Sequence[Index]) -> None:
             starts = {
@@ -144,7 +164,7 @@ class _Run:
 
         self.rows(spec.output.shape[2:-1], (), row)
         gap = b.splat(b.integer(quad_of(spec.zero_point)))
-        zero_gaps(b, "y", spec.output, n, b.plus(group, run.begin), gap)
+        zero_gaps(b, "y", spec.output, n, place, gap)
 
     def made(self, loaded: dict[tuple[int, int], SSAValue]) -> SSAValue:
         """A vector of the result's quads."""

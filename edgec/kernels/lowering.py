@@ -248,6 +248,11 @@ def _channels(
     return Lowered(spec, tuple(values))
 
 
+def lower_shuffle(op: sq.ShuffleChannelsOp, _: WeightStore, __: int) -> Lowered:
+    """One channel of each group in turn."""
+    return _channels([op.input], op.result, [(0, c) for c in op.sources()])
+
+
 def lower_transpose(op: nn.TransposeOp, _: WeightStore, __: int) -> Lowered:
     """Permuted dimensions."""
     places = layout_of(op.input), layout_of(op.result)
@@ -378,5 +383,6 @@ LOWERINGS: Mapping[type[Operation], Lower] = {
     sq.MatmulOp: lower_fused_matmul,
     sq.QuantizeOp: lower_quantize,
     sq.RequantizeOp: lower_requantize,
+    sq.ShuffleChannelsOp: lower_shuffle,
 }
 """The lowering of each op that has a kernel."""

@@ -127,6 +127,7 @@ MAPPING_TYPES: Mapping[type[Operation], MappingType] = {
     sq.MatmulOp: _MANY,
     nn.ReshapeOp: _REORG,
     nn.TransposeOp: _SHUFFLE,
+    sq.ShuffleChannelsOp: _SHUFFLE,
 }
 """Every op that reads tensors; constants have no inputs."""
 

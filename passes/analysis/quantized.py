@@ -30,6 +30,8 @@ def keeps_quads(op: Operation) -> bool:
             is_made = isinstance(maker, sq.DequantizeOp)
             type_ = sq.quant_type(maker.input if is_made else op.input)
             return type_ is not None and pads_quads(op, type_)
+        case sq.ShuffleChannelsOp():
+            return True
         case nn.ConcatOp():
             return len(nn.shape_of(op.result)) > 1
         case _:

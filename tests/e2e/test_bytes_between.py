@@ -111,6 +111,19 @@ def more_channels(x: Tensor) -> Tensor:
     return fake_quantize(y, STEP, -3)
 
 
+def shuffle(x: Tensor, groups: int) -> Tensor:
+    """One channel of each group in turn."""
+    parts = x.unflatten(1, (groups, -1))
+    return fake_quantize(parts.transpose(1, 2).flatten(1, 2), STEP, -3)
+
+
+def shuffle_in_steps(x: Tensor) -> Tensor:
+    """The same, quantized after each step, as torch's quantizers do."""
+    parts = fake_quantize(x.reshape(2, 2, 5, 9, 7), STEP, -3)
+    turned = fake_quantize(parts.transpose(1, 2), STEP, -3)
+    return fake_quantize(turned.reshape(2, 10, 9, 7), STEP, -3)
+
+
 CASES = {
     "sigmoid": map_case(lambda x: fake_quantize(torch.sigmoid(x), 2.0**-8, -128)),
     "tanh": map_case(lambda x: fake_quantize(torch.tanh(x) * 0.7, 2.0**-7, 4)),
@@ -123,6 +136,13 @@ CASES = {
         lambda x: fake_quantize(functional.pad(x, (1, 2, 3, 1), "replicate"), STEP, -3)
     ),
     "more channels": Case(more_channels, (2, 3, 9, 7), (8, 3, 3, 3), (6, 15, 1, 1)),
+    "shuffle": Case(
+        lambda x: shuffle(torch.cat([x, x], 1), 3),
+        (2, 3, 9, 7),
+        (12, 3, 3, 3),
+        (6, 24, 1, 1),
+    ),
+    "shuffle in steps": map_case(shuffle_in_steps),
     "matrix": matrix_case(lambda x: fake_quantize(functional.silu(x), STEP, -9)),
     "sum": matrix_case(lambda x: fake_quantize(x - halves(x), STEP, 7)),
     "linear sum": matrix_case(Sum()),

@@ -115,3 +115,19 @@ func.func @argument(%q: tensor<3x!sq.quant<i8<-127:127>, scale = 0.25, zero_poin
   %y = sq.dequantize %q : (tensor<3x!sq.quant<i8<-127:127>, scale = 0.25, zero_point = 1>>) -> tensor<3xf32>
   func.return %y : tensor<3xf32>
 }
+
+// Shuffled channels that no integer layer reads.
+
+// CHECK-LABEL: func.func @shuffled(
+// CHECK: nn.unary clamp
+// CHECK: %[[N:.*]] = nn.binary mul
+// CHECK-NEXT: %[[R:.*]] = nn.reshape %[[N]] : (tensor<1x6x2x2xf32>) -> tensor<1x2x3x2x2xf32>
+// CHECK-NEXT: %[[T:.*]] = nn.transpose %[[R]] {permutation = array<i64: 0, 2, 1, 3, 4>}
+// CHECK-NEXT: %[[Y:.*]] = nn.reshape %[[T]] : (tensor<1x3x2x2x2xf32>) -> tensor<1x6x2x2xf32>
+// CHECK-NEXT: func.return %[[Y]]
+func.func @shuffled(%x: tensor<1x6x2x2xf32>) -> tensor<1x6x2x2xf32> {
+  %q = sq.quantize %x : (tensor<1x6x2x2xf32>) -> tensor<1x6x2x2x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>
+  %s = sq.shuffle_channels %q {groups = 2 : i64} : (tensor<1x6x2x2x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>) -> tensor<1x6x2x2x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>
+  %y = sq.dequantize %s : (tensor<1x6x2x2x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>) -> tensor<1x6x2x2xf32>
+  func.return %y : tensor<1x6x2x2xf32>
+}

@@ -110,3 +110,41 @@ func.func @pads_of_numbers(%x: tensor<1x3x2x2x!sq.quant<ui8<0:255>, scale = 0.5,
   %r = nn.pad constant %a {low = array<i64: 0, 0, 0, 0>, high = array<i64: 0, 1, 0, 0>, value = 0.0 : f64} : (tensor<1x3x2x2xf32>) -> tensor<1x4x2x2xf32>
   func.return %p, %q, %r : tensor<1x3x3x2xf32>, tensor<1x3x3x2xf32>, tensor<1x4x2x2xf32>
 }
+
+// Channels that are shuffled: one op on bytes, also before what is quantized later, where
+// the parts of a concatenation are quantized then.
+
+// CHECK-LABEL: func.func @shuffles(
+// CHECK-NEXT: %[[A:.*]] = sq.shuffle_channels %x {{{.*}}groups = 2 : i64}
+// CHECK-NEXT: %[[Q:.*]] = sq.quantize %y
+// CHECK-NEXT: %[[C:.*]] = nn.concat %[[Q]], %[[Q]]
+// CHECK-NEXT: %[[B:.*]] = sq.shuffle_channels %[[C]] {groups = 3 : i64}
+// CHECK-NEXT: func.return %[[A]], %[[B]]
+func.func @shuffles(%x: tensor<1x6x2x2x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>, %y: tensor<1x3x2x2xf32>) -> (tensor<1x6x2x2x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>, tensor<1x6x2x2x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>) {
+  %a = sq.dequantize %x : (tensor<1x6x2x2x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>) -> tensor<1x6x2x2xf32>
+  %b = nn.reshape %a : (tensor<1x6x2x2xf32>) -> tensor<1x2x3x2x2xf32>
+  %c = nn.transpose %b {permutation = array<i64: 0, 2, 1, 3, 4>} : (tensor<1x2x3x2x2xf32>) -> tensor<1x3x2x2x2xf32>
+  %d = nn.reshape %c {nn.path = "shuffle"} : (tensor<1x3x2x2x2xf32>) -> tensor<1x6x2x2xf32>
+  %q = sq.quantize %d : (tensor<1x6x2x2xf32>) -> tensor<1x6x2x2x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>
+  %e = nn.concat %y, %y {axis = 1 : i64} : (tensor<1x3x2x2xf32>, tensor<1x3x2x2xf32>) -> tensor<1x6x2x2xf32>
+  %f = nn.reshape %e : (tensor<1x6x2x2xf32>) -> tensor<1x3x2x2x2xf32>
+  %g = nn.transpose %f {permutation = array<i64: 0, 2, 1, 3, 4>} : (tensor<1x3x2x2x2xf32>) -> tensor<1x2x3x2x2xf32>
+  %h = nn.reshape %g : (tensor<1x2x3x2x2xf32>) -> tensor<1x6x2x2xf32>
+  %r = sq.quantize %h : (tensor<1x6x2x2xf32>) -> tensor<1x6x2x2x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>
+  func.return %q, %r : tensor<1x6x2x2x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>, tensor<1x6x2x2x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>
+}
+
+// Not planes that are transposed, nor channels that are split otherwise after it.
+
+// CHECK-LABEL: func.func @no_shuffles(
+// CHECK-NOT: sq.shuffle_channels
+// CHECK: func.return
+func.func @no_shuffles(%x: tensor<1x6x2x2x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>) -> (tensor<1x6x2x2xf32>, tensor<1x4x3x2xf32>) {
+  %a = sq.dequantize %x : (tensor<1x6x2x2x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>) -> tensor<1x6x2x2xf32>
+  %b = nn.reshape %a : (tensor<1x6x2x2xf32>) -> tensor<1x2x3x2x2xf32>
+  %c = nn.transpose %b {permutation = array<i64: 0, 2, 1, 4, 3>} : (tensor<1x2x3x2x2xf32>) -> tensor<1x3x2x2x2xf32>
+  %d = nn.reshape %c : (tensor<1x3x2x2x2xf32>) -> tensor<1x6x2x2xf32>
+  %e = nn.transpose %b {permutation = array<i64: 0, 2, 1, 3, 4>} : (tensor<1x2x3x2x2xf32>) -> tensor<1x3x2x2x2xf32>
+  %f = nn.reshape %e : (tensor<1x3x2x2x2xf32>) -> tensor<1x4x3x2xf32>
+  func.return %d, %f : tensor<1x6x2x2xf32>, tensor<1x4x3x2xf32>
+}
