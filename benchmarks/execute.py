@@ -196,6 +196,8 @@ def _results(request: Request, plan: Plan) -> Iterator[WorkloadResult]:
         return run_quantized(quantized.SPARSE, plan)
     if request.suite == "int8-linear":
         return run_linear(plan)
+    if request.suite == "bf16-linear":
+        return run_linear(plan, (16,))
     if request.suite == "int8-recurrent":
         return run_recurrent(plan)
     return run_cases(_cases(request), plan)

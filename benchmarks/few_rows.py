@@ -1,8 +1,8 @@
-"""Quantized layers of one row, which are bound by reading weights.
+"""Layers of one row in few bits, which are bound by reading weights.
 
-Stacks of linear layers on bytes are measured against how fast the same threads read
-memory; the acoustic model of the recurrent suite, with weights in integers, against the
-best peer in float32.
+Stacks of linear layers, on bytes or in bfloat16, are measured against how fast the same
+threads read memory; the acoustic model of the recurrent suite, with weights in
+integers, against the best peer in float32.
 """
 
 from __future__ import annotations
@@ -24,8 +24,10 @@ from edgec.compress import quantize
 
 FEATURES = 4096
 """Inputs and outputs of each layer."""
-LAYERS = {8: 8, 4: 16, 2: 16}
+LAYERS = {16: 4, 8: 8, 4: 16, 2: 16}
 """Bits → layers: 128 or 64 MB of weights, beyond the last cache of usual machines."""
+INTEGERS = (8, 4, 2)
+"""Bits of codes; 16 are bfloat16."""
 STEP = 2**-5
 """Scale of the bytes between layers, whose numbers have a variance of about 1."""
 ZERO_POINT = 128
@@ -63,8 +65,15 @@ class ByteLinear(nn.Module):
 def linear_workload(bits: int, setup: Setup) -> Workload:
     """Edgec alone on a stack of layers."""
     count = LAYERS[bits]
-    model = nn.Sequential(*(ByteLinear(bits, seed) for seed in range(count))).eval()
     x = torch.randn(1, FEATURES, generator=torch.Generator().manual_seed(0))
+    if bits not in INTEGERS:
+        torch.manual_seed(0)
+        layers = (nn.Linear(FEATURES, FEATURES) for _ in range(count))
+        options = setup.options(precision="bfloat16")
+        engine = EdgeC("edgec", options, setup.target, is_float32=False)
+        title = f"{count} linear {FEATURES}x{FEATURES}, bf16"
+        return Workload(title, nn.Sequential(*layers).eval(), (x,), [engine])
+    model = nn.Sequential(*(ByteLinear(bits, seed) for seed in range(count))).eval()
     engine = EdgeC("edgec", setup.options(), setup.target)
     title = f"{count} linear {FEATURES}x{FEATURES}, int{bits}"
     return Workload(

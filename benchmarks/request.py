@@ -12,7 +12,7 @@ SUITES = (
     *("spine", "sparse", "recurrent", "granules", "sweep", "loads"),
     *("fusion", "ablation", "models", "compile"),
     *("int8-dense", "int8-sparse", "int8-linear", "int8-recurrent"),
-    "bf16-dense",
+    *("bf16-dense", "bf16-linear"),
 )
 """spine: networks that everybody measures, against the peers. sparse: networks pruned
 in blocks of filters, against the peers. recurrent: the same of a GRU. granules: stacks
@@ -24,7 +24,8 @@ one. models: outputs of every network against torch's. compile: seconds and memo
 the compiler. int8-dense and int8-sparse: quantized networks against the peers on the
 same quantized models. int8-linear: layers of one row in 8, 4 and 2 bits against the
 speed of memory. int8-recurrent: the GRU of one frame with weights in integers.
-bf16-dense: networks in bfloat16, against peers in that and in float32."""
+bf16-dense: networks in bfloat16, against peers in that and in float32. bf16-linear:
+layers of one row in it, against the speed of memory."""
 
 ROUNDS = 15
 """Turns of each engine, unless the user wants another number."""

@@ -147,9 +147,11 @@ def run_quantized(
         yield result
 
 
-def run_linear(plan: Plan) -> Iterator[WorkloadResult]:
+def run_linear(
+    plan: Plan, several: Sequence[int] = few_rows.INTEGERS
+) -> Iterator[WorkloadResult]:
     """Stacks of linear layers of one row; says what they read per second."""
-    for bits in few_rows.LAYERS:
+    for bits in several:
         result = _run(few_rows.linear_workload(bits, plan.setup), plan)
         if plan.rounds and not result.failures():
             most = read_bytes_per_s(plan.threads)

@@ -209,7 +209,7 @@ def _stored(op: Weighted, weights: WeightStore, lanes: int) -> _Stored:
         pairs, every = _stored_pairs(op), _stored_pairs(op, is_dense=True)
         return _Stored("bf16", pairs, pairs / every)
     if not sq.has_integers(op.weight):
-        return _Stored("dense", FLOAT_BYTES * size, _nonzero_share(op.weight, weights))
+        return _stored_dense(op, weights)
     if isinstance(op, sq.ConvOp):
         quads, every = _stored_quads(op), _stored_quads(op, is_dense=True)
         scales = FLOAT_BYTES * nn.shape_of(op.weight)[0]
@@ -224,6 +224,15 @@ def _stored(op: Weighted, weights: WeightStore, lanes: int) -> _Stored:
         codes = stored_shape_of(op, found, lanes)
     groups = found.scale.size // len(found.scale)
     return _of_codes(codes, groups, np.count_nonzero(found.weight) / size)
+
+
+def _stored_dense(op: Weighted, weights: WeightStore) -> _Stored:
+    """A weight whose zeros are stored too."""
+    filters, *columns = nn.shape_of(op.weight)
+    size, share = math.prod(columns), _nonzero_share(op.weight, weights)
+    if isinstance(op, sq.LinearOp) and sq.has_bf16(op.input):
+        return _Stored("bf16", FLOAT_BYTES * filters * -(-size // PAIR), share)
+    return _Stored("dense", FLOAT_BYTES * filters * size, share)
 
 
 def _of_codes(codes: CodeShape, groups: int, density: float | None) -> _Stored:

@@ -197,8 +197,11 @@ class ChooseKernel(ReportingPass):
         """Say what a layer keeps, where its cost and kernel depend on it."""
         if sq.has_integers(layer.input):
             self._count_quads(ctx, layer, registers)
-        elif sq.has_bf16(layer.input) and isinstance(layer, sq.ConvOp):
-            self._count_pairs(ctx, layer, registers)
+        elif sq.has_bf16(layer.input):
+            if self.emulated:
+                layer.attributes[EMULATED] = UnitAttr()
+            if isinstance(layer, sq.ConvOp):
+                self._count_pairs(ctx, layer, registers)
 
     def _count_quads(self, ctx: Context, layer: Layer, registers: Registers) -> None:
         """Of an integer layer."""
@@ -236,8 +239,6 @@ class ChooseKernel(ReportingPass):
             )
         blocks = cost_pairs.candidates(registers)
         keep_columns(layer, count_pair_columns(weight, blocks), bounded=False)
-        if self.emulated:
-            layer.attributes[EMULATED] = UnitAttr()
         if self._wants_tiles(ctx, layer):
             self._keep_groups(layer, as_pairs(weight, len(weight)))
 

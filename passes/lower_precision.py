@@ -1,14 +1,15 @@
 """Let layers compute in bfloat16: half the bytes, products of two channels at once.
 
-What: the input of a convolution with one group is cast to bf16, and so is its result,
-unless nobody wants it so. Tensors between two such layers, and ops between them that
-move or choose values (pooling, slices, concatenation, resizing by the nearest) hold
-bf16; the bias, sums, steps of the epilogue and everything else stay float32. A weight
-stays float32 in the IR: a product with a bf16 input rounds it. Each layer has an
-attribute `sq.why_precision` that says what it computes in and why.
+What: the input of a convolution with one group or of a linear layer is cast to bf16,
+and so is its result, unless nobody wants it so. Tensors between two such layers, and
+ops between them that move or choose values (pooling, slices, concatenation, resizing by
+the nearest) hold bf16; the bias, sums, steps of the epilogue and everything else stay
+float32. A weight stays float32 in the IR: a product with a bf16 input rounds it. A
+linear layer gets all its rows in one dimension. Each layer has an attribute
+`sq.why_precision` that says what it computes in and why.
 
 Why: a lane holds two numbers, which one instruction multiplies and adds, and tensors
-and weights take half the memory.
+and weights take half the memory, at whose speed a linear layer on few rows runs.
 
 How: with `precision="bfloat16"` all layers are taken that have a kernel, but for
 sparse ones that are predicted faster as they are. With `auto` those are taken that are
@@ -29,14 +30,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 from xdsl.context import Context
-from xdsl.dialects.builtin import ModuleOp, StringAttr, TensorType, bf16, f32
-from xdsl.ir import Attribute, Operation, SSAValue
-from xdsl.rewriter import Rewriter
+from xdsl.dialects.builtin import ModuleOp, StringAttr, f32
+from xdsl.ir import SSAValue
 
 from edgec.context import WeightStore, weights_of
 from edgec.dialects import nn, sq
-from edgec.dialects.bf16 import PAIR
 from edgec.errors import InvalidInput
 from edgec.kernels.cost import Registers
 from edgec.passes.analysis.choices import conversion_cycles
@@ -47,26 +47,48 @@ from edgec.passes.analysis.precision import (
     total_error,
     within_budget,
 )
-from edgec.passes.analysis.predict import predict_bf16, predict_conv, with_margin
+from edgec.passes.analysis.predict import (
+    predict_bf16,
+    predict_bf16_linear,
+    predict_conv,
+    predict_linear,
+    with_margin,
+)
 from edgec.passes.base import ReportingPass
-from edgec.passes.constants import decode_weight, read_constant
-from edgec.passes.patterns.rewriting import erase_dead
+from edgec.passes.constants import read_constant
+from edgec.passes.patterns.halves import (
+    Mover,
+    drop_casts,
+    element_of,
+    is_mover,
+    lower_layer,
+    move_bf16,
+    rows_of_extra,
+)
 
 WHY = "sq.why_precision"
 PRECISIONS = ("bfloat16", "auto")
 
-Mover = nn.PoolOp | nn.ConcatOp | nn.ResizeOp | nn.SliceOp
-"""Ops that take tensors of bf16 as they are."""
+Layer = sq.ConvOp | sq.LinearOp
 
 
-def why_float(op: sq.ConvOp | sq.LinearOp) -> str | None:
+def why_float(op: Layer) -> str | None:
     """Why no kernel computes a layer in bfloat16; None if one does."""
     if isinstance(op, sq.LinearOp):
-        return "linear layers have no kernel in bfloat16"
+        return _why_float_linear(op)
     if op.groups.value.data > 1:
         return "grouped convolutions have no kernel in bfloat16"
     if len(nn.shape_of(op.weight)) not in (4, 5):
         return f"the weight has rank {len(nn.shape_of(op.weight))}, not 4 or 5"
+    if not isinstance(op.weight.owner, nn.ConstantOp | sq.WeightOp):
+        return "its weight is computed"
+    return None
+
+
+def _why_float_linear(op: sq.LinearOp) -> str | None:
+    shape = nn.shape_of(op.result)
+    if any(rows_of_extra(nn.shape_of(extra), shape) is None for extra in op.extras):
+        return "an extra operand has a number for several rows"
     if not isinstance(op.weight.owner, nn.ConstantOp | sq.WeightOp):
         return "its weight is computed"
     return None
@@ -88,30 +110,21 @@ class Machine:
 
 
 def candidates_of(
-    layers: Sequence[sq.ConvOp], weights: WeightStore, machine: Machine
+    layers: Sequence[Layer], weights: WeightStore, machine: Machine
 ) -> list[Candidate]:
     """The layers as `analysis.precision` sees them."""
-    numbers: dict[SSAValue, int] = {}
+    numbers: dict[SSAValue | None, int] = {}
     found: list[Candidate] = []
     for number, op in enumerate(layers):
         weight = read_constant(op.weight, weights)
         assert weight is not None
-        prediction = predict_conv(op, machine.registers, machine.l1_bytes)
-        full = min(with_margin(name, cost) for name, cost in prediction.items())
-        half = predict_bf16(
-            op,
-            weight,
-            machine.registers,
-            emulated=machine.emulated,
-            tiles=machine.tiles,
-        )
-        images = nn.shape_of(op.result)[0]
+        full, half = _cycles(op, np.asarray(weight, np.float32), machine)
         found.append(
             Candidate(
-                full=images * full,
-                half=images * half,
+                full=full,
+                half=half,
                 cast=conversion_cycles(op.input),
-                writer=numbers.get(_origin(op.input)),
+                writer=numbers.get(_origin(op)),
                 error=layer_error(np.asarray(weight, np.float32)),
             )
         )
@@ -119,139 +132,35 @@ def candidates_of(
     return found
 
 
-def _origin(value: SSAValue) -> SSAValue:
-    """What a tensor is chosen from, if that is one tensor."""
-    owner = value.owner
+def _cycles(
+    op: Layer, weight: npt.NDArray[np.float32], machine: Machine
+) -> tuple[float, float]:
+    """The cycles of a layer in float32 and in bfloat16."""
+    registers, emulated = machine.registers, machine.emulated
+    if isinstance(op, sq.LinearOp):
+        prediction, images = predict_linear(op, registers), 1
+        half = predict_bf16_linear(op, registers, emulated=emulated)
+    else:
+        prediction = predict_conv(op, registers, machine.l1_bytes)
+        images, tiles = nn.shape_of(op.result)[0], machine.tiles
+        half = predict_bf16(op, weight, registers, emulated=emulated, tiles=tiles)
+    full = min(with_margin(name, cost) for name, cost in prediction.items())
+    return images * full, images * half
+
+
+def _origin(op: Layer) -> SSAValue | None:
+    """What the input of a layer is chosen from, if it could hold bf16 as that does."""
+    value, owner = op.input, op.input.owner
+    if isinstance(op, sq.LinearOp):
+        columns = nn.shape_of(value)[-1]
+        if isinstance(owner, nn.ReshapeOp):
+            value, owner = owner.input, owner.input.owner
+        has_rows = isinstance(owner, sq.LinearOp)
+        return value if has_rows and nn.shape_of(value)[-1] == columns else None
     while isinstance(owner, nn.PoolOp | nn.ResizeOp | nn.SliceOp) and is_mover(owner):
         value = owner.input
         owner = value.owner
     return value
-
-
-# The rewrite
-
-
-def cast(value: SSAValue, element: Attribute) -> SSAValue:
-    """The tensor in another precision; casts there and back are left out."""
-    held = held_bf16(value)
-    if held is not None and element == bf16:
-        return held
-    for use in value.uses:
-        reader = use.operation
-        if isinstance(reader, nn.CastOp) and _element(reader.result) == element:
-            return reader.result
-    op, owner = nn.CastOp(value, element), value.owner
-    if isinstance(owner, Operation):
-        block = owner.parent_block()
-        assert block is not None
-        block.insert_op_after(op, owner)
-    else:
-        first = owner.first_op
-        assert first is not None
-        owner.insert_op_before(op, first)
-    return op.result
-
-
-def held_bf16(value: SSAValue) -> SSAValue | None:
-    """The tensor of bf16 that a float32 one is a cast of; None if it is another."""
-    owner = value.owner
-    if isinstance(owner, nn.CastOp) and sq.has_bf16(owner.input):
-        return owner.input
-    return None
-
-
-def _element(value: SSAValue) -> Attribute:
-    return nn.tensor_type(value).element_type
-
-
-def retype(value: SSAValue, element: Attribute) -> SSAValue:
-    """Give a result another element type."""
-    type_ = TensorType(element, nn.shape_of(value))
-    return Rewriter.replace_value_with_new_type(value, type_)
-
-
-def hold_bf16(op: Operation) -> None:
-    """Let the result of an op hold bf16; all readers get it back in float32."""
-    readers = list(op.results[0].uses)
-    result = retype(op.results[0], bf16)
-    back = nn.CastOp(result, f32)
-    block = op.parent_block()
-    assert block is not None
-    block.insert_op_after(back, op)
-    for use in readers:
-        use.operation.operands[use.index] = back.result
-
-
-def lower_layer(op: sq.ConvOp, ctx: Context) -> None:
-    """Let a layer compute in bfloat16."""
-    if isinstance(op.weight.owner, sq.WeightOp):
-        decode_weight(op, weights_of(ctx))
-    op.operands[0] = cast(op.input, bf16)
-    for number, extra in enumerate(op.extras):
-        held = held_bf16(extra)
-        if held is not None and nn.shape_of(extra) == nn.shape_of(op.result):
-            first = len(op.operands) - len(op.extras)
-            op.operands[first + number] = held
-    # What steps make of a filter that fills a pair may be infinite.
-    if nn.shape_of(op.result)[1] % PAIR == 0:
-        hold_bf16(op)
-
-
-def is_mover(op: Operation) -> bool:
-    """Whether an op can take bf16, if its operands are such."""
-    if isinstance(op, nn.ConcatOp):
-        *before, _ = [nn.shape_of(value) for value in op.inputs]
-        is_whole = all(shape[1] % PAIR == 0 for shape in before)
-        return op.axis.value.data == 1 and len(before[0]) > 2 and is_whole
-    if isinstance(op, nn.SliceOp):
-        before, after = nn.shape_of(op.input), nn.shape_of(op.result)
-        return len(before) > 2 and before[1] == after[1]
-    if isinstance(op, nn.ResizeOp):
-        return op.kind.data is nn.ResizeKind.NEAREST
-    return isinstance(op, nn.PoolOp)
-
-
-def is_wanted(value: SSAValue) -> bool:
-    """Whether something reads a tensor in bf16, or would if it were."""
-    readers = [use.operation for use in value.uses]
-    return any(
-        (isinstance(reader, nn.CastOp) and sq.has_bf16(reader.result))
-        or (is_mover(reader) and is_wanted(reader.results[0]))
-        for reader in readers
-    )
-
-
-def move_bf16(op: Operation) -> bool:
-    """Let an op between layers in bfloat16 take bf16; whether it does."""
-    found = map(held_bf16, op.operands)
-    held = [value for value in found if value is not None]
-    if len(held) < len(op.operands) or not is_mover(op):
-        return False
-    if not is_wanted(op.results[0]):
-        return False
-    for number, value in enumerate(held):
-        op.operands[number] = value
-    hold_bf16(op)
-    return True
-
-
-def drop_casts(module: ModuleOp) -> None:
-    """Leave out casts there and back, and what is rounded for nobody."""
-    for op in list(module.walk()):
-        if isinstance(op, nn.CastOp) and sq.has_bf16(op.result):
-            found = cast(op.input, bf16)
-            if found is not op.result:
-                op.result.replace_all_uses_with(found)
-    erase_dead(module)
-    for op in list(module.walk()):
-        if not isinstance(op, sq.ConvOp) or not sq.has_bf16(op.result):
-            continue
-        readers = [use.operation for use in op.result.uses]
-        if all(isinstance(reader, nn.CastOp) for reader in readers):
-            result = retype(op.result, f32)
-            for reader in readers:
-                reader.results[0].replace_all_uses_with(result)
-    erase_dead(module)
 
 
 @dataclass(frozen=True)
@@ -325,13 +234,13 @@ class LowerPrecision(ReportingPass):
                 f"option `precision` of lower-precision must be one of "
                 f"{list(PRECISIONS)}, got '{self.precision}'"
             )
-        layers: list[sq.ConvOp] = []
+        layers: list[Layer] = []
         floats = 0
         for layer in op.walk():
-            if not isinstance(layer, sq.ConvOp | sq.LinearOp) or not _is_new(layer):
+            if not isinstance(layer, Layer) or not _is_new(layer):
                 continue
             reason = why_float(layer)
-            if reason is None and isinstance(layer, sq.ConvOp):
+            if reason is None:
                 layers.append(layer)
             else:
                 _explain(layer, f"float32: {reason}")
@@ -355,7 +264,7 @@ class LowerPrecision(ReportingPass):
         }
 
     def _choose(
-        self, layers: Sequence[sq.ConvOp], weights: WeightStore
+        self, layers: Sequence[Layer], weights: WeightStore
     ) -> tuple[set[int], list[float]]:
         """The numbers of the layers that are taken, and their errors."""
         machine = Machine(
@@ -389,11 +298,11 @@ class LowerPrecision(ReportingPass):
         return chosen, [candidates[number].error for number in sorted(chosen)]
 
 
-def _is_new(layer: sq.ConvOp | sq.LinearOp) -> bool:
+def _is_new(layer: Layer) -> bool:
     """Whether a layer is in float32, and nobody has decided about it."""
     values = (layer.input, layer.weight, layer.result, *layer.extras)
-    return WHY not in layer.attributes and all(_element(v) == f32 for v in values)
+    return WHY not in layer.attributes and all(element_of(v) == f32 for v in values)
 
 
-def _explain(layer: sq.ConvOp | sq.LinearOp, note: str) -> None:
+def _explain(layer: Layer, note: str) -> None:
     layer.attributes[WHY] = StringAttr(note)

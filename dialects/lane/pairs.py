@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from xdsl.dialects.builtin import VectorType, f32, i32
+from xdsl.dialects.builtin import UnitAttr, VectorType, f32, i32
 from xdsl.ir import Attribute, Operation, SSAValue
 from xdsl.irdl import (
     IRDLOperation,
+    ParsePropInAttrDict,
     VarConstraint,
     base,
     irdl_op_definition,
     operand_def,
+    opt_prop_def,
     result_def,
     traits_def,
 )
@@ -81,6 +83,9 @@ class PackPairsOp(IRDLOperation):
     The nearest bfloat16 numbers: `a` in the lower halves, `b` in the upper. Ties go to
     the even one, a number beyond the largest becomes an infinity, a NaN stays one.
     Numbers below 2^-126 in size may become zero.
+
+    `{in_order}` takes the numbers of `a`, then those of `b`, as they stand: lane `k`
+    has number `2 k` in its lower and number `2 k + 1` in its upper half.
     """
 
     name = "lane.pack_pairs"
@@ -89,13 +94,20 @@ class PackPairsOp(IRDLOperation):
     lower = operand_def(F)
     upper = operand_def(F)
     result = result_def(lanes)
+    in_order = opt_prop_def(UnitAttr)
 
     traits = traits_def(Pure())
+    irdl_options = (ParsePropInAttrDict(),)
     assembly_format = "$lower `,` $upper attr-dict `:` type($lower) `->` type($result)"
 
-    def __init__(self, lower: SSAValue, upper: SSAValue) -> None:
-        type_ = vector(lanes_of(lower.type), i32)
-        super().__init__(operands=[lower, upper], result_types=[type_])
+    def __init__(
+        self, lower: SSAValue, upper: SSAValue, *, in_order: bool = False
+    ) -> None:
+        super().__init__(
+            operands=[lower, upper],
+            properties={"in_order": UnitAttr()} if in_order else {},
+            result_types=[vector(lanes_of(lower.type), i32)],
+        )
 
     def verify_(self) -> None:
         """Lanes of f32 and pairs."""

@@ -25,7 +25,9 @@ def emit_pack_pairs(emitter: FunctionEmitter, op: lane.PackPairsOp) -> None:
     lanes = lanes_of(op.result.type)
     lower, upper = (emitter.value(value) for value in op.operands)
     found = bf16_for(emitter.target, lanes)
-    emitter.define(op.result, found.pack_pairs(emitter, lanes, lower, upper))
+    in_order = op.in_order is not None
+    text = found.pack_pairs(emitter, lanes, lower, upper, in_order=in_order)
+    emitter.define(op.result, text)
 
 
 def emit_unpack_pairs(emitter: FunctionEmitter, op: lane.UnpackPairsOp) -> None:

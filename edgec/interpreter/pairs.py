@@ -40,6 +40,8 @@ class PairFunctions(InterpreterFunctions):
         self, interpreter: Interpreter, op: lane.PackPairsOp, args: PythonValues
     ) -> PythonValues:
         """The nearest, ties to even."""
+        if op.in_order is not None:
+            return (bf16.pairs_of(np.concatenate(args).reshape(-1, bf16.PAIR)),)
         return (bf16.pairs_of(np.stack(args, -1)),)
 
     @impl(lane.UnpackPairsOp)

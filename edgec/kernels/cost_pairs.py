@@ -1,4 +1,4 @@
-"""How long convolutions of bfloat16 take, in cycles of one core.
+"""How long convolutions and linear layers of bfloat16 take, in cycles of one core.
 
 Source of the constants as in `cost`.
 """
@@ -18,8 +18,15 @@ from edgec.kernels.cost import (
     Block,
     Registers,
 )
-from edgec.kernels.cost_columns import COLUMN_OVERHEAD, FAR_LOAD, NEAR_BYTES
+from edgec.kernels.cost_columns import (
+    COLUMN_OVERHEAD,
+    FAR_LOAD,
+    NEAR_BYTES,
+    LinearLayer,
+    stream_cycles,
+)
 from edgec.kernels.cost_quads import MOST_FILTERS, MOST_VECTORS, STEP, fits
+from edgec.kernels.linear.dense import linear_block
 
 EPILOGUE = 1.5
 """Instructions for each vector of sums: half of rounding, a shuffle and a store."""
@@ -92,3 +99,17 @@ def best_pairs_block(layer: PairLayer, registers: Registers) -> Block:
             -block.filters,
         ),
     )
+
+
+def pairs_linear_cycles(layer: LinearLayer, *, lanes: int, emulated: bool) -> float:
+    """Bound by arithmetic, or by the weights, of two bytes, where rows are few."""
+    weights, block = (
+        layer.filters * layer.channels,
+        linear_block(lanes, layer.rows, layer.filters),
+    )
+    count = layer.rows * weights / PAIR / lanes
+    if emulated:
+        sums, taken_apart = block.rows * block.vectors, 2 * (block.rows + block.vectors)
+        count *= EMULATED + taken_apart / sums
+    products = count / FMA_PER_CYCLE / DENSE_EFFICIENCY
+    return max(products, stream_cycles(2 * weights))

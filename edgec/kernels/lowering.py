@@ -51,7 +51,7 @@ from edgec.kernels.operands import (
     steps_of,
     zero_of,
 )
-from edgec.kernels.pairs import FromPairs, ToPairs
+from edgec.kernels.pairs import FromPairs, to_pairs
 from edgec.kernels.quads import DequantizeQuads, QuantizeQuads
 from edgec.kernels.recurrent.lower import lower_recurrent
 from edgec.kernels.requantize import quad_of
@@ -336,11 +336,12 @@ def lower_dequantize(op: sq.DequantizeOp, _: WeightStore, __: int) -> Lowered:
 
 def _cast_pairs(op: nn.CastOp) -> Lowered:
     """From float32 to pairs, or back."""
-    source, result = (in_planes(layout_of(value)) for value in (op.input, op.result))
-    packs = sq.has_bf16(op.result)
-    require_f32(op.input if packs else op.result)
-    spec = ToPairs(source, result) if packs else FromPairs(source, result)
-    return Lowered(spec, (op.input,))
+    source, result = (layout_of(value) for value in (op.input, op.result))
+    if sq.has_bf16(op.result):
+        require_f32(op.input)
+        return Lowered(to_pairs(source, result), (op.input,))
+    require_f32(op.result)
+    return Lowered(FromPairs(in_planes(source), in_planes(result)), (op.input,))
 
 
 def lower_cast(op: nn.CastOp, _: WeightStore, __: int) -> Lowered:

@@ -13,6 +13,7 @@ from edgec.dialects import nn, sq
 from edgec.dialects.bf16 import PAIR
 from edgec.dialects.lane import QUAD
 from edgec.kernels.conv.pairs import as_pairs, count_pair_columns
+from edgec.kernels.conv.quad_columns import EMULATED
 from edgec.kernels.conv.tile_columns import count_groups, kept_groups
 from edgec.kernels.conv.window import window_of
 from edgec.kernels.cost import (
@@ -37,6 +38,7 @@ from edgec.kernels.cost_pairs import (
     best_pairs_block,
     candidates,
     pairs_cycles,
+    pairs_linear_cycles,
 )
 from edgec.kernels.cost_quads import (
     best_quads_block,
@@ -212,6 +214,21 @@ def predict_bf16(
     return min(usual, tiles_cycles(tile, best_tile_shape(tile)))
 
 
+def predict_bf16_linear(
+    op: sq.LinearOp, registers: Registers, *, emulated: bool
+) -> float:
+    """Cycles of a linear layer if it were one of bfloat16."""
+    layer = linear_layer(op)
+    return pairs_linear_cycles(layer, lanes=registers.lanes, emulated=emulated)
+
+
+def linear_layer(op: sq.LinearOp) -> LinearLayer:
+    """The layer as the cost model sees it."""
+    filters, channels = nn.shape_of(op.weight)
+    rows = math.prod(nn.shape_of(op.result)) // filters
+    return LinearLayer(rows, filters, channels)
+
+
 def predict_recurrent(op: nn.RecurrentOp, registers: Registers) -> Prediction:
     """Families `dense` and `columns` of one step; lanes are elements of the state."""
     wide, hidden = nn.shape_of(op.weight)
@@ -251,11 +268,13 @@ def flat_positions(op: sq.ConvOp) -> int:
 def predict_linear(op: sq.LinearOp, registers: Registers) -> Prediction:
     """Families `dense`, `columns` (lanes over filters) and `conv` (over rows).
 
-    On integers only `codes`, of a quarter of the bytes.
+    On integers only `codes`, of a quarter of the bytes; in bfloat16 `dense`, of half.
     """
-    filters, channels = nn.shape_of(op.weight)
-    layer = LinearLayer(math.prod(nn.shape_of(op.result)) // filters, filters, channels)
+    layer = linear_layer(op)
     lanes, families = registers.lanes, families_of(op)
+    if sq.has_bf16(op.input):
+        emulated = EMULATED in op.attributes
+        return {"dense": predict_bf16_linear(op, registers, emulated=emulated)}
     cycles = {"dense": dense_linear_cycles(layer, lanes=lanes)}
     if "codes" in families:
         return {"codes": cycles["dense"] / QUAD}

@@ -5,5 +5,6 @@ movement.py     ops that move elements and compute nothing
 products.py     convolutions, linear layers, matrix products
 small_planes.py convolutions on planes of few positions
 pooling.py      pools
+halves.py       tensors in bfloat16
 elementwise.py  elementwise ops and constants
 """

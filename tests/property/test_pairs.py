@@ -53,6 +53,7 @@ def kernel(lanes: int) -> FuncOp:
         "sum": buffer_type(lanes, f32),
         "parts": buffer_type(2 * lanes, f32),
         "packed": buffer_type(lanes, i32),
+        "ordered": buffer_type(lanes, i32),
     }
     b = KernelBuilder("pairs", types, lanes=lanes)
     acc, x, w, lower, upper = (b.load(name, 0) for name in ("acc", *"xwab"))
@@ -62,6 +63,7 @@ def kernel(lanes: int) -> FuncOp:
     for number, part in enumerate(unpack.results):
         b.store(part, "parts", 0, offset=number * lanes)
     b.store(b.add(lane.PackPairsOp(lower, upper)), "packed", 0)
+    b.store(b.add(lane.PackPairsOp(lower, upper, in_order=True)), "ordered", 0)
     return b.finish()
 
 
@@ -90,7 +92,7 @@ def test_any_numbers(target: Target, seed: int) -> None:
     products = x.astype(np.float64) * w
     exact = acc + products.sum(1)
     bound = 2.0**-22 * (np.abs(acc) + np.abs(products).sum(1))
-    for total, parts, packed in run(target, arrays):
+    for total, parts, packed, ordered in run(target, arrays):
         assert (np.abs(total - exact) <= bound).all()
         np.testing.assert_array_equal(parts, np.concatenate([x[:, 0], x[:, 1]]))
         found = bf16.parts_of(packed)
@@ -102,6 +104,8 @@ def test_any_numbers(target: Target, seed: int) -> None:
             packed, bf16.pairs_of(np.stack([lower, upper], -1))
         )
         np.testing.assert_array_equal(found[0], [1, 1 + 2.0**-6])
+        numbers = np.concatenate([lower, upper])
+        np.testing.assert_array_equal(ordered, bf16.pairs_of(numbers.reshape(-1, 2)))
 
 
 @targets
@@ -116,7 +120,7 @@ def test_infinities_and_nan(target: Target) -> None:
     x, w = np.zeros((lanes, 2), np.float32), np.ones((lanes, 2), np.float32)
     x[:4] = [[np.inf, 1], [np.inf, -np.inf], [np.nan, 0], [-np.inf, 5]]
     arrays = {"acc": zeros, "x": bf16.pairs_of(x), "w": bf16.pairs_of(w)}
-    for total, _, packed in run(target, {**arrays, "a": lower, "b": upper}):
+    for total, _, packed, _ in run(target, {**arrays, "a": lower, "b": upper}):
         np.testing.assert_array_equal(total[:4], [np.inf, np.nan, np.nan, -np.inf])
         found = bf16.parts_of(packed)
         assert np.isnan(found[:3, 0]).all()
@@ -131,7 +135,7 @@ def test_what_is_tiny_may_be_zero(target: Target) -> None:
     x = np.full((lanes, 2), least, np.float32)
     arrays = {"acc": np.zeros(lanes, np.float32), "x": bf16.pairs_of(x)}
     arrays |= {"w": bf16.pairs_of(np.ones_like(x)), "a": tiny, "b": -tiny}
-    for total, _, packed in run(target, arrays):
+    for total, _, packed, _ in run(target, arrays):
         assert ((total == 0) | (total == 2 * least)).all()
         found = bf16.parts_of(packed)
         assert ((found == 0) | (np.abs(found) == least)).all()

@@ -57,15 +57,17 @@ def test_stacks_of_linear_layers_are_right_and_measured(
     plan: Plan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(few_rows, "FEATURES", 128)
-    monkeypatch.setattr(few_rows, "LAYERS", {8: 2, 4: 3, 2: 2})
+    monkeypatch.setattr(few_rows, "LAYERS", {16: 1, 8: 2, 4: 3, 2: 2})
     monkeypatch.setattr(reading, "READ_BYTES", 1 << 16)
-    results = list(run_linear(plan))
+    results = [*run_linear(plan), *run_linear(plan, (16,))]
     assert [result.workload for result in results] == [
         "2 linear 128x128, int8",
         "3 linear 128x128, int4",
         "2 linear 128x128, int2",
+        "1 linear 128x128, bf16",
     ]
-    for result, size in zip(results, (2 * 128**2, 3 * 64 * 128, 64 * 128), strict=True):
+    sizes = (2 * 128**2, 3 * 64 * 128, 64 * 128, 2 * 128**2)
+    for result, size in zip(results, sizes, strict=True):
         assert not result.failures()
         (row,) = result.engines
         assert row.latency is not None

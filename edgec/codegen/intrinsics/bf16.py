@@ -34,15 +34,23 @@ class Avx512Bf16:
         )
 
     def pack_pairs(
-        self, emitter: FunctionEmitter, lanes: int, lower: str, upper: str
+        self,
+        emitter: FunctionEmitter,
+        lanes: int,
+        lower: str,
+        upper: str,
+        *,
+        in_order: bool,
     ) -> str:
-        """Both rounded into one register, then halves of both in turn."""
+        """Both rounded into one register, in order; or then halves of both in turn."""
         wide, halves = f"<{lanes} x float>", f"<{2 * lanes} x i16>"
         narrow = f"<{2 * lanes} x bfloat>"
         both = emitter.emit(
             f"call {narrow} @llvm.x86.avx512bf16.cvtne2ps2bf16.{32 * lanes}("
             f"{wide} {upper}, {wide} {lower})"
         )
+        if in_order:
+            return emitter.emit(f"bitcast {narrow} {both} to <{lanes} x i32>")
         both = emitter.emit(f"bitcast {narrow} {both} to {halves}")
         turns = [lane + half * lanes for lane in range(lanes) for half in (0, 1)]
         text = shuffle(emitter, f"{halves} {both}", f"{halves} poison", turns)
@@ -77,7 +85,13 @@ class GenericBf16:
         return acc
 
     def pack_pairs(
-        self, emitter: FunctionEmitter, lanes: int, lower: str, upper: str
+        self,
+        emitter: FunctionEmitter,
+        lanes: int,
+        lower: str,
+        upper: str,
+        *,
+        in_order: bool,
     ) -> str:
         """Rounded as integers; a NaN would round to an infinity or beyond."""
         type_ = f"<{lanes} x i32>"
@@ -100,7 +114,13 @@ class GenericBf16:
                 f"select <{lanes} x i1> {is_nan}, {type_} {quiet}, {type_} {near}"
             )
 
-        return op("or", half(lower), op("shl", half(upper), 16))
+        parts = half(lower), half(upper)
+        if not in_order:
+            return op("or", parts[0], op("shl", parts[1], 16))
+        narrow = f"<{lanes} x i16>"
+        low, high = (emitter.emit(f"trunc {type_} {x} to {narrow}") for x in parts)
+        both = shuffle(emitter, f"{narrow} {low}", f"{narrow} {high}", range(2 * lanes))
+        return emitter.emit(f"bitcast <{2 * lanes} x i16> {both} to {type_}")
 
 
 def unpacked(emitter: FunctionEmitter, lanes: int, pairs: str) -> tuple[str, str]:

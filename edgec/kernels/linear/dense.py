@@ -3,19 +3,27 @@
 Lanes are the output columns. Weights are packed so that each block of columns is one
 stream, read once per block of rows; with a single row that is all there is to do, and
 the kernel runs at the speed of memory.
+
+In bfloat16 the inputs of a row stand in pairs, and so do the weights of an output: half
+the bytes, and `lane.dot_pairs` multiplies both numbers of a lane. Sums and all that
+follows are float32; a result of pairs is rounded when it is stored.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 from xdsl.dialects import func
+from xdsl.dialects.builtin import f32, i32
 from xdsl.ir import SSAValue
 
+from edgec.dialects import lane
+from edgec.dialects.bf16 import PAIR
 from edgec.dialects.lane import buffer_type
 from edgec.dialects.sq import Step
 from edgec.kernels.builder import Index, KernelBuilder
@@ -33,7 +41,7 @@ from edgec.kernels.linear.product import (
 from edgec.kernels.softmax import require_unphased
 from edgec.kernels.views import Affine, Sizes, broadcast, collapse
 
-Floats = npt.NDArray[np.float32]
+Element = TypeVar("Element", np.float32, np.int32)
 
 ROW_BLOCKS = 8
 """Row blocks per unit of work: they read the same weights, from cache."""
@@ -46,18 +54,20 @@ def linear_block(lanes: int, rows: int, columns: int) -> Block:
     return best_block(lanes, rows, columns)
 
 
-def pack_linear(weight: Floats, lanes: int, vectors: int) -> Floats:
-    """`[N, K]` to blocks of columns `[blocks][K][vectors * lanes]`, flat.
+def pack_linear(
+    weight: npt.NDArray[Element], lanes: int, vectors: int
+) -> npt.NDArray[Element]:
+    """`[N, K]` numbers or pairs to blocks `[blocks][K][vectors * lanes]`, flat.
 
     Missing columns are 0; the last block has only the vectors it needs.
     """
     columns, depth = weight.shape
     width = vectors * lanes
-    blocks: list[Floats] = []
+    blocks: list[npt.NDArray[Element]] = []
     for start in range(0, columns, width):
         part = weight[start : start + width]
         wide = -(-part.shape[0] // lanes) * lanes
-        packed = np.zeros((depth, wide), np.float32)
+        packed = np.zeros((depth, wide), weight.dtype)
         packed[:, : part.shape[0]] = part.T
         blocks.append(packed.reshape(-1))
     return np.concatenate(blocks)
@@ -76,25 +86,39 @@ class Linear:
     steps: tuple[Step, ...]
     extras: tuple[Layout, ...]
     block: Block
+    reads_pairs: bool = False
+    """Input and weight are pairs of bfloat16 numbers; then so may be the result."""
+    writes_pairs: bool = False
 
     def __post_init__(self) -> None:
         require_unphased("linear", self.input, self.output, *self.extras)
 
+    @property
+    def numbers(self) -> Layout:
+        """A layout with the shape of the result as float32 numbers."""
+        if not self.writes_pairs:
+            return self.output
+        *lead, pairs = self.output.shape
+        return replace(self.output, shape=(*lead, PAIR * pairs))
+
     def build(self, name: str, lanes: int) -> func.FuncOp:
         """The kernel; buffers: x, w, bias if any, one per extra operand, y."""
-        columns, depth = self.output.shape[-1], self.input.shape[-1]
+        columns, depth = self.numbers.shape[-1], self.input.shape[-1]
+        element = i32 if self.reads_pairs else f32
         buffers = {
-            "x": buffer_type(self.input.elements),
-            "w": buffer_type(-(-columns // lanes) * lanes * depth),
+            "x": buffer_type(self.input.elements, element),
+            "w": buffer_type(-(-columns // lanes) * lanes * depth, element),
         }
         if self.has_bias:
             buffers["bias"] = buffer_type(columns)
         for number, extra in enumerate(self.extras):
             buffers[f"extra{number}"] = buffer_type(extra.elements)
-        buffers["y"] = buffer_type(self.output.elements)
+        stored = i32 if self.writes_pairs else f32
+        buffers["y"] = buffer_type(self.output.elements, stored)
         b = KernelBuilder(name, buffers, lanes=lanes)
         _Build(b, self).build()
-        zero_all_gaps(b, "y", self.output)
+        if not self.writes_pairs:
+            zero_all_gaps(b, "y", self.output)
         return b.finish()
 
 
@@ -188,9 +212,9 @@ class _Build:
 
     def __init__(self, b: KernelBuilder, spec: Linear) -> None:
         self.b, self.spec = b, spec
-        self.columns = spec.output.shape[-1]
+        self.columns = spec.numbers.shape[-1]
         self.depth = spec.input.shape[-1]
-        self.ends = LinearEnds(b, spec.input, spec.output, spec.steps, spec.extras)
+        self.ends = LinearEnds(b, spec.input, spec.numbers, spec.steps, spec.extras)
         self.rows = self.ends.rows
 
     def build(self) -> None:
@@ -238,7 +262,8 @@ class _Build:
             b_step=len(masks) * b.lanes,
         )
         # The packed columns are whole vectors, only the result has a tail.
-        totals = accumulate(b, operands, self.depth, [None] * len(masks))
+        multiply = self._dot_pairs if self.spec.reads_pairs else None
+        totals = accumulate(b, operands, self.depth, [None] * len(masks), multiply)
         targets = self.ends.y.several(b, row, rows)
         extras = self.ends.sides(row, rows)
         biases = [
@@ -248,13 +273,46 @@ class _Build:
         ]
         for r, values in enumerate(totals):
             sides = [places[r] for places in extras]
-            base, offset = targets[r]
+            done: list[SSAValue] = []
             for v, (total, mask) in enumerate(zip(values, masks, strict=True)):
                 biased = b.binary("add", total, biases[v]) if biases else total
-                b.store(
-                    self.ends.finish(biased, sides, first, v, mask),
-                    "y",
-                    b.plus(base, first),
-                    offset=offset + v * b.lanes,
-                    mask=mask,
-                )
+                done.append(self.ends.finish(biased, sides, first, v, mask))
+            if self.spec.writes_pairs:
+                self._store_pairs(done, targets[r], first, columns)
+            else:
+                self._store_numbers(done, targets[r], first, masks)
+
+    def _dot_pairs(self, acc: SSAValue, w: SSAValue, x: SSAValue) -> SSAValue:
+        """Both numbers of each lane."""
+        return self.b.add(lane.DotPairsOp(acc, w, x))
+
+    def _store_numbers(
+        self,
+        values: Sequence[SSAValue],
+        target: tuple[Index, int],
+        first: Index,
+        masks: Sequence[SSAValue | None],
+    ) -> None:
+        """Registers of results as they are."""
+        b, (base, offset) = self.b, target
+        for v, (value, mask) in enumerate(zip(values, masks, strict=True)):
+            at = b.plus(base, first)
+            b.store(value, "y", at, offset=offset + v * b.lanes, mask=mask)
+
+    def _store_pairs(
+        self,
+        values: Sequence[SSAValue],
+        target: tuple[Index, int],
+        first: Index,
+        columns: int,
+    ) -> None:
+        """Two registers of neighbouring results as one of pairs."""
+        b, (base, offset) = self.b, target
+        at = b.plus(base, b.quotient(first, PAIR))
+        for number in range(0, len(values), PAIR):
+            left = columns - number * b.lanes
+            parts = [*values[number : number + PAIR], b.constant(0.0)][:PAIR]
+            pairs = b.add(lane.PackPairsOp(*parts, in_order=True))
+            mask = b.tail_mask(left // PAIR) if left < PAIR * b.lanes else None
+            place = offset + number * b.lanes // PAIR
+            b.store(pairs, "y", at, offset=place, mask=mask)

@@ -9,8 +9,10 @@ from xdsl.ir import SSAValue
 
 from edgec.context import WeightStore
 from edgec.dialects import nn, sq
-from edgec.errors import PassFailed
+from edgec.dialects.bf16 import PAIR
+from edgec.errors import InvalidInput, PassFailed
 from edgec.kernels.constants import constant_name
+from edgec.kernels.conv.pairs import as_pairs
 from edgec.kernels.linear.columns import ColumnLinear, pack_linear_columns
 from edgec.kernels.linear.dense import Linear, linear_block, pack_linear
 from edgec.kernels.linear.lower_codes import lower_codes
@@ -33,18 +35,44 @@ def _linear(
     extras: Sequence[SSAValue],
     steps: tuple[sq.Step, ...],
 ) -> Lowered:
-    require_f32(op.input, op.result, *extras)
+    reads_pairs, writes_pairs = sq.has_bf16(op.input), sq.has_bf16(op.result)
+    require_f32(*extras)
+    if reads_pairs:
+        _require_rows(op)
+    else:
+        require_f32(op.input, op.result)
     source, result = layout_of(op.input), layout_of(op.result)
-    block = linear_block(lanes, math.prod(result.shape[:-1]), result.shape[-1])
+    *lead, columns = nn.shape_of(op.result)
+    block = linear_block(lanes, math.prod(lead), columns)
     dense = dense_weight(op.weight, weights)
-    packed = pack_linear(dense, lanes, block.vectors)
-    hint = f"{constant_name(op.weight.owner)}.columns{block.vectors * lanes}"
-    arguments: list[SSAValue | Packed] = [op.input, Packed(hint, packed)]
+    name, width = constant_name(op.weight.owner), block.vectors * lanes
+    if reads_pairs:
+        pairs = pack_linear(as_pairs(dense, columns), lanes, block.vectors)
+        packed = Packed(f"{name}.pairs{width}", pairs)
+    else:
+        numbers = pack_linear(dense, lanes, block.vectors)
+        packed = Packed(f"{name}.columns{width}", numbers)
+    arguments: list[SSAValue | Packed] = [op.input, packed]
     if op.bias is not None:
         arguments.append(op.bias)
     places = tuple(layout_of(extra) for extra in extras)
-    spec = Linear(source, result, op.bias is not None, steps, places, block)
+    end = (op.bias is not None, steps, places, block)
+    spec = Linear(source, result, *end, reads_pairs, writes_pairs)
     return Lowered(spec, (*arguments, *extras))
+
+
+def _require_rows(op: nn.LinearOp | sq.LinearOp) -> None:
+    """Pairs are neighbours in a row only where axis 1 is the last one, and even."""
+    shape = nn.shape_of(op.result)
+    if len(shape) != 2:
+        raise InvalidInput(
+            f"input and result must have rank 2 in bfloat16, got rank {len(shape)}"
+        )
+    if sq.has_bf16(op.result) and shape[1] % PAIR:
+        raise InvalidInput(
+            f"result must hold f32 where its size is no multiple of {PAIR}, got "
+            f"{shape[1]}"
+        )
 
 
 def lower_linear(op: nn.LinearOp, weights: WeightStore, lanes: int) -> Lowered:

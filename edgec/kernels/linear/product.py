@@ -18,6 +18,9 @@ from edgec.kernels.builder import Index, KernelBuilder
 UNROLL = 4
 """Steps of k per iteration."""
 
+Multiply = Callable[[SSAValue, SSAValue, SSAValue], SSAValue]
+"""`multiply(sum, column, factor)`."""
+
 
 @dataclass(frozen=True)
 class Block:
@@ -60,9 +63,14 @@ def accumulate(
     operands: Operands,
     depth: int,
     masks: Sequence[SSAValue | None],
+    multiply: Multiply | None = None,
 ) -> list[list[SSAValue]]:
-    """Vectors `[row][v]` of the product; `masks` say which columns B has."""
+    """Vectors `[row][v]` of the product; `masks` say which columns B has.
+
+    `multiply` adds a product to a sum, where it is not one of float32 numbers.
+    """
     rows, vectors = len(operands.rows), len(masks)
+    add = multiply or b.dot
 
     def step(totals: list[SSAValue], k: Index, offset: int) -> None:
         at = b.plus(operands.b_base, b.times(k, operands.b_step))
@@ -81,7 +89,7 @@ def accumulate(
             factor = b.splat(b.load(operands.a, where, lanes=1, offset=shift))
             for v, column in enumerate(columns):
                 number = r * vectors + v
-                totals[number] = b.dot(totals[number], column, factor)
+                totals[number] = add(totals[number], column, factor)
 
     def block(k: SSAValue, *carried: SSAValue) -> list[SSAValue]:
         totals = list(carried)

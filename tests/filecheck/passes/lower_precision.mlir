@@ -63,3 +63,37 @@ func.func @branches(%x: tensor<1x4x4x4xf32>) -> tensor<1x3x4x4xf32> {
   %r = sq.conv %c, %v {stride = array<i64: 1, 1>, padding_low = array<i64: 0, 0>, padding_high = array<i64: 0, 0>, dilation = array<i64: 1, 1>, groups = 1 : i64, epilogue = []} : tensor<1x4x4x4xf32>, tensor<3x4x1x1xf32> -> tensor<1x3x4x4xf32>
   func.return %r : tensor<1x3x4x4xf32>
 }
+
+// Linear layers have their rows in one dimension, and bf16 between them; so has an extra
+// operand. A result of an odd size is float32.
+
+// CHECK-LABEL: func.func @rows(
+// CHECK: %[[R:.*]] = nn.reshape %x : (tensor<2x3x4xf32>) -> tensor<6x4xf32>
+// CHECK: %[[X:.*]] = nn.cast %[[R]] : (tensor<6x4xf32>) -> tensor<6x4xbf16>
+// CHECK: %[[Y:.*]] = sq.linear %[[X]], %w {{.*}}nn.path = "first"{{.*}}sq.why_precision = "bfloat16: predicted {{.*}} times as fast, error {{.*}}"{{.*}} : tensor<6x4xbf16>, tensor<4x4xf32> -> tensor<6x4xbf16>
+// CHECK: %[[E:.*]] = nn.reshape %x : (tensor<2x3x4xf32>) -> tensor<6x4xf32>
+// CHECK: %[[Z:.*]] = sq.linear %[[Y]], %w extras(%s, %[[E]] : tensor<4xf32>, tensor<6x4xf32>) {{.*}} -> tensor<6x4xbf16>
+// CHECK: %[[V:.*]] = sq.linear %[[Z]], %v {{.*}} : tensor<6x4xbf16>, tensor<3x4xf32> -> tensor<6x3xf32>
+// CHECK: nn.reshape %[[V]] : (tensor<6x3xf32>) -> tensor<2x3x3xf32>
+func.func @rows(%x: tensor<2x3x4xf32>, %s: tensor<4xf32>) -> tensor<2x3x3xf32> {
+  %w = nn.constant dense<0.3> : tensor<4x4xf32>
+  %v = nn.constant dense<0.3> : tensor<3x4xf32>
+  %y = sq.linear %x, %w {nn.path = "first", epilogue = [#sq.step<"relu">]} : tensor<2x3x4xf32>, tensor<4x4xf32> -> tensor<2x3x4xf32>
+  %z = sq.linear %y, %w extras(%s, %x : tensor<4xf32>, tensor<2x3x4xf32>) {epilogue = [#sq.step<"mul", operand = 0>, #sq.step<"add", operand = 1>]} : tensor<2x3x4xf32>, tensor<4x4xf32> -> tensor<2x3x4xf32>
+  %r = sq.linear %z, %v {epilogue = []} : tensor<2x3x4xf32>, tensor<3x4xf32> -> tensor<2x3x3xf32>
+  func.return %r : tensor<2x3x3xf32>
+}
+
+// What follows a layer by itself reads float32; these have no kernel.
+
+// CHECK-LABEL: func.func @float_rows(
+// CHECK: sq.linear {{.*}} : tensor<6x4xbf16>, tensor<4x4xf32> -> tensor<6x4xf32>
+// CHECK: sq.linear {{.*}}sq.why_precision = "float32: an extra operand has a number for several rows"
+// CHECK: sq.linear {{.*}}sq.why_precision = "float32: its weight is computed"
+func.func @float_rows(%x: tensor<2x3x4xf32>, %e: tensor<2x1x4xf32>, %u: tensor<4x4xf32>) -> tensor<2x3x4xf32> {
+  %w = nn.constant dense<0.3> : tensor<4x4xf32>
+  %y = sq.linear %x, %w {epilogue = []} : tensor<2x3x4xf32>, tensor<4x4xf32> -> tensor<2x3x4xf32>
+  %z = sq.linear %y, %w extras(%e : tensor<2x1x4xf32>) {epilogue = [#sq.step<"add", operand = 0>]} : tensor<2x3x4xf32>, tensor<4x4xf32> -> tensor<2x3x4xf32>
+  %r = sq.linear %z, %u {epilogue = []} : tensor<2x3x4xf32>, tensor<4x4xf32> -> tensor<2x3x4xf32>
+  func.return %r : tensor<2x3x4xf32>
+}

@@ -141,5 +141,7 @@ func.func @pairs(%acc: vector<16xf32>, %x: vector<16xi32>, %w: vector<16xi32>) {
   %a, %b = lane.unpack_pairs %x : vector<16xi32> -> vector<16xf32>
   // CHECK-NEXT: lane.pack_pairs %a, %b : vector<16xf32> -> vector<16xi32>
   %p = lane.pack_pairs %a, %b : vector<16xf32> -> vector<16xi32>
+  // CHECK-NEXT: lane.pack_pairs %a, %b {in_order} : vector<16xf32> -> vector<16xi32>
+  %o = lane.pack_pairs %a, %b {in_order} : vector<16xf32> -> vector<16xi32>
   func.return
 }
