@@ -17,7 +17,7 @@ from xdsl.passes import ModulePass
 from xdsl.utils.exceptions import DiagnosticException, VerifyException
 
 from edgec.codegen.intrinsics import wants_bounded
-from edgec.codegen.intrinsics.amx import has_tiles
+from edgec.codegen.intrinsics.amx import Product, has_tiles
 from edgec.codegen.intrinsics.bf16 import has_dot_pairs
 from edgec.errors import EdgecError, PassFailed
 from edgec.options import Options
@@ -100,7 +100,8 @@ def _number_passes(options: Options, target: Target) -> tuple[ModulePass, ...]:
         IntegerLayers(
             never=options.integers == "never",
             # Nothing in float32 comes near to tiles.
-            sparse=options.sparsity != "ignore" and not has_tiles(target),
+            sparse=options.sparsity != "ignore"
+            and not has_tiles(target, Product.BYTES),
             lanes=target.lanes,
             registers=target.registers,
             l1_bytes=target.l1d_bytes,
@@ -150,7 +151,7 @@ def _choice_passes(options: Options, target: Target) -> tuple[ModulePass, ...]:
                     registers,
                     target.l1d_bytes,
                     emulated=not has_dot_pairs(target),
-                    tiles=has_tiles(target),
+                    tiles=has_tiles(target, Product.PAIRS),
                 ),
             )
             if options.precision != "float32"
@@ -164,7 +165,8 @@ def _choice_passes(options: Options, target: Target) -> tuple[ModulePass, ...]:
             force="sparse" if options.sparsity == "always" else None,
             bounded=wants_bounded(target),
             emulated=not has_dot_pairs(target),
-            tiles=has_tiles(target),
+            tiles=has_tiles(target, Product.BYTES),
+            pair_tiles=has_tiles(target, Product.PAIRS),
         ),
         # Some linear layers are to be convolutions, which layouts are made for.
         SparseLinear(),

@@ -150,7 +150,9 @@ class ChooseKernel(ReportingPass):
     emulated: bool = False
     """The target has no dot product of bfloat16."""
     tiles: bool = False
-    """The target multiplies tiles; else only a tuning log chooses `tiles`."""
+    """The target multiplies tiles of bytes; else a tuning log alone chooses `tiles`."""
+    pair_tiles: bool = False
+    """The same of bfloat16."""
 
     def run(self, ctx: Context, op: ModuleOp) -> Mapping[str, int]:
         """Count the families chosen, and the sparse layers that run dense."""
@@ -245,7 +247,8 @@ class ChooseKernel(ReportingPass):
     def _wants_tiles(self, ctx: Context, layer: sq.ConvOp) -> bool:
         """Whether the target has tiles, or a tuning log has the layer run on them."""
         entry = tuned_of(ctx).get(layer_key(layer, weights_of(ctx)))
-        return self.tiles or (entry is not None and entry.family == "tiles")
+        has_tiles = self.pair_tiles if sq.has_bf16(layer.input) else self.tiles
+        return has_tiles or (entry is not None and entry.family == "tiles")
 
     def _keep_groups(self, layer: sq.ConvOp, lanes: npt.NDArray[np.int32]) -> None:
         """Say what tiles would multiply, of a weight in lanes."""

@@ -16,8 +16,9 @@ sums that 32 bits hold; a linear layer with an input of rank 2 likewise. A convo
 whose weights are very sparse is compared with sparse kernels in float32, by predicted
 cycles, and is left to these if they are faster (`analysis.integer_gain`). Signed
 activations become unsigned ones, whose zero point is larger by 128: the kernels
-multiply unsigned by signed bytes. `sq.conv` says that the layer has its last form;
-passes on `nn` products, which change weights or move channels, do not see it.
+multiply unsigned by signed bytes; at the ends of a function they are converted.
+`sq.conv` says that the layer has its last form; passes on `nn` products, which change
+weights or move channels, do not see it.
 
 Invariants: needs `nn` and `sq`; runs after `propagate-quantization`. Leaves no
 `sq.dequantize` of a constant that a convolution or linear layer reads. The sums are
@@ -50,14 +51,13 @@ from edgec.passes.base import ReportingPass
 from edgec.passes.constants import constant_name, read_constant
 from edgec.passes.patterns import averages
 from edgec.passes.patterns.rewriting import erase_dead, producer
+from edgec.passes.patterns.signs import make_unsigned
 
 Layer = nn.ConvOp | nn.LinearOp | nn.ConvTransposeOp
 
 LARGEST_BYTE = 255
 LARGEST_WEIGHT = 128
 LARGEST_SUM = 2**31 - 1
-SIGNED_OFFSET = 128
-"""From signed to unsigned bytes."""
 
 
 def why_float(op: Layer, weights: WeightStore) -> str | None:
@@ -209,27 +209,6 @@ def explain(op: nn.NNOperation) -> None:
     if not is_known and any(is_in_bytes(value) for value in read):
         reason = f"float32: there is no kernel of {op.name} on these bytes"
         op.attributes["sq.why_float"] = StringAttr(reason)
-
-
-def make_unsigned(module: ModuleOp) -> int:
-    """Store signed activations with one scale as unsigned bytes; how many."""
-    count = 0
-    for op in module.walk():
-        for value in op.results if not isinstance(op, nn.ConstantOp) else ():
-            if not isinstance(value.type, TensorType):
-                continue
-            type_ = sq.quant_type(value)
-            if type_ is None or type_.is_unsigned or type_.numbers is None:
-                continue
-            scale, zero_point = type_.numbers
-            ends = type_.low + SIGNED_OFFSET, type_.high + SIGNED_OFFSET
-            unsigned = sq.QuantType.per_tensor(
-                "ui8", *ends, scale, zero_point + SIGNED_OFFSET
-            )
-            shaped = TensorType(unsigned, nn.shape_of(value))
-            Rewriter.replace_value_with_new_type(value, shaped)
-            count += 1
-    return count
 
 
 @dataclass

@@ -91,6 +91,8 @@ class FunctionEmitter:
         self.scratch_bytes = 0
         self.definitions: dict[str, str] = {}
         """Constants and functions of the module that the function needs, by name."""
+        self.has_tiles = False
+        """Whether tiles are registers, as the target has all products asked for."""
         self._table = table
         self._values: dict[SSAValue, str] = {}
         self._num_names = 0

@@ -7,48 +7,69 @@ from collections.abc import Mapping
 from xdsl.ir import Operation
 
 from edgec.codegen.emit_function import Emitter, FunctionEmitter, is_literal
-from edgec.codegen.intrinsics import tiles_for
+from edgec.codegen.intrinsics.amx import (
+    Amx,
+    EmulatedTiles,
+    Product,
+    Tiles,
+    has_tiles,
+)
 from edgec.dialects import lane
 
 ELEMENT_BYTES = 4
 """Of a lane."""
 
 
-def emit_tile_configure(emitter: FunctionEmitter, _: lane.TileConfigureOp) -> None:
-    """`lane.tile_configure`."""
-    tiles_for(emitter.target).configure(emitter)
+PRODUCTS: Mapping[type[Operation], Product] = {
+    lane.TileDotOp: Product.BYTES,
+    lane.TileDotPairsOp: Product.PAIRS,
+}
+
+
+def emit_tile_configure(emitter: FunctionEmitter, op: lane.TileConfigureOp) -> None:
+    """`lane.tile_configure`; looks ahead for the products that are asked for."""
+    function = op.parent_op()
+    assert function is not None
+    found = {PRODUCTS[type(o)] for o in function.walk() if type(o) in PRODUCTS}
+    emitter.has_tiles = has_tiles(emitter.target, *found)
+    _tiles(emitter).configure(emitter)
+
+
+def _tiles(emitter: FunctionEmitter) -> Tiles:
+    """Instructions, or plain code where the target lacks a product of the function."""
+    return Amx() if emitter.has_tiles else EmulatedTiles()
 
 
 def emit_tile_release(emitter: FunctionEmitter, _: lane.TileReleaseOp) -> None:
     """`lane.tile_release`."""
-    tiles_for(emitter.target).release(emitter)
+    _tiles(emitter).release(emitter)
 
 
 def emit_tile_zero(emitter: FunctionEmitter, op: lane.TileZeroOp) -> None:
     """`lane.tile_zero`."""
-    tiles_for(emitter.target).zero(emitter, op.tile.value.data)
+    _tiles(emitter).zero(emitter, op.tile.value.data)
 
 
 def emit_tile_load(emitter: FunctionEmitter, op: lane.TileLoadOp) -> None:
     """`lane.tile_load`."""
     tile, (pointer, stride) = op.tile.value.data, _place(emitter, op)
-    tiles_for(emitter.target).load(emitter, tile, pointer, stride)
+    _tiles(emitter).load(emitter, tile, pointer, stride)
 
 
 def emit_tile_store(emitter: FunctionEmitter, op: lane.TileStoreOp) -> None:
     """`lane.tile_store`."""
     tile, (pointer, stride) = op.tile.value.data, _place(emitter, op)
-    tiles_for(emitter.target).store(emitter, tile, pointer, stride)
+    _tiles(emitter).store(emitter, tile, pointer, stride)
 
 
 def emit_tile_dot(emitter: FunctionEmitter, op: lane.TileDotOp) -> None:
     """`lane.tile_dot`."""
-    tiles_for(emitter.target).dot(emitter, *op.numbers)
+    _tiles(emitter).dot(emitter, *op.numbers)
 
 
 def emit_tile_dot_pairs(emitter: FunctionEmitter, op: lane.TileDotPairsOp) -> None:
     """`lane.tile_dot_pairs`."""
-    tiles_for(emitter.target).dot_pairs(emitter, *op.numbers)
+    _tiles(emitter).dot_pairs(emitter, *op.numbers)
 
 
 def _place(emitter: FunctionEmitter, op: lane.TileAccessOp) -> tuple[str, str]:

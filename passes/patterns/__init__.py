@@ -6,5 +6,6 @@ products.py     convolutions, linear layers, matrix products
 small_planes.py convolutions on planes of few positions
 pooling.py      pools
 halves.py       tensors in bfloat16
+signs.py        signed activations as unsigned bytes
 elementwise.py  elementwise ops and constants
 """

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +17,7 @@ from xdsl.utils.exceptions import InterpretationError
 
 from edgec.codegen.emit import emit_kernel, emit_module
 from edgec.codegen.host import host_features
+from edgec.codegen.intrinsics.amx import Product, has_tiles
 from edgec.codegen.jit import emit_assembly
 from edgec.context import EdgecContext
 from edgec.dialects import bf16
@@ -148,6 +151,28 @@ def test_targets_without_tiles_call_functions() -> None:
     emitted = emit_kernel(kernel(), Target.parse("x86-64-v4+vnni"))
     assert "llvm.x86" not in emitted.text
     assert set(emitted.definitions) == {"@tile_copy", "@tile_dot"}
+
+
+@pytest.mark.parametrize(
+    ("missing", "build", "is_emulated"),
+    [
+        ("amx-bf16", kernel, False),
+        ("amx-bf16", pair_kernel, True),
+        ("amx-int8", kernel, True),
+        ("amx-int8", pair_kernel, False),
+        ("amx-tile", kernel, True),
+    ],
+)
+def test_each_product_has_a_feature_of_its_own(
+    missing: str, build: Callable[[], FuncOp], is_emulated: bool
+) -> None:
+    target = replace(AMX, features=AMX.features - {missing})
+    emitted = emit_kernel(build(), target)
+    assert ("llvm.x86" not in emitted.text) == is_emulated
+    is_pairs = build is pair_kernel
+    assert has_tiles(target, Product.PAIRS if is_pairs else Product.BYTES) != (
+        is_emulated
+    )
 
 
 def test_the_configuration_is_what_the_instruction_reads() -> None:

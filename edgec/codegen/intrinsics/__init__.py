@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from edgec.codegen.emit_function import FunctionEmitter
-from edgec.codegen.intrinsics.amx import Amx, EmulatedTiles, Tiles, has_tiles
 from edgec.codegen.intrinsics.avx2 import Avx2
 from edgec.codegen.intrinsics.avx512_vnni import AVX512_VNNI
 from edgec.codegen.intrinsics.avx_vnni import AVX_VNNI
@@ -88,8 +87,3 @@ def intrinsics_for(target: Target, lanes: int) -> Intrinsics:
         if found.features <= target.features
         and (not found.lanes or lanes in found.lanes)
     )
-
-
-def tiles_for(target: Target) -> Tiles:
-    """Instructions on tiles, or plain code where the target has none."""
-    return Amx() if has_tiles(target) else EmulatedTiles()

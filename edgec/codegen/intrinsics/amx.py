@@ -7,6 +7,7 @@ so that kernels of tiles run, exactly, on machines without AMX; it is not fast.
 from __future__ import annotations
 
 from collections.abc import Callable
+from enum import Enum
 from typing import Protocol
 
 from edgec.codegen.emit_function import FunctionEmitter
@@ -38,6 +39,13 @@ def _configuration() -> str:
         content[48 + tile] = ROWS
     text = "".join(f"\\{byte:02X}" for byte in content)
     return f'{CONFIGURATION} = internal constant [64 x i8] c"{text}", align 64'
+
+
+class Product(Enum):
+    """A product of tiles: LLVM's name of the feature that it is part of."""
+
+    BYTES = "amx-int8"
+    PAIRS = "amx-bf16"
 
 
 class Tiles(Protocol):
@@ -203,22 +211,22 @@ def _copy(
     )
 
 
-Product = tuple[str, Callable[[FunctionEmitter], str]]
+Sum = tuple[str, Callable[[FunctionEmitter], str]]
 """The type of sums, and what emits `%sum` plus the products of `%x` and `%w`."""
 
 
 def _call_dot(
-    emitter: FunctionEmitter, name: str, product: Product, tiles: tuple[int, ...]
+    emitter: FunctionEmitter, name: str, kind: Sum, tiles: tuple[int, ...]
 ) -> None:
     """A call of a function on sum, left and right factor."""
-    emitter.definitions[name] = _dot_function(emitter.target, name, product)
+    emitter.definitions[name] = _dot_function(emitter.target, name, kind)
     arguments = ", ".join(f"ptr %tile{tile}" for tile in tiles)
     emitter.do(f"call void {name}({arguments})")
 
 
-def _dot_function(target: Target, name: str, product: Product) -> str:
+def _dot_function(target: Target, name: str, kind: Sum) -> str:
     """For each row of the sum and each lane of the left factor."""
-    emitter, (type_, multiply) = FunctionEmitter(target, {}), product
+    emitter, (type_, multiply) = FunctionEmitter(target, {}), kind
     start = f"""define internal void {name}(ptr %acc, ptr %lhs, ptr %rhs) {{
 entry:
   br label %row
@@ -258,9 +266,6 @@ done:
     return "\n".join([start, *body, end])
 
 
-def has_tiles(target: Target) -> bool:
-    """Whether the target has tiles of its own, for bytes and bfloat16.
-
-    Processors that have one have the other.
-    """
-    return {"amx-tile", "amx-int8", "amx-bf16"} <= target.features
+def has_tiles(target: Target, *products: Product) -> bool:
+    """Whether the target has tiles of its own, and these products of them."""
+    return {"amx-tile", *(product.value for product in products)} <= target.features

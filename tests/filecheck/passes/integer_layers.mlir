@@ -149,3 +149,24 @@ func.func @sparse(%x: tensor<1x64x28x28x!sq.quant<ui8<0:255>, scale = 0.5, zero_
   %u = nn.conv %d, %v {stride = array<i64: 1, 1>, padding_low = array<i64: 1, 1>, padding_high = array<i64: 1, 1>, dilation = array<i64: 1, 1>, groups = 1 : i64} : (tensor<1x8x6x6xf32>, tensor<8x8x3x3xf32>) -> tensor<1x8x6x6xf32>
   func.return %y, %u : tensor<1x64x28x28xf32>, tensor<1x8x6x6xf32>
 }
+
+// Signed activations become unsigned ones, but for arguments and results of a function,
+// which keep their types: they are converted, the one that nobody reads is not.
+
+// CHECK-LABEL: func.func @signed_ends(
+// CHECK-SAME: %q: tensor<1x4x2x2x!sq.quant<i8<-128:127>, scale = 0.5, zero_point = 1>>
+// CHECK-SAME: -> (tensor<1x1x2x2xf32>, tensor<1x4x1x1x!sq.quant<i8<-128:127>, scale = 0.5, zero_point = 1>>, tensor<1x4x2x2x!sq.quant<i8<-128:127>, scale = 0.5, zero_point = 1>>)
+// CHECK-NEXT: %[[U:.*]] = sq.requantize %q : {{.*}} -> tensor<1x4x2x2x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 129>>
+// CHECK: %[[P:.*]] = nn.pool max %[[U]] {{.*}} -> tensor<1x4x1x1x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 129>>
+// CHECK: sq.conv %[[U]],
+// CHECK: %[[S:.*]] = sq.requantize %[[P]] : {{.*}} -> tensor<1x4x1x1x!sq.quant<i8<-128:127>, scale = 0.5, zero_point = 1>>
+// CHECK: %[[A:.*]] = sq.requantize %[[U]] : {{.*}} -> tensor<1x4x2x2x!sq.quant<i8<-128:127>, scale = 0.5, zero_point = 1>>
+// CHECK: func.return %{{.*}}, %[[S]], %[[A]]
+func.func @signed_ends(%q: tensor<1x4x2x2x!sq.quant<i8<-128:127>, scale = 0.5, zero_point = 1>>, %unread: tensor<1x4x2x2x!sq.quant<i8<-128:127>, scale = 0.5, zero_point = 1>>) -> (tensor<1x1x2x2xf32>, tensor<1x4x1x1x!sq.quant<i8<-128:127>, scale = 0.5, zero_point = 1>>, tensor<1x4x2x2x!sq.quant<i8<-128:127>, scale = 0.5, zero_point = 1>>) {
+  %a = sq.dequantize %q : (tensor<1x4x2x2x!sq.quant<i8<-128:127>, scale = 0.5, zero_point = 1>>) -> tensor<1x4x2x2xf32>
+  %p = nn.pool max %q {kernel = array<i64: 2, 2>, stride = array<i64: 2, 2>, padding = array<i64: 0, 0>, dilation = array<i64: 1, 1>, ceil_mode = false, count_include_pad = true, divisor = 0 : i64} : (tensor<1x4x2x2x!sq.quant<i8<-128:127>, scale = 0.5, zero_point = 1>>) -> tensor<1x4x1x1x!sq.quant<i8<-128:127>, scale = 0.5, zero_point = 1>>
+  %c = nn.constant "w" : tensor<1x4x1x1x!sq.quant<i8<-127:127>, scale = 0.25, zero_point = 0>>
+  %w = sq.dequantize %c : (tensor<1x4x1x1x!sq.quant<i8<-127:127>, scale = 0.25, zero_point = 0>>) -> tensor<1x4x1x1xf32>
+  %y = nn.conv %a, %w {stride = array<i64: 1, 1>, padding_low = array<i64: 0, 0>, padding_high = array<i64: 0, 0>, dilation = array<i64: 1, 1>, groups = 1 : i64} : (tensor<1x4x2x2xf32>, tensor<1x4x1x1xf32>) -> tensor<1x1x2x2xf32>
+  func.return %y, %p, %q : tensor<1x1x2x2xf32>, tensor<1x4x1x1x!sq.quant<i8<-128:127>, scale = 0.5, zero_point = 1>>, tensor<1x4x2x2x!sq.quant<i8<-128:127>, scale = 0.5, zero_point = 1>>
+}
