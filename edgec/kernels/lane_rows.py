@@ -1,15 +1,25 @@
-"""Loops between a tensor of numbers and one with several channels in each lane."""
+"""Kernels between a tensor of numbers and one with several channels in each lane."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from xdsl.dialects import func
+from xdsl.dialects.builtin import i32
 from xdsl.ir import SSAValue
 
+from edgec.dialects.lane import buffer_type
 from edgec.errors import InvalidInput
 from edgec.kernels.builder import Index, KernelBuilder
+from edgec.kernels.gaps import has_gaps, zero_gaps
 from edgec.kernels.layout import Layout
+from edgec.kernels.sweep import for_vectors
+
+Pack = Callable[[KernelBuilder, Sequence[SSAValue]], SSAValue]
+"""The lanes of some channels, fewer than fit at the end of a tensor."""
+Unpack = Callable[[KernelBuilder, SSAValue], Sequence[SSAValue]]
+"""The channels of lanes."""
 
 
 @dataclass(frozen=True)
@@ -84,3 +94,73 @@ def for_rows(
             )
 
     b.units(numbers.shape[0] * count, unit)
+
+
+def pack_kernel(
+    name: str, lanes: int, places: tuple[Layout, Layout, int], pack: Pack, gap: int
+) -> func.FuncOp:
+    """A kernel from `x`, numbers, to `y`, so many channels in each lane.
+
+    Args:
+        name: symbol of the function.
+        lanes: of a register.
+        places: of `x` and `y`, and how many channels a lane holds.
+        pack: what makes lanes.
+        gap: what stands in the gaps of `y`.
+    """
+    source, result, held = places
+    types = {
+        "x": buffer_type(source.elements),
+        "y": buffer_type(result.elements, i32),
+    }
+    b = KernelBuilder(name, types, lanes=lanes)
+
+    def row(planes: Row) -> None:
+        def one(x: Index, offset: int, mask: SSAValue | None) -> None:
+            values = [
+                b.load("x", b.plus(at, x), offset=offset, mask=mask)
+                for at in planes.channels
+            ]
+            at = b.plus(planes.group, x)
+            b.store(pack(b, values), "y", at, offset=offset, mask=mask)
+
+        for_vectors(b, source.shape[-1], lanes, one)
+
+    def gaps(n: Index, group: Index) -> None:
+        if has_gaps(result):
+            zero_gaps(b, "y", result, n, group, b.splat(b.integer(gap)))
+
+    for_rows(b, source, result, held, row, gaps)
+    return b.finish()
+
+
+def unpack_kernel(
+    name: str, lanes: int, places: tuple[Layout, Layout, int], unpack: Unpack
+) -> func.FuncOp:
+    """The way back: `places` are those of lanes and of numbers; gaps become zero."""
+    source, result, held = places
+    types = {
+        "x": buffer_type(source.elements, i32),
+        "y": buffer_type(result.elements),
+    }
+    b = KernelBuilder(name, types, lanes=lanes)
+
+    def row(planes: Row) -> None:
+        def one(x: Index, offset: int, mask: SSAValue | None) -> None:
+            packed = b.load("x", b.plus(planes.group, x), offset=offset, mask=mask)
+            for at, value in zip(planes.channels, unpack(b, packed), strict=False):
+                b.store(value, "y", b.plus(at, x), offset=offset, mask=mask)
+
+        for_vectors(b, result.shape[-1], lanes, one)
+
+    def gaps(n: Index, group: Index) -> None:
+        def channel(number: Index) -> None:
+            zero_gaps(b, "y", result, n, number)
+
+        if has_gaps(result):
+            first = b.times(group, held)
+            end = b.smaller(b.plus(first, held), result.shape[1])
+            b.loop(first, end, channel)
+
+    for_rows(b, result, source, held, row, gaps)
+    return b.finish()
