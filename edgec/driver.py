@@ -177,13 +177,13 @@ def emit(
 
 
 def import_for_tuning(
-    model: Model, example_inputs: Any, target: str | Target
+    model: Model, example_inputs: Any, target: str | Target, options: Options
 ) -> tuple[ImportedModel, Target]:
     """A model just before kernels are chosen, and a target that runs here."""
     machine = machine_of(target)
     check_runnable(machine)
     imported = _import(model, example_inputs)
-    passes = tensor_passes(Options(), machine)
+    passes = tensor_passes(options, machine)
     choice = [pass_.name for pass_ in passes].index("choose-kernel")
     run_passes(passes[:choice], imported.ctx, imported.module)
     return imported, machine

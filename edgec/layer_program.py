@@ -1,8 +1,8 @@
 """Programs of single layers, as they are measured: a layer of a model by itself.
 
 The layer's inputs are the program's, so there are copies around it: into a layout with
-gaps and back, and of integers from float32 numbers and back. They are the same for all
-schedules of a family.
+gaps and back, and of integers or bfloat16 from float32 numbers and back. They are the
+same for all schedules of a family.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from xdsl.dialects.builtin import ModuleOp, TensorType, f32
+from xdsl.dialects.builtin import ModuleOp, TensorType, bf16, f32
 from xdsl.dialects.func import FuncOp, ReturnOp
 from xdsl.ir import Attribute, OpResult, SSAValue
 
@@ -24,6 +24,7 @@ from edgec.dialects import nn, sq
 from edgec.interpreter.arrays import dtype_of
 from edgec.kernels.cost import Registers
 from edgec.kernels.cost_columns import turn_cycles
+from edgec.kernels.layout import is_in_lanes
 from edgec.options import Options
 from edgec.passes.analysis.choices import Layer
 from edgec.passes.analysis.layer_key import layer_key
@@ -50,6 +51,11 @@ class LayerModule:
     """`edgec.passes.analysis.layer_key`."""
     module: ModuleOp
     ctx: EdgecContext
+
+    @property
+    def is_rounded(self) -> bool:
+        """Whether its results are rounded to bfloat16."""
+        return sq.has_bf16(_layer(self.module).result)
 
     def copy(self) -> tuple[ModuleOp, EdgecContext]:
         """A module to rewrite, in a context to which weights can be added."""
@@ -99,6 +105,10 @@ def isolate(op: Layer, ctx: EdgecContext) -> LayerModule:
             quantize = sq.QuantizeOp(known[value], type_)
             block.add_op(quantize)
             known[value] = quantize.result
+        elif sq.has_bf16(value):
+            cast = nn.CastOp(known[value], bf16)
+            block.add_op(cast)
+            known[value] = cast.result
     for operand in op.operands:
         if operand not in known:
             assert isinstance(operand, OpResult)
@@ -112,14 +122,18 @@ def isolate(op: Layer, ctx: EdgecContext) -> LayerModule:
         dequantize = sq.DequantizeOp(result)
         block.add_op(dequantize)
         result = dequantize.result
+    elif sq.has_bf16(result):
+        cast = nn.CastOp(result, f32)
+        block.add_op(cast)
+        result = cast.result
     block.add_op(ReturnOp(result))
     function.update_function_type()
     return LayerModule(layer_key(op, ctx.weights), ModuleOp([function]), ctx)
 
 
 def _float_type(value: SSAValue) -> Attribute:
-    """The type of what a tensor of integers is quantized from."""
-    if not sq.has_integers(value):
+    """The type of what a tensor of integers or of bfloat16 is rounded from."""
+    if not sq.has_integers(value) and not sq.has_bf16(value):
         return value.type
     return TensorType(f32, nn.shape_of(value))
 
@@ -177,9 +191,11 @@ def candidates(layer: LayerModule, target: Target) -> list[Candidate]:
     run_passes(passes[first : first + 1], ctx, module)
     chosen = _layer(module).kernel
     usual = "dense" if chosen is None else chosen.family.data
+    # In lanes, what there is to choose from is known once columns are counted.
+    known = module if is_in_lanes(_layer(module).input) else layer.module
     found = {
         family: _candidates(layer, family, target)
-        for family in families_of(_layer(layer.module))
+        for family in families_of(_layer(known))
     }
     return alternate([found.pop(usual), *found.values()])
 
@@ -200,11 +216,11 @@ def _candidates(layer: LayerModule, family: str, target: Target) -> list[Candida
         decode_weight(op, ctx.weights)
     passes = tensor_passes(Options(), target)
     first = [pass_.name for pass_ in passes].index(CHOICE)
-    if sq.has_integers(op.input) or sq.has_bf16(op.input):
-        # There is no choice, and the pass counts what the kernel keeps.
+    if is_in_lanes(op.input):
+        # The pass counts what kernels keep.
         run_passes(passes[first : first + 1], ctx, module)
-    else:
-        op.properties["kernel"] = sq.KernelAttr.of(family, {})
+        op = _layer(module)
+    op.properties["kernel"] = sq.KernelAttr.of(family, {})
     run_passes(passes[first + 1 :], ctx, module)
     conv = _layer(module)
     assert isinstance(conv, sq.ConvOp)

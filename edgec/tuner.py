@@ -39,6 +39,7 @@ from edgec.layer_program import (
     layers_of,
     random_inputs,
 )
+from edgec.options import Options, Precision
 from edgec.passes.analysis.layer_key import layer_key
 from edgec.runtime.executable import Executable
 from edgec.target import Target
@@ -52,6 +53,8 @@ TURN_SECONDS = 0.002
 """A turn takes about as long: the clock's own cost does not count."""
 TOLERANCE = 1e-3
 """Largest difference of results, relative to the largest: sums in another order."""
+BF16_TOLERANCE = 2.0**-7
+"""More where results are rounded to bfloat16: one may go to another neighbour."""
 LOST = timedelta(minutes=10)
 """After so long a trial that did not end is taken to be of a process that did."""
 
@@ -85,6 +88,8 @@ def tune(  # noqa: PLR0913  the options of the command, all but three by keyword
     threads: int | None = None,
     target: str | Target = "native",
     again: bool = False,
+    precision: Precision = "float32",
+    error_budget: float = Options.error_budget,
     progress: Callable[[str], None] | None = None,
 ) -> list[Tuned]:
     """Measure the layers of a model and append the best schedules to `log`.
@@ -103,6 +108,8 @@ def tune(  # noqa: PLR0913  the options of the command, all but three by keyword
         target: as for `edgec.compile`; it must run here.
         again: measure layers that the log has too; the new lines count. Not with
             `storage`, which remembers the trials as well.
+        precision: as in `Options`: which layers are measured in bfloat16.
+        error_budget: as in `Options`.
         progress: called with a line for each layer.
 
     Raises `InvalidInput` if optuna is not installed or an argument does not fit.
@@ -115,7 +122,8 @@ def tune(  # noqa: PLR0913  the options of the command, all but three by keyword
             f"`again` measures anew, but storage '{storage}' remembers what was "
             "measured; give `again` alone, or another storage and another log"
         )
-    imported, machine = import_for_tuning(model, example_inputs, target)
+    options = Options(precision=precision, error_budget=error_budget)
+    imported, machine = import_for_tuning(model, example_inputs, target, options)
     threads = threads or machine.cores
     work = _distinct_layers(imported, layers)
     end = math.inf if timeout is None else time.monotonic() + timeout
@@ -356,7 +364,8 @@ class _LayerTuner:
             wide = expected.astype(np.float64)
             scale = float(np.abs(wide).max(initial=0.0)) or 1.0
             difference = float(np.abs(value.astype(np.float64) - wide).max(initial=0.0))
-            if difference > TOLERANCE * scale:
+            rounding = BF16_TOLERANCE if self.layer.is_rounded else 0.0
+            if difference > (TOLERANCE + rounding) * scale:
                 raise PassFailed(
                     f"layer {self.layer.key} gives other results as {candidate.label}: "
                     f"they differ by {difference:.2e}, of at most {scale:.2e}"

@@ -246,9 +246,11 @@ class ChooseKernel(ReportingPass):
 
     def _wants_tiles(self, ctx: Context, layer: sq.ConvOp) -> bool:
         """Whether the target has tiles, or a tuning log has the layer run on them."""
-        entry = tuned_of(ctx).get(layer_key(layer, weights_of(ctx)))
-        has_tiles = self.pair_tiles if sq.has_bf16(layer.input) else self.tiles
-        return has_tiles or (entry is not None and entry.family == "tiles")
+        if self.pair_tiles if sq.has_bf16(layer.input) else self.tiles:
+            return True
+        tuned = tuned_of(ctx)
+        entry = tuned.get(layer_key(layer, weights_of(ctx))) if tuned else None
+        return entry is not None and entry.family == "tiles"
 
     def _keep_groups(self, layer: sq.ConvOp, lanes: npt.NDArray[np.int32]) -> None:
         """Say what tiles would multiply, of a weight in lanes."""

@@ -50,6 +50,20 @@ if TYPE_CHECKING:
     from edgec.options import Options, Precision, Sparsity
 
 
+_PRECISION = click.option(
+    "--precision",
+    type=click.Choice(["float32", "bfloat16", "auto"]),
+    default="float32",
+    show_default=True,
+    help="What float32 layers compute in; auto: bfloat16 where it is faster.",
+)
+_ERROR_BUDGET = click.option(
+    "--error-budget",
+    type=click.FloatRange(min=0),
+    default=0.03,
+    show_default=True,
+    help="With --precision auto, the relative error that bfloat16 may cause.",
+)
 _OPTIONS = (
     click.option(
         "--sparsity",
@@ -58,20 +72,8 @@ _OPTIONS = (
         show_default=True,
         help="Run pruned layers sparse where it is faster, never, or always.",
     ),
-    click.option(
-        "--precision",
-        type=click.Choice(["float32", "bfloat16", "auto"]),
-        default="float32",
-        show_default=True,
-        help="What float32 layers compute in; auto: bfloat16 where it is faster.",
-    ),
-    click.option(
-        "--error-budget",
-        type=click.FloatRange(min=0),
-        default=0.03,
-        show_default=True,
-        help="With --precision auto, the relative error that bfloat16 may cause.",
-    ),
+    _PRECISION,
+    _ERROR_BUDGET,
     click.option(
         "--tuning-log", type=PATH, help="Take the schedules that edgec tune measured."
     ),
@@ -301,6 +303,8 @@ def bench_command(
 @click.option(
     "--again", is_flag=True, help="Measure layers that the log has too; not --storage."
 )
+@_PRECISION
+@_ERROR_BUDGET
 @threads_option
 @target_option
 @debug_option

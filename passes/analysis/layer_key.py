@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from edgec.context import WeightStore
 from edgec.dialects import nn, sq
+from edgec.dialects.bf16 import PAIR
 from edgec.dialects.lane import QUAD
+from edgec.kernels.conv.pairs import count_pair_columns
 from edgec.kernels.conv.quad_columns import count_columns
 from edgec.kernels.cost_quads import MOST_FILTERS
 from edgec.passes.constants import read_constant
@@ -16,8 +20,8 @@ def layer_key(op: sq.ConvOp | sq.LinearOp, weights: WeightStore) -> str:
     """Op, shapes, geometry, encoding and epilogue; not the layouts or the kernel.
 
     It is the same before and after any choice, so it names a layer in a tuning log.
-    Weights in integers have no encoding, so the columns that their kernels keep are
-    counted.
+    Weights in integers and in bfloat16 have no encoding, so the columns that their
+    kernels keep are counted.
     """
     encoding = nn.tensor_type(op.weight).encoding
     parts = [
@@ -39,6 +43,7 @@ def layer_key(op: sq.ConvOp | sq.LinearOp, weights: WeightStore) -> str:
         parts += _kept(op, weights)
     if sq.has_bf16(op.input):
         parts.append("bf16" if sq.has_bf16(op.result) else "bf16 to f32")
+        parts += _kept_pairs(op, weights)
     if op.bias is not None:
         parts.append("bias")
     steps = [str(step) for step in op.epilogue]
@@ -65,6 +70,16 @@ def _kept(op: sq.ConvOp | sq.LinearOp, weights: WeightStore) -> list[str]:
         for name in ("kept", "bounded")
     }
     return [f"{name}={','.join(map(str, each))}" for name, each in lists.items()]
+
+
+def _kept_pairs(op: sq.ConvOp | sq.LinearOp, weights: WeightStore) -> list[str]:
+    """Columns of pairs that are kept by blocks of 2, 4, … filters."""
+    weight = read_constant(op.weight, weights)
+    if weight is None or isinstance(op, sq.LinearOp):
+        return []
+    blocks = range(PAIR, MOST_FILTERS + 1, PAIR)
+    counts = count_pair_columns(np.asarray(weight, np.float32), blocks).values()
+    return [f"kept={','.join(map(str, counts))}"]
 
 
 def _sizes(sizes: Sequence[int]) -> str:

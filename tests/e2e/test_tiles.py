@@ -72,7 +72,7 @@ def tiles_log(
     vectors: int = 2,
 ) -> Options:
     """Options with a log that has all integer convolutions run on tiles."""
-    imported, _ = import_for_tuning(program, None, target)
+    imported, _ = import_for_tuning(program, None, target, Options())
     for op in imported.module.walk():
         if not isinstance(op, sq.ConvOp) or not sq.has_integers(op.input):
             continue
@@ -162,7 +162,7 @@ def test_settings_that_do_not_fit(
 ) -> None:
     program, _ = quantized(1)
     target = Target.native(host_features())
-    imported, _ = import_for_tuning(program, None, target)
+    imported, _ = import_for_tuning(program, None, target, Options())
     (op, *_) = (op for op in imported.module.walk() if isinstance(op, sq.ConvOp))
     usual = {"filters": 16, "tiles": 1, "vectors": 2, "chunk": 2}
     entry = Entry(

@@ -15,13 +15,13 @@ import torch
 from torch.export import ExportedProgram
 
 import edgec
-from edgec import tuner
+from edgec import driver, tuner
 from edgec.context import WeightStore
 from edgec.dialects import sq
 from edgec.driver import import_for_tuning
 from edgec.errors import InvalidInput, PassFailed
 from edgec.layer_program import candidates, compile_layer, isolate, layers_of
-from edgec.options import Options
+from edgec.options import Options, Precision
 from edgec.passes.analysis.layer_key import layer_key
 from edgec.runtime.executable import Executable
 from edgec.tools import cli
@@ -93,7 +93,7 @@ def test_known_layers_are_measured_again_when_asked_to() -> None:
 
 
 def test_every_candidate_gives_the_same_results() -> None:
-    imported, target = import_for_tuning(seeded(network), X, "native")
+    imported, target = import_for_tuning(seeded(network), X, "native", Options())
     for op in layers_of(imported.module):
         layer = isolate(op, imported.ctx)
         several = candidates(layer, target)
@@ -139,7 +139,7 @@ def quantized(density: float) -> ExportedProgram:
 def test_layers_on_integers_are_named_by_what_they_keep() -> None:
     keys: list[list[str]] = []
     for density in (1.0, 0.25, 0.25):
-        imported, _ = import_for_tuning(quantized(density), X, "native")
+        imported, _ = import_for_tuning(quantized(density), X, "native", Options())
         several = layers_of(imported.module)
         keys.append([layer_key(op, imported.ctx.weights) for op in several])
         assert all(sq.has_integers(op.input) for op in several)
@@ -152,7 +152,7 @@ def test_layers_on_integers_are_named_by_what_they_keep() -> None:
 
 @pytest.mark.parametrize("target", ["native", "x86-64-v3"])
 def test_every_candidate_of_integers_gives_the_same_bytes(target: str) -> None:
-    imported, machine = import_for_tuning(quantized(0.5), X, target)
+    imported, machine = import_for_tuning(quantized(0.5), X, target, Options())
     families: set[str] = set()
     for op in layers_of(imported.module):
         layer = isolate(op, imported.ctx)
@@ -185,6 +185,68 @@ def test_a_quantized_model_is_tuned() -> None:
     assert torch.equal(tuned(x), usual)
 
 
+HALF = Options(precision="bfloat16")
+
+
+def in_blocks(density: float) -> torch.nn.Module:
+    """Two convolutions, and a linear layer, whose kernel has no schedules."""
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(
+        *(torch.nn.Conv2d(4, 16, 3, padding=1), torch.nn.ReLU()),
+        *(torch.nn.Conv2d(16, 8, 3), torch.nn.Flatten(), torch.nn.Linear(128, 4)),
+    )
+    if density < 1:
+        edgec.compress.prune(model, "block-punched:8x2", density, skip_first=False)
+    return model.eval()
+
+
+def test_layers_of_bfloat16_are_named_by_what_they_keep() -> None:
+    keys: list[list[str]] = []
+    for density in (1.0, 0.25):
+        imported, _ = import_for_tuning(in_blocks(density), X, "native", HALF)
+        several = layers_of(imported.module)
+        keys.append([layer_key(op, imported.ctx.weights) for op in several])
+    assert [len(each) for each in keys] == [2, 2]
+    assert all(" bf16" in key and " kept=" in key for each in keys for key in each)
+    assert keys[0][0] != keys[1][0]
+    shapes = [[key.partition(" kept=")[0] for key in each] for each in keys]
+    assert shapes[0] == shapes[1]
+
+
+def test_a_model_in_bfloat16_is_tuned() -> None:
+    model, x = in_blocks(1.0), torch.randn(X.shape)
+    found = edgec.tune(
+        model, X, log="log.jsonl", trials=3, threads=1, precision="bfloat16"
+    )
+    assert [each.is_new for each in found] == [True, True]
+    assert all(each.entry and each.entry.family == "pairs" for each in found)
+    usual = edgec.compile(model, X, threads=1, options=HALF)(x)
+    options = Options(precision="bfloat16", tuning_log="log.jsonl")
+    tuned = edgec.compile(model, X, options=options, threads=1)
+    assert tuned.report().statistics["choose-kernel"]["measured"] == 2
+    torch.testing.assert_close(tuned(x), usual, rtol=2.0**-7, atol=2.0**-8)
+    floats = edgec.tune(model, X, log="log.jsonl", trials=1, threads=1)
+    assert all(each.is_new for each in floats), "in float32 they are other layers"
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float32"])
+def test_tiles_are_candidates_where_the_target_has_them(
+    precision: Precision, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is compiled: the machine need not have them."""
+    monkeypatch.setattr(driver, "check_runnable", lambda _: None)
+    amx = "x86-64-v4+vnni+bf16+amx"
+    model = in_blocks(1.0) if precision == "bfloat16" else quantized(1.0)
+    options = Options(precision=precision)
+    imported, machine = import_for_tuning(model, X, amx, options)
+    layer = isolate(layers_of(imported.module)[-1], imported.ctx)
+    several = candidates(layer, machine)
+    usual = "pairs" if precision == "bfloat16" else "quads"
+    assert {each.family for each in several} == {usual, "tiles"}
+    for each in several:
+        assert ("tiles" in each.settings) == (each.family == "tiles")
+
+
 def test_an_interruption_leaves_a_valid_log(monkeypatch: pytest.MonkeyPatch) -> None:
     log, calls = Path("log.jsonl"), [0]
     measure = tuner._LayerTuner._measure  # pyright: ignore[reportPrivateUsage] stopped here
@@ -215,7 +277,7 @@ import sys
 import time
 from pathlib import Path
 from typing import Any
-from edgec import tuner
+from edgec import driver, tuner
 from tests.networks import seeded
 from tests.unit.test_tuner import X, network
 tuner.ROUNDS = tuner.FINAL_ROUNDS = 1
@@ -343,6 +405,10 @@ def test_the_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["tune", "m.pt2", "--log", "log.jsonl", *options, "--again"]) == 0
     assert "fastest of 1" in capsys.readouterr().out
     assert len(read_log("log.jsonl")) == 2
+    half = [*options, "--precision", "bfloat16"]
+    assert cli.main(["tune", "m.pt2", "--log", "half.jsonl", *half]) == 0
+    assert read_log("half.jsonl")[0].family == "pairs"
+    capsys.readouterr()
     built = ["compile", "m.pt2", "-o", "m.edgec", "--tuning-log", "log.jsonl"]
     assert cli.main([*built, "--threads", "1", "--statistics"]) == 0
     assert "measured = 2" in capsys.readouterr().out
