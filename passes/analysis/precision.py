@@ -1,10 +1,19 @@
 """Which layers shall compute in bfloat16, by predicted time and estimated error.
 
-Rounding a number to 8 bits moves it by `UNIT` of its size on average. Errors of terms
-are independent, so a sum of products has the relative error of one product; so have
-layers one after the other, whose errors add as squares. That is an estimate of the mean
-error of all results, not a bound: where results are small differences of large sums, or
-the error of one layer is systematic, the true one is larger.
+Rounding a number to 8 bits moves it by at most 2^-8 of its size, 2^-9 on average, and
+by `UNIT` in the root of the mean square. Both factors of a product are rounded: the
+activations, of which nothing else is known, by `UNIT`, and the weights by what is
+measured on them. Errors of terms are taken to be independent, so a sum of products has
+the relative error of one product; so have layers one after the other, whose errors add
+as squares. The result is rounded as the input of the next layer, where it counts. That
+is an estimate of the mean error of all results, not a bound: where results are small
+differences of large sums, or the error of one layer is systematic, the true one is
+larger; where terms are of one sign it is smaller.
+
+Source: Widrow and Kollar, "Quantization Noise" (2008), chapters 4 and 12, for errors of
+rounding floating-point numbers as noise that is uniform in each power of two and
+uncorrelated; Higham and Mary, "A New Approach to Probabilistic Rounding Error Analysis"
+(SIAM J. Sci. Comput., 2019), for why errors of sums grow as the root of their number.
 """
 
 from __future__ import annotations
@@ -18,9 +27,11 @@ import numpy.typing as npt
 
 from edgec.dialects.bf16 import rounded
 
-UNIT = 2.0**-8 / math.sqrt(7)
-"""Root of the mean squared error of rounding to bfloat16, by that of the numbers: in
-each power of two these are spread evenly, and so are errors of at most 2^-8 of it."""
+UNIT = 2.0**-8 / math.sqrt(8 * math.log(2))
+"""Root of the mean squared error of rounding to bfloat16, by that of the numbers. In
+each power of two errors are spread evenly up to 2^-8 of it, a mean square of 2^-16 / 3;
+where the scale of numbers is not known, the mean of 1 / m^2 for their mantissas is
+3 / (8 log 2), whatever their distribution: that of 1 / (m log 2) over 1 to 2."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +56,7 @@ class Candidate:
 
 
 def layer_error(weight: npt.NDArray[np.float32]) -> float:
-    """The estimated relative error of a layer, whose weights are known."""
+    """The estimated relative error of a layer: of its activations and its weights."""
     wide = weight.astype(np.float64)
     size = float(np.square(wide).sum())
     moved = float(np.square(rounded(weight) - wide).sum())
