@@ -24,9 +24,9 @@ from edgec.dialects import nn, sq
 from edgec.interpreter.arrays import dtype_of
 from edgec.kernels.cost import Registers
 from edgec.kernels.cost_columns import turn_cycles
-from edgec.kernels.layout import is_in_lanes
+from edgec.kernels.layout import is_in_lanes, stored_shape
 from edgec.options import Options
-from edgec.passes.analysis.choices import Layer
+from edgec.passes.analysis.choices import TURNED, Layer
 from edgec.passes.analysis.layer_key import layer_key
 from edgec.passes.analysis.predict import families_of, predict_linear
 from edgec.passes.analysis.schedules import Machine, alternate, schedules
@@ -207,10 +207,10 @@ def _candidates(layer: LayerModule, family: str, target: Target) -> list[Candida
     registers = Registers(target.lanes, target.registers)
     turning = 0.0
     if isinstance(op, sq.LinearOp):
-        if family != "conv":
+        if family not in TURNED:
             return [Candidate(family, {}, predict_linear(op, registers)[family])]
-        *lead, channels = nn.shape_of(op.input)
-        rows, filters = math.prod(lead), nn.shape_of(op.result)[-1]
+        *lead, channels = stored_shape(op.input)
+        rows, filters = math.prod(lead), stored_shape(op.result)[-1]
         turning = turn_cycles(rows, channels) + turn_cycles(filters, rows)
     elif family == "dense" and isinstance(op.weight.owner, sq.WeightOp):
         decode_weight(op, ctx.weights)

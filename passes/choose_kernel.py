@@ -13,7 +13,8 @@ for few rows (`columns`) and one for many (`conv`, which `sparse-linear` makes a
 convolution); depthwise layers have one of their own, and so have convolutions of
 integers and of bfloat16, whose kept columns are counted here (and one more, `tiles`,
 where the target multiplies tiles); linear layers on integers read codes of as few bits
-as the weight needs (`codes`); a recurrent layer runs as its weight is stored. The
+as the weight needs (`codes`), or run as convolutions on `tiles`, as those of bfloat16
+may; a recurrent layer runs as its weight is stored. The
 choice and the prediction of the layer by itself stand in `kernel` and `sq.why`. A layer
 that a tuning log knows has the family and the schedule that were measured.
 
@@ -163,8 +164,8 @@ class ChooseKernel(ReportingPass):
             )
         names = (
             *FAMILIES,
-            *("linear_columns", "linear_conv", "recurrent_columns", "decoded"),
-            "measured",
+            *("linear_columns", "linear_conv", "linear_codes", "linear_tiles"),
+            *("recurrent_columns", "decoded", "measured"),
         )
         counts: dict[str, int] = dict.fromkeys(names, 0)
         registers = Registers(self.lanes, self.registers)
@@ -186,11 +187,13 @@ class ChooseKernel(ReportingPass):
             is_sparse = isinstance(layer.weight.owner, sq.WeightOp)
             if is_sparse or "tiles" in families_of(layer):
                 self._explain(layer, family, registers, entry)
-                if family == "dense":
-                    decode_weight(layer, weights_of(ctx))
-                    counts["decoded"] += 1
+            if is_sparse and family == "dense":
+                decode_weight(layer, weights_of(ctx))
+                counts["decoded"] += 1
             if not is_linear or family != "dense":
                 settings: Mapping[str, int] = entry.settings if entry else {}
+                if isinstance(layer, sq.LinearOp) and family == FAMILY:
+                    settings = code_settings(layer, weights_of(ctx), self.lanes)
                 layer.properties["kernel"] = sq.KernelAttr.of(family, settings)
                 counts[f"linear_{family}" if is_linear else family] += 1
         return counts
@@ -202,8 +205,7 @@ class ChooseKernel(ReportingPass):
         elif sq.has_bf16(layer.input):
             if self.emulated:
                 layer.attributes[EMULATED] = UnitAttr()
-            if isinstance(layer, sq.ConvOp):
-                self._count_pairs(ctx, layer, registers)
+            self._count_pairs(ctx, layer, registers)
 
     def _count_quads(self, ctx: Context, layer: Layer, registers: Registers) -> None:
         """Of an integer layer."""
@@ -217,8 +219,9 @@ class ChooseKernel(ReportingPass):
         if to is not None and to.bounded:
             layer.attributes[FITS] = UnitAttr()
         if isinstance(layer, sq.LinearOp):
-            settings = code_settings(layer, weights_of(ctx), self.lanes)
-            layer.properties["kernel"] = sq.KernelAttr.of(FAMILY, settings)
+            is_flat = len(nn.shape_of(layer.input)) == 2
+            if is_flat and self._wants_tiles(ctx, layer):
+                self._keep_groups(layer, as_quads(weight, len(weight)))
         elif layer.groups.value.data > 1:
             if self.bounded and is_bounded_anyhow(weight):
                 layer.attributes[BOUNDED] = UnitAttr()
@@ -229,9 +232,7 @@ class ChooseKernel(ReportingPass):
             if self._wants_tiles(ctx, layer):
                 self._keep_groups(layer, as_quads(weight, len(weight)))
 
-    def _count_pairs(
-        self, ctx: Context, layer: sq.ConvOp, registers: Registers
-    ) -> None:
+    def _count_pairs(self, ctx: Context, layer: Layer, registers: Registers) -> None:
         """Of a layer of bfloat16."""
         weight = read_constant(layer.weight, weights_of(ctx))
         if weight is None:
@@ -239,12 +240,13 @@ class ChooseKernel(ReportingPass):
                 f"the weight of {layer_of(layer)} must be a constant, "
                 f"got {layer.weight}"
             )
-        blocks = cost_pairs.candidates(registers)
-        keep_columns(layer, count_pair_columns(weight, blocks), bounded=False)
+        if isinstance(layer, sq.ConvOp):
+            blocks = cost_pairs.candidates(registers)
+            keep_columns(layer, count_pair_columns(weight, blocks), bounded=False)
         if self._wants_tiles(ctx, layer):
             self._keep_groups(layer, as_pairs(weight, len(weight)))
 
-    def _wants_tiles(self, ctx: Context, layer: sq.ConvOp) -> bool:
+    def _wants_tiles(self, ctx: Context, layer: Layer) -> bool:
         """Whether the target has tiles, or a tuning log has the layer run on them."""
         if self.pair_tiles if sq.has_bf16(layer.input) else self.tiles:
             return True
@@ -252,7 +254,7 @@ class ChooseKernel(ReportingPass):
         entry = tuned.get(layer_key(layer, weights_of(ctx))) if tuned else None
         return entry is not None and entry.family == "tiles"
 
-    def _keep_groups(self, layer: sq.ConvOp, lanes: npt.NDArray[np.int32]) -> None:
+    def _keep_groups(self, layer: Layer, lanes: npt.NDArray[np.int32]) -> None:
         """Say what tiles would multiply, of a weight in lanes."""
         keep_groups(layer, count_groups(lanes, tile_candidates(len(lanes))))
 
@@ -321,7 +323,8 @@ class ChooseKernel(ReportingPass):
 
     def _left(self, families: Sequence[str]) -> Sequence[str]:
         """Those that `force` leaves."""
-        if self.force is None or len(families) == 1 or "dense" not in families:
+        is_free = self.force is None or "tiles" in families
+        if is_free or len(families) == 1 or "dense" not in families:
             return families
         sparse = [family for family in families if family != "dense"]
         return sparse if self.force == "sparse" else ["dense"]
@@ -350,8 +353,8 @@ def explain(
 ) -> None:
     """Say on a layer what was predicted for it by itself, and what else mattered."""
     usual, other = "dense", "sparse"
-    if usual not in prediction:
-        usual, other = "quads" if "quads" in prediction else "pairs", "tiles"
+    if "tiles" in prediction:
+        (usual, *_), other = [name for name in prediction if name != "tiles"], "tiles"
     least = min(n for name, n in prediction.items() if name != usual)
     ratio = prediction[usual] / max(least, 1.0)
     verdict = "runs dense" if family == "dense" else f"{family} kernel"

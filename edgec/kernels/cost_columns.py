@@ -131,11 +131,14 @@ def stream_cycles(num_bytes: float) -> float:
     return num_bytes / rate
 
 
-def dense_linear_cycles(layer: LinearLayer, *, lanes: int) -> float:
-    """Bound by arithmetic, or by the weights where rows are few."""
-    weights = layer.filters * layer.channels
-    products = layer.rows * weights / lanes / FMA_PER_CYCLE / DENSE_EFFICIENCY
-    return max(products, stream_cycles(4 * weights))
+def dense_linear_cycles(layer: LinearLayer, *, lanes: int, held: int = 1) -> float:
+    """Bound by arithmetic, or by the weights where rows are few.
+
+    `held` inputs share a lane, and so do as many weights.
+    """
+    lane_weights = layer.filters * layer.channels / held
+    products = layer.rows * lane_weights / lanes / FMA_PER_CYCLE / DENSE_EFFICIENCY
+    return max(products, stream_cycles(4 * lane_weights))
 
 
 def few_rows_cycles(

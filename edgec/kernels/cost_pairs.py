@@ -23,7 +23,7 @@ from edgec.kernels.cost_columns import (
     FAR_LOAD,
     NEAR_BYTES,
     LinearLayer,
-    stream_cycles,
+    dense_linear_cycles,
 )
 from edgec.kernels.cost_quads import MOST_FILTERS, MOST_VECTORS, STEP, fits
 from edgec.kernels.linear.dense import linear_block
@@ -102,14 +102,12 @@ def best_pairs_block(layer: PairLayer, registers: Registers) -> Block:
 
 
 def pairs_linear_cycles(layer: LinearLayer, *, lanes: int, emulated: bool) -> float:
-    """Bound by arithmetic, or by the weights, of two bytes, where rows are few."""
-    weights, block = (
-        layer.filters * layer.channels,
-        linear_block(lanes, layer.rows, layer.filters),
-    )
-    count = layer.rows * weights / PAIR / lanes
-    if emulated:
-        sums, taken_apart = block.rows * block.vectors, 2 * (block.rows + block.vectors)
-        count *= EMULATED + taken_apart / sums
-    products = count / FMA_PER_CYCLE / DENSE_EFFICIENCY
-    return max(products, stream_cycles(2 * weights))
+    """As in float32, of half the lanes; halves are taken apart where that must be."""
+    cycles = dense_linear_cycles(layer, lanes=lanes, held=PAIR)
+    if not emulated:
+        return cycles
+    block = linear_block(lanes, layer.rows, layer.filters)
+    sums, taken_apart = block.rows * block.vectors, 2 * (block.rows + block.vectors)
+    products = layer.rows * layer.filters * layer.channels / PAIR / lanes
+    count = products * (EMULATED + taken_apart / sums)
+    return max(cycles, count / FMA_PER_CYCLE / DENSE_EFFICIENCY)

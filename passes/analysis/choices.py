@@ -8,8 +8,8 @@ pattern kernel and a depthwise one with a stride read any grid that has room for
 padding; a convolution with a stride otherwise reads a copy anyhow, the phases.
 
 So a part of a network has a grid of its own where idle lanes cost more than copies. A
-linear layer that runs as a convolution (`conv`) turns its rows to columns and back, but
-for one that takes the result of another.
+linear layer that runs as a convolution (`TURNED`) turns its rows to columns and back,
+but for one that takes the result of another.
 
 Conversions of one tensor to one grid are shared, but each of its readers is charged for
 it: real costs are at most those predicted.
@@ -29,7 +29,7 @@ from xdsl.ir import Operation, SSAValue
 from edgec.dialects import nn, sq
 from edgec.kernels.cost import Registers, copy_cycles
 from edgec.kernels.cost_columns import turn_cycles
-from edgec.kernels.layout import stored_shape
+from edgec.kernels.layout import channels_of_lane, stored_shape
 from edgec.passes.analysis.predict import conv_cycles, predict_linear, with_margin
 from edgec.passes.analysis.rows import (
     Grid,
@@ -46,6 +46,8 @@ Layer = sq.ConvOp | sq.LinearOp
 Families = Callable[[Layer], Sequence[str]]
 """The families that a layer may run as."""
 
+TURNED = ("conv", "tiles")
+"""Families of linear layers that run as convolutions over their rows."""
 MOST_PITCHES = 6
 """Pitches, and slabs, that are tried in a part of a network that convolutions tie
 together: in published networks it needs at most four."""
@@ -252,12 +254,13 @@ class _Network:
             return
         writer = self.linear_numbers[before_it]
         *lead, columns = nn.shape_of(op.input)
-        moved = turn_cycles(math.prod(lead), columns)
+        held = channels_of_lane(op.input)
+        moved = turn_cycles(math.prod(lead), -(-columns // held))
         turns = 2 if op.input.has_one_use() else 1  # others read it turned back
         saved = np.zeros((len(self.nodes[writer].ways), len(node.ways)))
         for i, before in enumerate(self.nodes[writer].ways):
             for j, after in enumerate(node.ways):
-                if before.family == after.family == "conv":
+                if before.family in TURNED and after.family in TURNED:
                     saved[i, j] = -turns * moved
         self.problem.add_edge(writer, number, saved)
 

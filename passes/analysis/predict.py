@@ -17,6 +17,7 @@ from edgec.kernels.conv.quad_columns import EMULATED
 from edgec.kernels.conv.tile_columns import count_groups, kept_groups
 from edgec.kernels.conv.window import window_of
 from edgec.kernels.cost import (
+    LAUNCH_CYCLES,
     Registers,
     best_block,
     best_tile,
@@ -31,6 +32,8 @@ from edgec.kernels.cost_columns import (
     dense_linear_cycles,
     few_rows_cycles,
     many_rows_cycles,
+    stream_cycles,
+    turn_cycles,
 )
 from edgec.kernels.cost_pairs import (
     EPILOGUE,
@@ -51,9 +54,14 @@ from edgec.kernels.cost_recurrent import (
     columns_step_cycles,
     dense_step_cycles,
 )
-from edgec.kernels.cost_tiles import best_tile_shape, tiles_cycles
+from edgec.kernels.cost_tiles import (
+    POSITIONS,
+    TILE_BYTES,
+    best_tile_shape,
+    tiles_cycles,
+)
 from edgec.kernels.cost_tiles import candidates as tile_candidates
-from edgec.kernels.layout import layout
+from edgec.kernels.layout import is_in_lanes, layout, stored_shape
 from edgec.kernels.linear.columns import MIN_BLOCK
 from edgec.passes.analysis.sparse import (
     column_layer,
@@ -96,8 +104,9 @@ def families_of(op: sq.ConvOp | sq.LinearOp) -> tuple[str, ...]:
     encoding = nn.tensor_type(op.weight).encoding
     columns = encoding if isinstance(encoding, sq.ColumnsAttr) else None
     if isinstance(op, sq.LinearOp):
-        if sq.has_integers(op.input):
-            return ("codes",)
+        if is_in_lanes(op.input):
+            usual = "codes" if sq.has_integers(op.input) else "dense"
+            return (usual, "tiles") if kept_groups(op) else (usual,)
         if columns is None:
             return ("dense",)
         few = columns.block_size >= MIN_BLOCK and not columns.is_reordered
@@ -229,6 +238,17 @@ def linear_layer(op: sq.LinearOp) -> LinearLayer:
     return LinearLayer(rows, filters, channels)
 
 
+def turned_tiles_cycles(op: sq.LinearOp) -> float:
+    """A linear layer as a pointwise convolution on tiles, between two transposes."""
+    layer = tile_layer(op, linear_layer(op).rows)
+    read, written = stored_shape(op.input), stored_shape(op.result)
+    turned = turn_cycles(*read) + turn_cycles(written[1], written[0])
+    best, kept = best_tile_shape(layer), kept_groups(op)
+    groups = kept[best.filters].count * best.filters // POSITIONS
+    cycles = max(tiles_cycles(layer, best), stream_cycles(groups * TILE_BYTES))
+    return turned + cycles + 2 * LAUNCH_CYCLES
+
+
 def predict_recurrent(op: nn.RecurrentOp, registers: Registers) -> Prediction:
     """Families `dense` and `columns` of one step; lanes are elements of the state."""
     wide, hidden = nn.shape_of(op.weight)
@@ -268,16 +288,21 @@ def flat_positions(op: sq.ConvOp) -> int:
 def predict_linear(op: sq.LinearOp, registers: Registers) -> Prediction:
     """Families `dense`, `columns` (lanes over filters) and `conv` (over rows).
 
-    On integers only `codes`, of a quarter of the bytes; in bfloat16 `dense`, of half.
+    On integers `codes`, of a quarter of the bytes; in bfloat16 `dense`, of half. Both
+    may run as convolutions on `tiles`.
     """
     layer = linear_layer(op)
     lanes, families = registers.lanes, families_of(op)
-    if sq.has_bf16(op.input):
-        emulated = EMULATED in op.attributes
-        return {"dense": predict_bf16_linear(op, registers, emulated=emulated)}
     cycles = {"dense": dense_linear_cycles(layer, lanes=lanes)}
-    if "codes" in families:
-        return {"codes": cycles["dense"] / QUAD}
+    if is_in_lanes(op.input):
+        if sq.has_bf16(op.input):
+            emulated = EMULATED in op.attributes
+            cycles = {"dense": predict_bf16_linear(op, registers, emulated=emulated)}
+        else:
+            cycles = {"codes": dense_linear_cycles(layer, lanes=lanes, held=QUAD)}
+        if "tiles" in families:
+            cycles["tiles"] = turned_tiles_cycles(op)
+        return cycles
     encoding = nn.tensor_type(op.weight).encoding
     if not isinstance(encoding, sq.ColumnsAttr):
         return cycles

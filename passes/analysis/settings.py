@@ -42,7 +42,6 @@ def why_not(
     if family == "pattern":
         return _pattern(op, settings, lanes)
     if family == "tiles":
-        assert isinstance(op, sq.ConvOp)
         return _tiles(op, settings)
     return _register_block(op, family, settings)
 
@@ -51,7 +50,8 @@ def _names(op: sq.ConvOp | sq.LinearOp, family: str) -> list[str]:
     """What a schedule sets: linear layers have one only as convolutions."""
     if isinstance(op, sq.ConvOp):
         return sorted(SETTINGS[family])
-    return sorted(SETTINGS["columns"]) if family == "conv" else []
+    names = {"conv": "columns", "tiles": "tiles"}
+    return sorted(SETTINGS[names[family]]) if family in names else []
 
 
 def _register_block(
@@ -92,7 +92,7 @@ def _grouped(op: sq.ConvOp | sq.LinearOp, filters: int, held: int) -> str | None
     return None
 
 
-def _tiles(op: sq.ConvOp, settings: Mapping[str, int]) -> str | None:
+def _tiles(op: sq.ConvOp | sq.LinearOp, settings: Mapping[str, int]) -> str | None:
     filters, tiles, vectors = (settings[n] for n in ("filters", "tiles", "vectors"))
     allowed = sorted(kept_groups(op))
     if filters not in allowed:

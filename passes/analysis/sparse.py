@@ -103,15 +103,18 @@ def quad_layer(op: sq.ConvOp, positions: int) -> QuadLayer:
     )
 
 
-def tile_layer(op: sq.ConvOp, positions: int) -> TileLayer:
-    """The convolution of int8 or bfloat16 as the cost model of tiles sees it."""
+def tile_layer(op: sq.ConvOp | sq.LinearOp, positions: int) -> TileLayer:
+    """A layer of int8 or bfloat16 as the cost model of tiles sees it.
+
+    A linear layer is to be a convolution.
+    """
     kept, is_pairs = kept_groups(op), sq.has_bf16(op.input)
     end = cost_pairs.EPILOGUE if is_pairs else cost_quads.EPILOGUE
     return tile_layer_of(op, positions, kept, PAIR if is_pairs else QUAD, end)
 
 
 def tile_layer_of(
-    op: sq.ConvOp,
+    op: sq.ConvOp | sq.LinearOp,
     positions: int,
     kept: Mapping[int, KeptGroups],
     held: int,

@@ -118,7 +118,7 @@ def group_columns(lanes: Ints, block: int) -> GroupedColumns:
     )
 
 
-def keep_groups(op: sq.ConvOp, counts: Mapping[int, KeptGroups]) -> None:
+def keep_groups(op: sq.ConvOp | sq.LinearOp, counts: Mapping[int, KeptGroups]) -> None:
     """Say on an op how many groups of columns it keeps: its kernel may be of tiles."""
     numbers = {
         str(block): DenseArrayBase.from_list(i64, [found.direct, found.gathered])
@@ -127,7 +127,7 @@ def keep_groups(op: sq.ConvOp, counts: Mapping[int, KeptGroups]) -> None:
     op.attributes[KEPT_GROUPS] = DictionaryAttr(numbers)
 
 
-def kept_groups(op: sq.ConvOp) -> dict[int, KeptGroups]:
+def kept_groups(op: sq.ConvOp | sq.LinearOp) -> dict[int, KeptGroups]:
     """Filters of a block to groups kept; empty where no kernel of tiles is wanted."""
     found = op.attributes.get(KEPT_GROUPS)
     if not isinstance(found, DictionaryAttr):

@@ -2,6 +2,7 @@
 // RUN: edgec-opt %s --weights %t.safetensors -p choose-kernel | filecheck %s
 // RUN: edgec-opt %s --weights %t.safetensors -p 'choose-kernel{bounded=true}' | filecheck %s --check-prefix=BOUNDED
 // RUN: edgec-opt %s --weights %t.safetensors -p 'choose-kernel{force=sparse}' | filecheck %s --check-prefix=FORCED
+// RUN: edgec-opt %s --weights %t.safetensors -p 'choose-kernel{lanes=16 registers=32 pair-tiles=true}' | filecheck %s --check-prefix=TILES
 
 // One input channel per filter, with or without a multiplier.
 
@@ -84,4 +85,19 @@ func.func @codes(%x: tensor<1x8x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 
   %w2 = nn.constant "bytes" : tensor<32x8x!sq.quant<i8<-127:127>, scale = 0.25, zero_point = 0>>
   %y2 = sq.linear %x, %w2 {epilogue = []} : tensor<1x8x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>, tensor<32x8x!sq.quant<i8<-127:127>, scale = 0.25, zero_point = 0>> -> tensor<1x32x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>
   func.return %y0, %y1, %y2 : tensor<1x32xf32>, tensor<1x32xf32>, tensor<1x32x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>
+}
+
+// A linear layer of bfloat16 on many rows runs on tiles where the target multiplies
+// them, as a convolution; else, and on one row, in the kernel that it has in float32.
+
+// CHECK-LABEL: func.func @rows(
+// CHECK-NOT: sq.kernel
+// TILES-LABEL: func.func @rows(
+// TILES: sq.linear {{.*}}sq.kept_groups = {{.*}}sq.why = "tiles kernel: predicted dense / tiles = {{[1-9][^;]*}}"{{.*}}kernel = #sq.kernel<"tiles">{{.*}} : tensor<64x512xbf16>
+// TILES: sq.linear {{.*}}sq.why = "runs dense: predicted dense / tiles = 0.{{[0-9]+}}"{{.*}} : tensor<1x512xbf16>
+func.func @rows(%x: tensor<64x512xbf16>, %z: tensor<1x512xbf16>) -> (tensor<64x512xf32>, tensor<1x512xf32>) {
+  %w = nn.constant dense<0.3> : tensor<512x512xf32>
+  %y = sq.linear %x, %w {epilogue = []} : tensor<64x512xbf16>, tensor<512x512xf32> -> tensor<64x512xf32>
+  %u = sq.linear %z, %w {epilogue = []} : tensor<1x512xbf16>, tensor<512x512xf32> -> tensor<1x512xf32>
+  func.return %y, %u : tensor<64x512xf32>, tensor<1x512xf32>
 }
