@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,10 +13,13 @@ from edgec.dialects import bf16
 from edgec.dialects.bf16 import PAIR
 from edgec.dialects.sq import Step
 from edgec.interpreter import windows
-from edgec.kernels.conv.positions import Extra
+from edgec.kernels.conv.pairs import PairConv
+from edgec.kernels.conv.positions import Extra, row_mask
 from edgec.kernels.layout import Layout, plain
+from edgec.target import Target
 from tests.conv_cases import deep
 from tests.convs import Array, Room, Shape, conv_shapes, places, put, spaced
+from tests.lanes import program, run_both
 
 Floats = npt.NDArray[np.float32]
 Wide = npt.NDArray[np.float64]
@@ -167,3 +171,28 @@ def numbers_in(layout: Layout, buffer: Array, filters: int, *, packed: bool) -> 
         return stored.astype(np.float32)
     parts = np.moveaxis(bf16.parts_of(stored), -1, 2)
     return parts.reshape(parts.shape[0], -1, *parts.shape[3:])[:, :filters]
+
+
+Case = tuple[Shape, Numbers, tuple[Floats, Floats, Floats], Epilogue]
+"""A convolution: its shape, its numbers, its arrays, its end."""
+
+
+def check_conv(
+    target: Target, spec: PairConv, tables: Mapping[str, Array], case: Case
+) -> None:
+    """The kernel, compiled and interpreted, is within the bound; gaps are zero."""
+    (shape, given, arrays, end), result = case, spec.result
+    buffers: list[Array] = [pairs_in(spec.source, arrays[0]), *tables.values()]
+    if given.has_bias:
+        buffers.append(arrays[2])
+    if result.has_gaps_inside:
+        buffers.append(row_mask(result))
+    buffers += end.buffers
+    module = program(spec.build("kernel", target.lanes), len(buffers))
+    wanted, off = expected(shape, arrays, end, packed=given.packed)
+    for (found,) in run_both(module, buffers, target):
+        values = numbers_in(result, found, shape.filters, packed=given.packed)
+        assert (np.abs(values - wanted) <= off).all()
+        is_gap = np.ones(result.elements - result.slack, np.bool_)
+        is_gap[places(result)] = False
+        assert not found[: len(is_gap)][is_gap].any()

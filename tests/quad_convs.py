@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,11 +14,14 @@ from edgec.dialects.lane import QUAD
 from edgec.dialects.sq import Step
 from edgec.interpreter import windows
 from edgec.interpreter.lane import fused_multiply_add
-from edgec.kernels.conv.positions import Extra
+from edgec.kernels.conv.positions import Extra, row_mask
+from edgec.kernels.conv.quads import QuadConv
 from edgec.kernels.layout import Layout, plain
 from edgec.kernels.requantize import Dequantize, Requantize
+from edgec.target import Target
 from tests.conv_cases import deep
 from tests.convs import Array, Room, Shape, conv_shapes, places, put, spaced
+from tests.lanes import program, run_both
 
 Bytes = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
@@ -211,3 +215,31 @@ def check(layout: Layout, zero: int, filters: int, found: Array, wanted: Array) 
     is_gap = np.ones(own, np.bool_)
     is_gap[at] = False
     assert (found[:own][is_gap] == quad_of(zero)).all()
+
+
+Case = tuple[Shape, Numbers, tuple[Bytes, Any, Floats, Floats], Epilogue]
+"""A convolution: its shape, its numbers, its arrays, its end."""
+
+
+def check_conv(
+    target: Target, spec: QuadConv, tables: Mapping[str, Array], case: Case
+) -> None:
+    """The kernel, compiled and interpreted, gives what integers in numpy give."""
+    (shape, given, arrays, end), result = case, spec.result
+    missing = spec.num_filters - shape.filters
+    buffers: list[Array] = [quads_in(spec.source, arrays[0], given.zero_point)]
+    buffers += tables.values()
+    buffers += [np.pad(array, (0, missing)) for array in arrays[2:]]
+    if result.has_gaps_inside:
+        buffers.append(row_mask(result))
+    buffers += end.buffers
+    module = program(spec.build("kernel", target.lanes), len(buffers))
+    ((compiled,), (interpreted,)) = run_both(module, buffers, target)
+    for found, fused in ((compiled, target.fma), (interpreted, True)):
+        wanted = expected(shape, given, arrays, end, fused=fused)
+        if given.result is None:
+            own = result.elements - result.slack
+            np.testing.assert_array_equal(found[:own], put(result, wanted)[:own])
+        else:
+            zero = given.result.zero_point
+            check(result, zero, shape.filters, found, quads_in(result, wanted, 0))

@@ -20,7 +20,6 @@ from edgec.kernels.conv.pairs import (
     pack_pairs,
     pair_columns,
 )
-from edgec.kernels.conv.positions import row_mask
 from edgec.kernels.layout import plain
 from edgec.target import Target
 from tests.conv_cases import MOST_PRODUCTS
@@ -29,16 +28,15 @@ from tests.convs import (
     Room,
     Shape,
     layouts_of,
-    places,
     rooms,
     spaced,
 )
 from tests.lanes import program, run_both, runnable_targets
 from tests.pair_convs import (
     Numbers,
+    check_conv,
     draw_arrays,
     epilogue,
-    expected,
     numbers,
     numbers_in,
     pairs_in,
@@ -99,22 +97,8 @@ def test_within_the_bound(
     columns = pair_columns(arrays[1], spec.num_filters, filters)
     assert count_pair_columns(arrays[1], [filters])[filters] == columns.num_columns
     spec = replace(spec, columns=columns.num_columns)
-    tables = pack_pairs(arrays[1], spec)
-    buffers: list[Array] = [pairs_in(source, arrays[0])]
-    buffers += [tables.w, tables.where, tables.starts]
-    if given_.has_bias:
-        buffers.append(arrays[2])
-    if result.has_gaps_inside:
-        buffers.append(row_mask(result))
-    buffers += end.buffers
-    module = program(spec.build("kernel", target.lanes), len(buffers))
-    wanted, off = expected(shape, arrays, end, packed=given_.packed)
-    for (found,) in run_both(module, buffers, target):
-        values = numbers_in(result, found, shape.filters, packed=given_.packed)
-        assert (np.abs(values - wanted) <= off).all()
-        is_gap = np.ones(result.elements - result.slack, np.bool_)
-        is_gap[places(result)] = False
-        assert not found[: len(is_gap)][is_gap].any()
+    tables = vars(pack_pairs(arrays[1], spec))
+    check_conv(target, spec, tables, (shape, given_, arrays, end))
 
 
 def test_pairs_of_a_weight() -> None:

@@ -11,21 +11,18 @@ from hypothesis import strategies as st
 
 from edgec.codegen.host import host_features
 from edgec.dialects.lane import PAIR_BOUND, QUAD
-from edgec.kernels.conv.positions import row_mask
 from edgec.kernels.conv.quads import QuadConv, as_quads, pack_quads, quad_columns
 from edgec.target import Target
 from tests.conv_cases import MOST_PRODUCTS
-from tests.convs import Array, Room, Shape, layouts_of, put, rooms, spaced
-from tests.lanes import program, run_both, runnable_targets
+from tests.convs import Room, Shape, layouts_of, rooms, spaced
+from tests.lanes import runnable_targets
 from tests.quad_convs import (
     Numbers,
-    check,
+    check_conv,
     draw_arrays,
     epilogue,
-    expected,
     grouped,
     numbers,
-    quads_in,
     shapes,
 )
 
@@ -76,23 +73,7 @@ def test_exact(
     columns = quad_columns(arrays[1], spec.num_filters, filters, bounded=bounded)
     spec = replace(spec, columns=columns.num_columns)
     tables = pack_quads(arrays[1], given_.zero_point, spec)
-    missing = spec.num_filters - shape.filters
-    buffers: list[Array] = [quads_in(source, arrays[0], given_.zero_point)]
-    buffers += [tables.w, tables.where, tables.starts, tables.sums]
-    buffers += [np.pad(array, (0, missing)) for array in arrays[2:]]
-    if result.has_gaps_inside:
-        buffers.append(row_mask(result))
-    buffers += end.buffers
-    module = program(spec.build("kernel", target.lanes), len(buffers))
-    ((compiled,), (interpreted,)) = run_both(module, buffers, target)
-    for found, fused in ((compiled, target.fma), (interpreted, True)):
-        wanted = expected(shape, given_, arrays, end, fused=fused)
-        if given_.result is None:
-            own = result.elements - result.slack
-            np.testing.assert_array_equal(found[:own], put(result, wanted)[:own])
-        else:
-            zero = given_.result.zero_point
-            check(result, zero, shape.filters, found, quads_in(result, wanted, 0))
+    check_conv(target, spec, vars(tables), (shape, given_, arrays, end))
 
 
 def test_quads_of_a_weight() -> None:

@@ -20,7 +20,7 @@ from edgec.kernels.requantize import Dequantize, Requantize
 from edgec.target import Target
 from tests.convs import Room, put, rooms, spaced
 from tests.lanes import program, run_both, runnable_targets
-from tests.property.test_quad_conv import check, quads_in
+from tests.quad_convs import check, quads_in
 
 machines = (*runnable_targets(), Target.native(host_features()))
 targets = pytest.mark.parametrize("target", machines, ids=lambda t: t.name)

@@ -15,7 +15,6 @@ from edgec.codegen.jit import emit_assembly
 from edgec.dialects.bf16 import PAIR
 from edgec.dialects.sq import LaneAttr
 from edgec.kernels.conv.pairs import as_pairs
-from edgec.kernels.conv.positions import row_mask
 from edgec.kernels.conv.tile_columns import COLUMNS, count_groups
 from edgec.kernels.conv.tile_pairs import TilePairConv, pack_tile_pairs
 from edgec.kernels.conv.window import Window
@@ -23,13 +22,13 @@ from edgec.kernels.cost_tiles import fits
 from edgec.kernels.layout import lane_layout, plain
 from edgec.target import Target
 from tests.assembly import loops
-from tests.convs import Array, Room, Shape, layouts_of, places, rooms, spaced
+from tests.convs import Array, Room, Shape, layouts_of, rooms, spaced
 from tests.lanes import program, run_both, runnable_targets
 from tests.pair_convs import (
     Numbers,
+    check_conv,
     draw_arrays,
     epilogue,
-    expected,
     numbers,
     numbers_in,
     pairs_in,
@@ -89,21 +88,8 @@ def run(
         packed=given_.packed,
         tiles=tiles,
     )
-    buffers: list[Array] = [pairs_in(source, arrays[0])]
-    buffers += vars(pack_tile_pairs(arrays[1], spec)).values()
-    if given_.has_bias:
-        buffers.append(arrays[2])
-    if result.has_gaps_inside:
-        buffers.append(row_mask(result))
-    buffers += end.buffers
-    module = program(spec.build("kernel", target.lanes), len(buffers))
-    wanted, off = expected(shape, arrays, end, packed=given_.packed)
-    for (found,) in run_both(module, buffers, target):
-        values = numbers_in(result, found, shape.filters, packed=given_.packed)
-        assert (np.abs(values - wanted) <= off).all()
-        is_gap = np.ones(result.elements - result.slack, np.bool_)
-        is_gap[places(result)] = False
-        assert not found[: len(is_gap)][is_gap].any()
+    tables = vars(pack_tile_pairs(arrays[1], spec))
+    check_conv(target, spec, tables, (shape, given_, arrays, end))
 
 
 @targets
