@@ -51,8 +51,20 @@ def lift_layers(program: ExportedProgram) -> fx.GraphModule:
     for path, layer in lifted.items():
         module.set_submodule(path, layer)
     module.graph.eliminate_dead_code()
+    _sort_parameters(module.graph)
     # A plain module: that of a program refuses `eval()`.
     return fx.GraphModule(module, module.graph).eval()
+
+
+def _sort_parameters(graph: fx.Graph) -> None:
+    """Put what reads a parameter before its first use.
+
+    A graph module lists its submodules in the order of its graph. That of a program
+    begins with all parameters, so that a layer that calls itself `0` would come after
+    block `4`, whose batch norms are read there, and not count as the first.
+    """
+    for node in graph.find_nodes(op="get_attr"):
+        min(node.users).prepend(node)
 
 
 def _owner(node: fx.Node) -> str | None:

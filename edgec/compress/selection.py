@@ -141,14 +141,15 @@ def _check_globs(
     option: str, globs: Iterable[str], weights: Iterable[LayerWeight]
 ) -> None:
     known = list(weights)
+    names = [weight.name for weight in known[:8]]
+    more = f" and {len(known) - 8} more" if len(known) > 8 else ""
     for glob in globs:
         # pyright takes the annotation at its word, users need not.
         if not isinstance(glob, str):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise InvalidInput(f"{option} takes globs as text, got {glob!r}")
         if not any(_matches(glob, weight) for weight in known):
             raise InvalidInput(
-                f"{option}: '{glob}' must match a layer; known are "
-                f"{[weight.name for weight in known][:8]}"
+                f"{option}: '{glob}' must match a layer; known are {names}{more}"
             )
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from edgec.compress import granules_for
+from edgec.compress.layers import layer_weights
 from edgec.compress.lifting import lift_layers
 from edgec.compress.machine import scheme_for
 from edgec.errors import InvalidInput
@@ -95,6 +96,23 @@ def test_a_layer_that_adds_its_bias_elsewhere_is_left() -> None:
     assert not isinstance(module.get_submodule("1"), nn.Linear)
     with torch.no_grad():
         torch.testing.assert_close(module(x), net(x))
+
+
+class Late(nn.Module):
+    """Its first layer comes behind the others, if parameters are asked in any order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 3, bias=False)
+        self.block = nn.Sequential(nn.Conv2d(8, 8, 3, bias=False), nn.BatchNorm2d(8))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.block(self.stem(x))
+
+
+def test_lifted_layers_come_in_the_order_of_the_program() -> None:
+    module = lift_layers(torch.export.export(Late().eval(), (X,)))
+    assert list(layer_weights(module)) == ["stem", "block.0"]
 
 
 # What is written
