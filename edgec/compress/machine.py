@@ -51,8 +51,9 @@ def granules_for(
     `FxC` of `block-punched:FxC`: kernels on bytes multiply four neighbouring channels
     at a time, so that a zero saves time only if the other three are zero too.
 
-    The tiles of AMX would want 16, 32 or 64 filters; there is no kernel for them yet,
-    and `+amx` changes nothing here.
+    Tiles of AMX take 16 filters at once, and a column that one of them keeps is read
+    for all; which blocks suit them has not been measured, and `+amx` changes nothing
+    here.
 
     In `recurrent` layers, and linear ones on a row or two, each weight is used once,
     and the lanes of a register are filters: 16, a cache line of each column, on every

@@ -6,8 +6,9 @@ import re
 import tomllib
 from pathlib import Path
 
-from edgec.dialects import sq
+from edgec.dialects import nn, sq
 from edgec.kernels.conv.lower import SETTINGS
+from edgec.kernels.linear import lower_codes as codes
 from edgec.options import Options
 from edgec.pipeline import kernel_passes, tensor_passes
 from edgec.target import Target
@@ -52,8 +53,10 @@ def test_every_kernel_and_schedule_is_explained() -> None:
         for table in re.findall(r"(?ms)^\| (.*?)^$", section)
         for first in ["".join(re.findall(r"(?m)^\| (`.*?`) \|", table))]
     }
-    assert tables["kernel"] == {*SETTINGS, sq.LinearOp.name}
-    assert tables["in a schedule"] == set[str]().union(*SETTINGS.values())
+    recurrent = {kind.value for kind in nn.RecurrentKind}
+    assert tables["kernel"] == {*SETTINGS, sq.LinearOp.name, codes.FAMILY, *recurrent}
+    settings = set[str]().union(*SETTINGS.values())
+    assert tables["in a schedule"] == settings | codes.SETTINGS
     assert {"dense", "pattern", "unstructured"} <= tables["scheme"]
 
 

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from xdsl.dialects import test
 from xdsl.dialects.func import FuncOp
 from xdsl.ir import SSAValue
+from xdsl.parser import Parser
 
+from edgec.context import weights_of
 from edgec.dialects import lane, nn, sq
 from edgec.errors import PassFailed
 from edgec.interpreter import interpret
@@ -26,6 +28,7 @@ from edgec.testing import (
     nn_modules,
     op_case,
 )
+from edgec.tools.opt import EdgecOpt
 from tests.prepared import STEPS, prune, run_choice
 
 RTOL = 2e-4
@@ -118,6 +121,32 @@ def test_convolutions_that_cannot_be_lowered(
     case = conv_case(kernel)
     with pytest.raises(PassFailed, match=message):
         run_pass(ConvertToLane(), case.ctx, case.module)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "message"),
+    [
+        ("", "must have the kernel 'codes', got None"),
+        (', kernel = #sq.kernel<"codes">', r"must have the schedule .*, got \[\]"),
+    ],
+)
+def test_linear_layers_on_integers_that_cannot_be_lowered(
+    kernel: str, message: str
+) -> None:
+    quads = "!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 0>"
+    signed = "!sq.quant<i8<-127:127>, scale = 0.5, zero_point = 0>"
+    text = f"""
+    func.func @main(%x: tensor<1x4x{quads}>) -> tensor<1x2xf32> {{
+      %w = nn.constant "w" : tensor<2x4x{signed}>
+      %y = sq.linear %x, %w {{epilogue = []{kernel}}}
+        : tensor<1x4x{quads}>, tensor<2x4x{signed}> -> tensor<1x2xf32>
+      func.return %y : tensor<1x2xf32>
+    }}"""
+    ctx = EdgecOpt([]).ctx
+    weights_of(ctx).add("w", np.ones((2, 4), np.int8))
+    module = Parser(ctx, text).parse_module()
+    with pytest.raises(PassFailed, match=message):
+        run_pass(ConvertToLane(), ctx, module)
 
 
 def test_everything_without_a_kernel_is_named_at_once() -> None:

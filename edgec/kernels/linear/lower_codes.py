@@ -34,6 +34,8 @@ from edgec.kernels.operands import dequantize_of, layout_of
 from edgec.kernels.requantize import Requantize
 
 FAMILY = "codes"
+SETTINGS = {"bits", "bounded", "outputs", "steps"}
+"""What a complete schedule has."""
 MOST_VECTORS = 4
 """Registers of a block."""
 
@@ -105,7 +107,13 @@ def lower_codes(op: sq.LinearOp, weights: WeightStore, lanes: int) -> Lowered:
             f"'sq.linear' op on quantized tensors must have the kernel '{FAMILY}', got "
             f"{op.kernel}: run choose-kernel first"
         )
-    settings, end = op.kernel.settings, ending_of(op, weights)
+    settings = op.kernel.settings
+    if set(settings) != SETTINGS:
+        raise PassFailed(
+            f"'sq.linear' op kernel '{FAMILY}' must have the schedule "
+            f"{sorted(SETTINGS)}, got {sorted(settings)}: run choose-kernel first"
+        )
+    end = ending_of(op, weights)
     requantize = None if end.to is None else Requantize.of(end.to)
     if requantize is not None:
         requantize = replace(requantize, bounded=FITS in op.attributes)
