@@ -74,7 +74,8 @@ def compile(
         model: an `nn.Module` (compiled as in `eval()`), a `torch.fx.GraphModule`, an
             `ExportedProgram`, or the path of a `.pt2` file.
         example_inputs: positional inputs as a tuple, keyword inputs as a mapping, or
-            one tensor, torch's or numpy's; not needed for an exported program.
+            one tensor, torch's or numpy's; not needed for an exported program, whose
+            own shapes and types they must have.
         target: a target or its name, such as `native` or `x86-64-v3`.
         threads: threads per call; by default as many as the process may use.
         options: see `Options`.

@@ -125,6 +125,9 @@ class Target:
         `host_features` is asked only for `native` (`edgec.codegen.host.host_features`
         is the usual one). Raises `InvalidTarget` for an unknown name or extension.
         """
+        # pyright takes the annotation at its word, users need not.
+        if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise InvalidTarget(f"target must be a name or a Target, got {name!r}")
         if name == "native":
             if host_features is None:
                 raise InvalidTarget(

@@ -42,8 +42,17 @@ from edgec.layer_program import (
 from edgec.options import Options, Precision
 from edgec.passes.analysis.layer_key import layer_key
 from edgec.runtime.executable import Executable
+from edgec.runtime.threads import check_threads
 from edgec.target import Target
-from edgec.tuning_log import Entry, append, best_entries, fingerprint, locked, read_log
+from edgec.tuning_log import (
+    Entry,
+    append,
+    best_entries,
+    check_log,
+    fingerprint,
+    locked,
+    read_log,
+)
 
 ROUNDS = 9
 """Turns of the default and a candidate in one trial."""
@@ -122,10 +131,13 @@ def tune(  # noqa: PLR0913  the options of the command, all but three by keyword
             f"`again` measures anew, but storage '{storage}' remembers what was "
             "measured; give `again` alone, or another storage and another log"
         )
+    if threads is not None:
+        check_threads(threads)
     options = Options(precision=precision, error_budget=error_budget)
     imported, machine = import_for_tuning(model, example_inputs, target, options)
     threads = threads or machine.cores
     work = _distinct_layers(imported, layers)
+    check_log(log)
     end = math.inf if timeout is None else time.monotonic() + timeout
     known = _Known(Path(log), machine, threads, is_believed=not again)
     results: list[Tuned] = []

@@ -153,6 +153,24 @@ def locked(path: str | os.PathLike[str]) -> Generator[None]:
         os.close(file)
 
 
+def check_log(path: str | os.PathLike[str]) -> None:
+    """Raise `InvalidInput` for a log that cannot be written or read; makes nothing.
+
+    Measuring takes long, so that this is found out before.
+    """
+    log = Path(path)
+    if log.exists():
+        read_log(log)
+    reason = None if log.parent.is_dir() else "its folder does not exist"
+    if reason is None and not os.access(log if log.exists() else log.parent, os.W_OK):
+        reason = "permission denied"
+    if reason is not None:
+        raise InvalidInput(
+            f"tuning log '{path}' cannot be written: {reason}; give a file in a folder "
+            "that can be written"
+        )
+
+
 def append(path: str | os.PathLike[str], entry: Entry) -> None:
     """Add a line, in one write, at the end of the file; makes the file.
 

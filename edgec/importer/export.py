@@ -17,6 +17,7 @@ from torch.nn.utils.prune import BasePruningMethod
 from torch.nn.utils.rnn import PackedSequence
 
 from edgec.errors import ImportFailed, InvalidInput
+from edgec.importer.signature import is_dynamic
 
 
 def exported(model: object, example_inputs: object) -> ExportedProgram:
@@ -25,10 +26,12 @@ def exported(model: object, example_inputs: object) -> ExportedProgram:
     A module in training mode is exported in eval mode; its own flags are as before
     when this returns. Weights are shared, not copied.
     """
-    if isinstance(model, ExportedProgram):
-        return model
     if isinstance(model, str | Path):
-        return _load(Path(model))
+        model = _load(Path(model))
+    if isinstance(model, ExportedProgram):
+        if example_inputs is not None:
+            _check_own(model, example_inputs)
+        return model
     if not isinstance(model, nn.Module):
         raise InvalidInput(
             "model must be an nn.Module, a GraphModule, an ExportedProgram or the "
@@ -89,6 +92,29 @@ def _check_inputs(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
                 f"example input {pytree.keystr(path)} is empty, shape "
                 f"{tuple(leaf.shape)}; every size must be at least 1"
             )
+
+
+def _check_own(program: ExportedProgram, example_inputs: object) -> None:
+    """Inputs given with a program must be such as it has: its shapes are fixed."""
+    nodes = {node.name: node for node in program.graph.nodes}
+    names = program.graph_signature.user_inputs
+    values = [nodes[name].meta.get("val") for name in names if name in nodes]
+    if any(is_dynamic(value) for value in values):
+        return  # which is refused later, with all other problems
+    wanted, found = _kinds(values), _kinds(pytree.tree_leaves(example_inputs))
+    # Keywords may come in any order.
+    if sorted(wanted) != sorted(found):
+        raise InvalidInput(
+            "example_inputs must be such as the exported program has, "
+            f"{', '.join(wanted)}; got {', '.join(found) or 'no tensor'}: leave them "
+            "out"
+        )
+
+
+def _kinds(values: Sequence[object]) -> list[str]:
+    """Types and shapes of the tensors."""
+    tensors = [value for value in values if isinstance(value, torch.Tensor)]
+    return [f"{str(t.dtype)[6:]} of shape {tuple(t.shape)}" for t in tensors]
 
 
 _FLAT_WEIGHTS = (

@@ -135,6 +135,7 @@ def test_numbers_of_inputs(model: edgec.CompiledModel) -> None:
         ({"threads": 10**6}, InvalidInput, "got 1000000"),
         ({"target": "pentium"}, InvalidTarget, "unknown target 'pentium'; allowed"),
         ({"target": "aarch64"}, InvalidTarget, "cannot run here"),
+        ({"target": None}, InvalidTarget, "must be a name or a Target, got None"),
     ],
 )
 def test_arguments_of_compile(

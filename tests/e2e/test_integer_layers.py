@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import pytest
 import torch
@@ -137,6 +139,7 @@ MODELS = {
 models = pytest.mark.parametrize("name", list(MODELS))
 
 
+@cache
 def quantized(
     name: str, scheme: str = "", weights: str = "int8"
 ) -> tuple[ExportedProgram, Tensor]:

@@ -238,6 +238,20 @@ def test_wrong_kinds_of_model_and_missing_inputs() -> None:
         import_model(nn.ReLU())
 
 
+@pytest.mark.parametrize("inputs", [X[:1], X.double(), (X, X), {}], ids=str)
+def test_inputs_that_are_not_those_of_a_program(inputs: Any) -> None:
+    """They would be ignored."""
+    program = torch.export.export(nn.ReLU(), (X,))
+    with pytest.raises(InvalidInput, match=r"such as the exported program has.*; got"):
+        import_model(program, inputs)
+
+
+def test_inputs_that_are_those_of_a_program() -> None:
+    program = torch.export.export(Call(lambda x, n, y: x[0] * n + y), (X, 3, X))
+    for inputs in (None, (X, 3, X)):
+        assert import_model(program, inputs).flatten_inputs((X, 3, X)) == [X, X]
+
+
 def test_inputs_of_another_structure() -> None:
     imported = import_model(Call(lambda x, n: x * n).eval(), (X, 3))
     assert imported.flatten_inputs((X, 3)) == [X]

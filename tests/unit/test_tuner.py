@@ -390,6 +390,12 @@ def test_what_is_asked_for_must_be_there(monkeypatch: pytest.MonkeyPatch) -> Non
         edgec.tune(seeded(network), X, log="log.jsonl", layers="x")
     with pytest.raises(InvalidInput, match="`trials` must be at least 1, got 0"):
         edgec.tune(seeded(network), X, log="log.jsonl", trials=0)
+    with pytest.raises(InvalidInput, match="`threads` must be a number from 1"):
+        edgec.tune(seeded(network), X, log="log.jsonl", threads=0)
+    with pytest.raises(
+        InvalidInput, match=r"'no/log\.jsonl' cannot be written: its folder"
+    ):
+        edgec.tune(seeded(network), X, log="no/log.jsonl")
     monkeypatch.setattr(tuner, "find_spec", lambda _: None)
     with pytest.raises(InvalidInput, match=r"pip install 'edgec\[tune\]'"):
         edgec.tune(seeded(network), X, log="log.jsonl")
