@@ -139,11 +139,15 @@ MODELS = {
 models = pytest.mark.parametrize("name", list(MODELS))
 
 
-@cache
 def quantized(
     name: str, scheme: str = "", weights: str = "int8"
 ) -> tuple[ExportedProgram, Tensor]:
-    """A quantized network, and an input."""
+    """A quantized network, and an input; made once for all targets and tests."""
+    return _quantized(name, scheme, weights)
+
+
+@cache
+def _quantized(name: str, scheme: str, weights: str) -> tuple[ExportedProgram, Tensor]:
     torch.manual_seed(0)
     build, shape = MODELS[name]
     model, x = build().eval(), torch.randn(shape)
