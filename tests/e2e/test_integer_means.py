@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional
@@ -20,6 +20,7 @@ from edgec.importer import import_model
 from edgec.options import Options
 from edgec.pipeline import run_passes, tensor_passes
 from edgec.target import Target
+from tests.effort import examples
 from tests.quantized import QuantizedLayer, fake_quantize
 
 NO_CACHE = Options(use_cache=False)
@@ -98,7 +99,7 @@ def networks(draw: st.DrawFn, kind: str) -> Drawn:
 
 
 @pytest.mark.parametrize("kind", POOLS)
-@settings(max_examples=6)
+@examples(6)
 @given(data=st.data())
 def test_near_eager(kind: str, data: st.DataObject) -> None:
     """Torch sums rounded numbers in some order: a byte may be the next one."""

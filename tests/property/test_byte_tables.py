@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional
 from xdsl.dialects.builtin import ModuleOp, TensorType, f32, i32
@@ -34,6 +34,7 @@ from edgec.kernels.look_up import LookUpBytes
 from edgec.kernels.lowering import lower
 from edgec.target import Target
 from tests.convs import Room, rooms, spaced
+from tests.effort import examples
 from tests.lanes import program, run_both, runnable_targets
 from tests.quad_convs import check, quads_in
 
@@ -45,7 +46,7 @@ targets = pytest.mark.parametrize(
 
 
 @targets
-@settings(max_examples=5)
+@examples(5)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_each_byte(target: Target, seed: int) -> None:
     """Of all bytes, in any order and any table."""
@@ -103,7 +104,7 @@ def layouts(draw: st.DrawFn, shape: tuple[int, ...]) -> Layout:
 
 
 @targets
-@settings(max_examples=12)
+@examples(12)
 @given(data=st.data(), seed=st.integers(0, 2**32 - 1))
 def test_kernel(target: Target, data: st.DataObject, seed: int) -> None:
     shape, rng = data.draw(shapes), np.random.default_rng(seed)

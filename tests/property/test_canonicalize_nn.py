@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from xdsl.builder import Builder
 from xdsl.dialects.builtin import ModuleOp, TensorType, f32
@@ -20,6 +20,7 @@ from edgec.dialects import nn
 from edgec.passes.canonicalize_nn import CanonicalizeNn
 from edgec.passes.patterns.movement import compose, keeps_order
 from edgec.testing import Case, assert_pass_preserves, nn_modules
+from tests.effort import examples
 
 
 @given(nn_modules(max_steps=8, spatial_ranks=(1, 2, 3)))
@@ -193,7 +194,7 @@ def padded_pools(draw: st.DrawFn) -> Chain:
     return chain
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(padded_pools())
 def test_padding_before_a_pool(chain: Chain) -> None:
     run(chain, rtol=1e-6)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import SSAValue
@@ -19,6 +19,7 @@ from edgec.passes.analysis.predict import predict_conv, predict_linear
 from edgec.passes.base import run_pass
 from edgec.passes.choose_kernel import ChooseKernel
 from edgec.testing import Case, assert_pass_preserves, nn_modules, op_case
+from tests.effort import examples
 from tests.prepared import STEPS, prune, run_before_choice
 
 L1_BYTES = 32768
@@ -56,7 +57,7 @@ def layers(module: ModuleOp) -> list[Layer]:
 modules = nn_modules(steps=STEPS, max_steps=6, max_batch=2, spatial_ranks=(2, 3))
 
 
-@settings(max_examples=40)
+@examples(40)
 @given(
     modules,
     st.integers(0, 99),

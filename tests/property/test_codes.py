@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from xdsl.dialects.builtin import i32
@@ -34,6 +34,7 @@ from edgec.kernels.linear.quads import (
 )
 from edgec.kernels.requantize import Dequantize, Requantize
 from edgec.target import Target
+from tests.effort import examples
 from tests.lanes import program, run_both, runnable_targets
 
 Bytes = npt.NDArray[np.int8]
@@ -56,7 +57,7 @@ BITS = {"ternary": 2, "int2": 2, "int4": 4, "powers": 4, "sums": 4, "int8": 8}
 
 
 @targets
-@settings(max_examples=8)
+@examples(8)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_look_up(target: Target, seed: int) -> None:
     """Tables differ from four lanes to the next, and may hold any byte."""
@@ -135,7 +136,7 @@ def decoded(codes: Codes) -> Ints:
     return whole[: shape.outputs]
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(
     kind=st.sampled_from(list(VALUES)),
     sizes=st.tuples(st.integers(1, 40), st.integers(1, 40)),
@@ -244,7 +245,7 @@ def quads_of(values: npt.NDArray[np.uint8], fill: int = 0) -> npt.NDArray[np.int
 
 
 @targets
-@settings(max_examples=12)
+@examples(12)
 @example(layer=Layer("int8", 1, 9, 4096, 1, False, 0, None, "", 255, 0))
 @given(layer=layers)
 def test_quad_linear_is_exact(target: Target, layer: Layer) -> None:

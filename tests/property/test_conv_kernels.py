@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from edgec.kernels.conv.dense import DenseConv, pack_dense, split_window
@@ -37,6 +37,7 @@ from tests.convs import (
     layouts_of,
     put,
 )
+from tests.effort import examples
 
 Ints = tuple[int, ...]
 
@@ -72,7 +73,7 @@ blocks = st.tuples(st.integers(1, 14), st.integers(1, 4), st.integers(1, 5))
 
 
 @targets
-@settings(max_examples=24)
+@examples(24)
 @given(
     case=cases(conv_shapes() | deep, flat=True),
     block=blocks,
@@ -86,7 +87,7 @@ def test_dense(target: Target, case: Case, block: tuple[int, int, int]) -> None:
 
 
 @targets
-@settings(max_examples=16)
+@examples(16)
 @given(
     case=cases(conv_shapes(depthwise=True) | deep_single, flat=True),
     vectors=st.integers(1, 4),
@@ -130,7 +131,7 @@ strides = ((2, 2), (1, 2), (3, 2), (2, 1), (2, 3), (1, 6))
 
 
 @targets
-@settings(max_examples=8)
+@examples(8)
 @given(
     case=cases(conv_shapes(depthwise=True, strides=strides), flat=False, split=False)
 )
@@ -150,7 +151,7 @@ small_strided = conv_shapes(
 
 
 @lanes_of_targets
-@settings(max_examples=8)
+@examples(8)
 @given(case=cases(small | small_deep, flat=True), block=blocks)
 def test_dense_stays_inside(
     lanes: int, case: Case, block: tuple[int, int, int]
@@ -163,7 +164,7 @@ def test_dense_stays_inside(
 
 
 @targets
-@settings(max_examples=6)
+@examples(6)
 @given(case=cases(large, flat=True), block=blocks)
 def test_dense_with_a_large_window(
     target: Target, case: Case, block: tuple[int, int, int]
@@ -226,7 +227,7 @@ def test_short_rows_with_a_large_stride_stay_inside() -> None:
 
 
 @lanes_of_targets
-@settings(max_examples=5)
+@examples(5)
 @given(case=cases(small_strided, flat=False, split=False))
 def test_strided_depthwise_stays_inside(lanes: int, case: Case) -> None:
     found = check_accesses(case, strided_spec(case), strided_buffers(case), lanes)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from xdsl.dialects import test
 from xdsl.dialects.func import FuncOp
@@ -29,6 +29,7 @@ from edgec.testing import (
     op_case,
 )
 from edgec.tools.opt import EdgecOpt
+from tests.effort import examples
 from tests.prepared import STEPS, prune, run_choice
 
 RTOL = 2e-4
@@ -54,7 +55,7 @@ def has_kernels(case: Case) -> bool:
     )
 
 
-@settings(max_examples=25)
+@examples(25)
 @given(modules, st.integers(0, 99), st.sampled_from([4, 8, 16]))
 def test_same_numbers(case: Case, seed: int, lanes: int) -> None:
     tuned(case, seed, lanes)

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
@@ -14,6 +14,7 @@ import edgec
 from edgec.compress import masks_of, prune
 from edgec.compress.coupling import kept_groups
 from tests.coupled import Add, Concat, conv, living_filters, shrunk_filters, unit
+from tests.effort import examples
 from tests.importing import randomized, sample
 
 STEPS = ("unit", "bias", "residual", "shortcut", "concat", "dense", "depthwise", "pool")
@@ -54,7 +55,7 @@ def networks(draw: st.DrawFn) -> nn.Module:
         return randomized(build()).eval()
 
 
-@settings(max_examples=8)
+@examples(8)
 @given(networks(), st.sampled_from([0.3, 0.5, 0.8]))
 def test_what_is_dropped_is_removed(model: nn.Module, density: float) -> None:
     x = sample(1, 3, 5, 6)
@@ -65,7 +66,7 @@ def test_what_is_dropped_is_removed(model: nn.Module, density: float) -> None:
     assert shrunk_filters(model, x) == (living_filters(model), 0)
 
 
-@settings(max_examples=4)
+@examples(4)
 @given(networks())
 def test_training_keeps_dropped_channels_at_zero(model: nn.Module) -> None:
     x = sample(2, 3, 5, 6)

@@ -6,13 +6,14 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from edgec.compress.geometry import Floats, Geometry
 from edgec.compress.parsing import parse_scheme
 from edgec.dialects import columns, fkw
 from edgec.passes.encode_sparsity import assess, columns_cost, cost
+from tests.effort import examples
 
 GEOMETRIES = {
     "plain": Geometry("convolution", 32, 6, (3, 3)),
@@ -67,7 +68,7 @@ def shuffled(layer: Geometry, rng: np.random.Generator) -> list[int]:
 
 
 @pytest.mark.parametrize(("scheme", "name"), PAIRS)
-@settings(max_examples=6)
+@examples(6)
 @given(
     seed=st.integers(0, 2**32 - 1),
     density=st.sampled_from([0.02, 0.125, 0.3, 0.5]),

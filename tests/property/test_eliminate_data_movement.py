@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from xdsl.builder import Builder
 from xdsl.dialects.builtin import ModuleOp, TensorType, f32
@@ -25,6 +25,7 @@ from edgec.passes.fuse import Fuse
 from edgec.passes.plan_memory import PlanMemory
 from edgec.testing import Case, assert_pass_preserves, assert_results_close
 from edgec.testing.steps import Graph, activation, layer_norm, linear, matmul, softmax
+from tests.effort import examples
 
 sizes = st.lists(st.integers(1, 6), min_size=1, max_size=4)
 
@@ -137,7 +138,7 @@ def moving_modules(draw: st.DrawFn) -> Case:
     return Case(module, graph.ctx, (rng.standard_normal(shape, np.float32),))
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(moving_modules())
 def test_kernels_compute_the_same_with_fewer_copies(case: Case) -> None:
     run_pass(Fuse(), case.ctx, case.module)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from xdsl.dialects.builtin import i8, i32, i64
 from xdsl.dialects.func import FuncOp
@@ -18,6 +18,7 @@ from edgec.dialects.lane import buffer_type, vector
 from edgec.dialects.nn import UNARY_PARAMS, BinaryKind, UnaryKind
 from edgec.kernels.builder import KernelBuilder
 from edgec.target import Target
+from tests.effort import examples
 from tests.guard import run_guarded
 from tests.lanes import program, run_both, runnable_targets, unfused
 
@@ -295,7 +296,7 @@ class RandomKernel:
 
 
 @targets
-@settings(max_examples=20)
+@examples(20)
 @given(data=st.data(), seed=st.integers(0, 99))
 def test_random_kernels(target: Target, data: st.DataObject, seed: int) -> None:
     module = program(RandomKernel(data, target).build(), 3)

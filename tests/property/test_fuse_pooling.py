@@ -6,13 +6,14 @@ from dataclasses import dataclass
 
 import pytest
 import torch
-from hypothesis import assume, example, given, settings
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import edgec
 from edgec.passes import fuse_pooling
 from edgec.target import Target
+from tests.effort import examples
 from tests.lanes import runnable_targets
 from tests.quantized import QuantizedLayer, fake_quantize
 
@@ -121,7 +122,7 @@ def compiled(
 
 
 @targets
-@settings(max_examples=8)
+@examples(8)
 @given(case=cases, threads=st.sampled_from([1, 2, 3]))
 @example(Pooled(1, 16, 8, (70, 62), 3, (2, 2), "blocks", "", 0), 2)
 @example(Pooled(2, 16, 8, (70, 62), 3, (2, 2), "int8", "", 0), 2)

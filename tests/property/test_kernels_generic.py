@@ -5,17 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from edgec.dialects import nn, sq
+from tests.effort import examples
 from tests.kernel_runner import Array, Case
 from tests.lanes import runnable_targets
 
 Draw = st.DrawFn
 targets = st.sampled_from(runnable_targets())
 seeds = st.integers(0, 2**16)
-few = settings(max_examples=25, deadline=None)
+few = examples(25)
 
 
 def numbers(shape: tuple[int, ...], seed: int) -> Array:

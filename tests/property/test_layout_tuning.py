@@ -7,7 +7,7 @@ from unittest.mock import patch
 
 import numpy as np
 import numpy.typing as npt
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from xdsl.dialects.builtin import NoneAttr
 from xdsl.dialects.func import FuncOp, ReturnOp
@@ -20,6 +20,7 @@ from edgec.passes.base import run_pass
 from edgec.passes.layout_tuning import LayoutTuning
 from edgec.testing import Case, assert_pass_preserves, nn_modules
 from tests.convs import places
+from tests.effort import examples
 from tests.prepared import STEPS, prune, run_choice
 
 modules = nn_modules(steps=STEPS, max_steps=7, max_batch=2, spatial_ranks=(2, 3))
@@ -82,7 +83,7 @@ def check_reads(op: sq.ConvOp) -> None:
                 assert not is_element[read[~inside]].any(), "padding is not zero"
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(modules, st.integers(0, 99), tunings, copies)
 def test_values_and_reads(
     case: Case, seed: int, tuning: LayoutTuning, cost: float
@@ -107,7 +108,7 @@ def test_values_and_reads(
                 assert layout(extra).slab == layout(op.result).slab
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(modules, st.integers(0, 99), tunings, copies)
 def test_parting_a_network_is_predicted_to_gain(
     case: Case, seed: int, tuning: LayoutTuning, cost: float
@@ -129,7 +130,7 @@ def test_parting_a_network_is_predicted_to_gain(
     assert total[0] <= total[1] + rounded
 
 
-@settings(max_examples=25)
+@examples(25)
 @given(modules, tunings)
 def test_the_caller_sees_plain_tensors(case: Case, tuning: LayoutTuning) -> None:
     run_choice(case)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.dialects.func import FuncOp
@@ -23,6 +23,7 @@ from edgec.kernels.layout import Layout
 from edgec.passes import LoadRedundancyElimination
 from edgec.passes.base import run_pass
 from edgec.testing import assert_pass_preserves
+from tests.effort import examples
 from tests.lanes import program
 
 LANES = 4
@@ -152,7 +153,7 @@ def num_loads(module: ModuleOp) -> int:
     return sum(isinstance(op, lane.LoadOp) for op in module.walk())
 
 
-@settings(max_examples=40)
+@examples(40)
 @given(st.data())
 def test_random_kernels(data: st.DataObject) -> None:
     module = program(RandomKernel(data).build(), 1)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from edgec.codegen.host import host_features
@@ -31,6 +31,7 @@ from tests.convs import (
     rooms,
     spaced,
 )
+from tests.effort import examples
 from tests.lanes import program, run_both, runnable_targets
 from tests.pair_convs import (
     Numbers,
@@ -51,7 +52,7 @@ targets = pytest.mark.parametrize("target", machines, ids=lambda t: t.name)
 
 
 @targets
-@settings(max_examples=8)
+@examples(8)
 @given(
     shape=shapes,
     spaces=st.tuples(rooms, rooms, rooms),
@@ -117,7 +118,7 @@ def test_a_negative_zero_is_left_out() -> None:
     assert pair_columns(weight, 2, 2).num_columns == 1
 
 
-@settings(max_examples=8)
+@examples(8)
 @given(st.integers(0, 2**16))
 def test_infinities_and_nan_reach_the_result(seed: int) -> None:
     """A pixel that is no number shows in the result, where a weight reads it."""

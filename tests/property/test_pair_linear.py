@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from edgec.codegen.host import host_features
@@ -19,6 +19,7 @@ from edgec.kernels.linear.dense import Linear, linear_block, pack_linear
 from edgec.kernels.pairs import RowsToPairs
 from edgec.target import Target
 from tests.convs import Array
+from tests.effort import examples
 from tests.lanes import program, run_both, runnable_targets
 from tests.pair_convs import HALF, SUM
 
@@ -52,7 +53,7 @@ layers = st.builds(
 
 
 @targets
-@settings(max_examples=10)
+@examples(10)
 @given(layer=layers)
 def test_linear(target: Target, layer: Layer) -> None:
     rng, lanes = np.random.default_rng(layer.seed), target.lanes
@@ -93,7 +94,7 @@ def test_linear(target: Target, layer: Layer) -> None:
 
 
 @targets
-@settings(max_examples=10)
+@examples(10)
 @given(rows=st.integers(1, 5), columns=st.integers(1, 150), seed=st.integers(0, 99))
 def test_rows_to_pairs(target: Target, rows: int, columns: int, seed: int) -> None:
     """Neighbours share a lane; a number that does not exist is zero."""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from xdsl.dialects.builtin import f32, i32
 from xdsl.dialects.func import FuncOp
@@ -19,6 +19,7 @@ from edgec.dialects import bf16, lane
 from edgec.dialects.lane import buffer_type
 from edgec.kernels.builder import KernelBuilder
 from edgec.target import Target
+from tests.effort import examples
 from tests.lanes import program, run_both
 
 Floats = npt.NDArray[np.float32]
@@ -79,7 +80,7 @@ def some_numbers(rng: np.random.Generator, shape: tuple[int, ...]) -> Floats:
 
 
 @targets
-@settings(max_examples=15)
+@examples(15)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_any_numbers(target: Target, seed: int) -> None:
     rng, lanes = np.random.default_rng(seed), target.lanes

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from edgec.codegen.host import host_features
@@ -16,6 +16,7 @@ from edgec.kernels.pairs import FromPairs, ToPairs
 from edgec.kernels.pool_pairs import PoolPairs
 from edgec.target import Target
 from tests.convs import put, rooms, spaced
+from tests.effort import examples
 from tests.lanes import program, run_both, runnable_targets
 from tests.pair_convs import in_pairs, numbers_in, pairs_in
 
@@ -45,7 +46,7 @@ def places_of(draw: st.DrawFn) -> tuple[Layout, Layout]:
 
 
 @targets
-@settings(max_examples=8)
+@examples(8)
 @given(places=places_of(), seed=st.integers(0, 2**16))
 def test_there_and_back(
     target: Target, places: tuple[Layout, Layout], seed: int
@@ -67,7 +68,7 @@ def test_there_and_back(
 
 
 @targets
-@settings(max_examples=8)
+@examples(8)
 @given(
     shape=tensors | volumes,
     window=st.tuples(st.integers(1, 3), st.integers(1, 2), st.integers(0, 1)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import combinations, pairwise, permutations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from xdsl.dialects.builtin import ModuleOp, f32, f64, i1, i8, i64
 from xdsl.dialects.func import FuncOp, ReturnOp
@@ -16,6 +16,7 @@ from edgec.dialects import lane
 from edgec.passes import PlanMemory
 from edgec.passes.base import run_pass
 from edgec.passes.plan_memory import ALIGNMENT, Lifetime, live_bytes, plan
+from tests.effort import examples
 
 
 def make_lifetime(lines: int, first: int, length: int) -> Lifetime:
@@ -39,7 +40,7 @@ def check_plan(buffers: list[Lifetime], offsets: tuple[int, ...]) -> None:
             assert at + a.size <= bt or bt + b.size <= at, (a, at, b, bt)
 
 
-@settings(max_examples=200)
+@examples(200)
 @given(st.lists(lifetimes, max_size=14))
 def test_no_overlap_and_bounds(buffers: list[Lifetime]) -> None:
     offsets = plan(buffers)
@@ -71,7 +72,7 @@ def best_arena(buffers: list[Lifetime]) -> int:
     return best
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(st.lists(lifetimes, min_size=1, max_size=5))
 def test_close_to_the_best(buffers: list[Lifetime]) -> None:
     best = best_arena(buffers)

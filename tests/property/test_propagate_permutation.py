@@ -7,7 +7,7 @@ from collections import Counter
 
 import numpy as np
 import numpy.typing as npt
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from xdsl.dialects.builtin import ModuleOp, TensorType, f32
 from xdsl.dialects.func import FuncOp, ReturnOp
@@ -23,6 +23,7 @@ from edgec.passes.filter_kernel_reorder import FilterKernelReorder
 from edgec.passes.fold_batch_norm import FoldBatchNorm
 from edgec.passes.propagate_permutation import PropagatePermutation, permute
 from edgec.testing import Case, assert_pass_preserves, nn_modules
+from tests.effort import examples
 
 Floats = npt.NDArray[np.float32]
 Layer = nn.ConvOp | nn.LinearOp
@@ -30,7 +31,7 @@ Layer = nn.ConvOp | nn.LinearOp
 CHAIN = ("conv", "block", "activation", "pool", "affine")
 JOINED = (*CHAIN, "residual", "concat", "adaptive_pool", "slice", "pad", "resize")
 seeds = st.integers(0, 2**32 - 1)
-many = settings(max_examples=200)
+many = examples(200)
 """In about one module of ten an order can be pushed."""
 
 

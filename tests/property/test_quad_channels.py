@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from xdsl.dialects.builtin import TensorType
 from xdsl.ir import Block
@@ -19,6 +19,7 @@ from edgec.kernels.layout import SLACK, Layout, plain
 from edgec.kernels.lowering import lower
 from edgec.target import Target
 from tests.convs import rooms, spaced
+from tests.effort import examples
 from tests.lanes import program, run_both, runnable_targets
 from tests.quad_convs import check, quads_in
 
@@ -27,7 +28,7 @@ targets = pytest.mark.parametrize("target", machines, ids=lambda t: t.name)
 
 
 @targets
-@settings(max_examples=12)
+@examples(12)
 @given(data=st.data(), zero=st.sampled_from([0, 7, 255]), seed=st.integers(0, 999))
 def test_exact(target: Target, data: st.DataObject, zero: int, seed: int) -> None:
     counts = data.draw(st.lists(st.integers(1, 13), min_size=1, max_size=4))

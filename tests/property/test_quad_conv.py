@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from edgec.codegen.host import host_features
@@ -15,6 +15,7 @@ from edgec.kernels.conv.quads import QuadConv, as_quads, pack_quads, quad_column
 from edgec.target import Target
 from tests.conv_cases import MOST_PRODUCTS
 from tests.convs import Room, Shape, layouts_of, rooms, spaced
+from tests.effort import examples
 from tests.lanes import runnable_targets
 from tests.quad_convs import (
     Numbers,
@@ -31,7 +32,7 @@ targets = pytest.mark.parametrize("target", machines, ids=lambda t: t.name)
 
 
 @targets
-@settings(max_examples=8)
+@examples(8)
 @given(
     shape=shapes,
     spaces=st.tuples(rooms, rooms, rooms),
@@ -91,7 +92,7 @@ def test_a_byte_of_minus_128_is_no_zero() -> None:
     assert quad_columns(weight, 4, 4, bounded=False).num_columns == 1
 
 
-@settings(max_examples=50)
+@examples(50)
 @given(seed=st.integers(0, 2**16), spread=st.sampled_from([20, 64, 127]))
 def test_columns_are_split_where_pairs_are_too_large(seed: int, spread: int) -> None:
     rng = np.random.default_rng(seed)

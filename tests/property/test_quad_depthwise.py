@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from edgec.codegen.host import host_features
@@ -22,6 +22,7 @@ from edgec.kernels.layout import plain
 from edgec.kernels.requantize import Requantize
 from edgec.target import Target
 from tests.convs import Array, Room, Shape, conv_shapes, layouts_of, rooms
+from tests.effort import examples
 from tests.lanes import program, run_both, runnable_targets
 from tests.quad_convs import (
     STEPS,
@@ -63,7 +64,7 @@ def shapes(draw: st.DrawFn) -> Shape:
 
 
 @targets
-@settings(max_examples=8)
+@examples(8)
 @given(
     shape=shapes(),
     spaces=st.tuples(rooms, rooms),

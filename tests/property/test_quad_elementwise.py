@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from edgec.codegen.host import host_features
@@ -17,6 +17,7 @@ from edgec.kernels.layout import SLACK, Layout, plain
 from edgec.kernels.requantize import Dequantize, Requantize
 from edgec.target import Target
 from tests.convs import Array, Floats, put, rooms, spaced
+from tests.effort import examples
 from tests.lanes import program, run_both, runnable_targets
 from tests.quad_convs import check, quads_in
 
@@ -76,7 +77,7 @@ def operands(
 
 
 @targets
-@settings(max_examples=15)
+@examples(15)
 @given(data=st.data())
 def test_exact(target: Target, data: st.DataObject) -> None:
     shape = data.draw(shapes)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from edgec.dialects.quad_ending import ending
 from edgec.dialects.sq import QuantType, Step
 from edgec.interpreter.lane import fused_multiply_add
+from tests.effort import examples
 
 RELU = Step("relu", (), -1, False)
 GELU = Step("gelu", (), -1, False)
@@ -29,7 +30,7 @@ types = st.sampled_from(
 )
 
 
-@settings(max_examples=200)
+@examples(200)
 @given(
     steps=st.lists(st.just(RELU) | clamps, max_size=3),
     kind=types,

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from edgec.codegen.host import host_features
@@ -19,6 +19,7 @@ from edgec.kernels.mean_quads import Ending, MeanQuads, flat
 from edgec.kernels.requantize import Dequantize, Requantize
 from edgec.target import Target
 from tests.convs import Room, put, rooms, spaced
+from tests.effort import examples
 from tests.lanes import program, run_both, runnable_targets
 from tests.quad_convs import check, quads_in
 
@@ -85,7 +86,7 @@ def check_mean(
 
 
 @targets
-@settings(max_examples=12)
+@examples(12)
 @given(
     data=st.data(),
     to=ends,
@@ -102,7 +103,7 @@ def test_whole_planes(
 
 
 @targets
-@settings(max_examples=12)
+@examples(12)
 @given(
     data=st.data(),
     to=ends,
@@ -119,7 +120,7 @@ def test_windows_that_differ(
 
 
 @targets
-@settings(max_examples=12)
+@examples(12)
 @given(data=st.data(), zero=st.sampled_from([0, 7, 255]), seed=st.integers(0, 999))
 def test_largest_of_windows(
     target: Target, data: st.DataObject, zero: int, seed: int

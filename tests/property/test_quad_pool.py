@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from edgec.codegen.host import host_features
@@ -19,6 +19,7 @@ from edgec.kernels.pool_quads import AverageQuads
 from edgec.kernels.requantize import Dequantize, Requantize
 from edgec.target import Target
 from tests.convs import Room, put, rooms, spaced
+from tests.effort import examples
 from tests.lanes import program, run_both, runnable_targets
 from tests.quad_convs import check, quads_in
 
@@ -77,7 +78,7 @@ def taps(
 
 
 @targets
-@settings(max_examples=8)
+@examples(8)
 @given(case=pools(), zero=st.sampled_from([0, 7, 255]), seed=st.integers(0, 2**16))
 def test_max(target: Target, case: tuple[Ints, Pool], zero: int, seed: int) -> None:
     shape, spec = case
@@ -91,7 +92,7 @@ def test_max(target: Target, case: tuple[Ints, Pool], zero: int, seed: int) -> N
 
 
 @targets
-@settings(max_examples=8)
+@examples(8)
 @given(
     case=pools(),
     zero=st.sampled_from([0, 7, 255]),

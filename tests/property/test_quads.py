@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from xdsl.dialects.builtin import i32
 from xdsl.dialects.func import FuncOp
@@ -23,6 +23,7 @@ from edgec.dialects.lane import buffer_type
 from edgec.interpreter import interpret
 from edgec.kernels.builder import KernelBuilder
 from edgec.target import Target
+from tests.effort import examples
 from tests.lanes import compiled, program, run_both
 
 Bytes = npt.NDArray[np.uint8]
@@ -139,7 +140,7 @@ def check(
 
 
 @targets
-@settings(max_examples=8)
+@examples(8)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_any_bytes(target: Target, seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -169,7 +170,7 @@ def test_corners_do_not_saturate(target: Target) -> None:
 
 
 @targets
-@settings(max_examples=8)
+@examples(8)
 @given(seed=st.integers(0, 2**32 - 1), largest=st.booleans())
 def test_bounded_weights(target: Target, seed: int, largest: bool) -> None:
     """Pairs of weights that sum to no more than 128, with either sign."""

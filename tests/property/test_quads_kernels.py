@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from edgec.codegen.host import host_features
@@ -16,6 +16,7 @@ from edgec.kernels.quads import DequantizeQuads, QuantizeQuads
 from edgec.kernels.requantize import Requantize
 from edgec.target import Target
 from tests.convs import places, put, rooms, spaced
+from tests.effort import examples
 from tests.lanes import program, run_both, runnable_targets
 from tests.quad_convs import quad_of, quads_in
 
@@ -46,7 +47,7 @@ def pairs(draw: st.DrawFn) -> tuple[Layout, Layout]:
 
 
 @targets
-@settings(max_examples=8)
+@examples(8)
 @given(
     pair=pairs(),
     zero=st.sampled_from([0, 1, 128, 255]),
@@ -78,7 +79,7 @@ def test_quantize(
 
 
 @targets
-@settings(max_examples=8)
+@examples(8)
 @given(
     pair=pairs(),
     zero=st.sampled_from([0, 1, 128, 255]),

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from xdsl.dialects.builtin import ModuleOp, TensorType, f32
 from xdsl.dialects.func import FuncOp, ReturnOp
@@ -23,6 +23,7 @@ from edgec.passes.load_redundancy_elimination import LoadRedundancyElimination
 from edgec.passes.plan_memory import PlanMemory
 from edgec.target import Target
 from edgec.testing import Case
+from tests.effort import examples
 from tests.lanes import AnyArray, compiled, runnable_targets
 
 Draw = st.DrawFn
@@ -120,7 +121,7 @@ def _either_way(
 
 
 @pytest.mark.usefixtures("_either_way")
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(cases(70), st.sampled_from(runnable_targets()))
 def test_machine_code(case: Case, target: Target) -> None:
     expected = interpret(case.module, case.inputs, case.ctx)
@@ -136,7 +137,7 @@ def test_machine_code(case: Case, target: Target) -> None:
 
 
 @pytest.mark.usefixtures("_either_way")
-@settings(max_examples=10, deadline=None)
+@examples(10)
 @given(cases(11), st.sampled_from([4, 8, 16]), st.integers(1, 4))
 def test_interpreted_kernel(case: Case, lanes: int, threads: int) -> None:
     expected = interpret(case.module, case.inputs, case.ctx)

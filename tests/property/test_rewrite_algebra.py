@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from xdsl.builder import Builder
 from xdsl.dialects.builtin import ModuleOp, TensorType, f32
@@ -21,6 +21,7 @@ from edgec.interpreter.arrays import AnyArray
 from edgec.passes.analysis.work import total_work
 from edgec.passes.rewrite_algebra import RewriteAlgebra, patterns_of
 from edgec.testing import Case, assert_pass_preserves, nn_modules
+from tests.effort import examples
 
 RULES = patterns_of(EdgecContext().weights)
 
@@ -347,7 +348,7 @@ def expressions(draw: st.DrawFn) -> Case:
     return graph.case(last, *others)
 
 
-@settings(max_examples=200)
+@examples(200)
 @given(expressions())
 def test_random_expressions(case: Case) -> None:
     run(case, rtol=1e-5 * cancellation(case))

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from edgec.dialects import columns, fkw
@@ -41,6 +41,7 @@ from tests.convs import (
     make_kernel,
     put,
 )
+from tests.effort import examples
 
 
 @dataclass(frozen=True)
@@ -144,7 +145,7 @@ pattern_cases = cases(conv_shapes(grouped=False, most_kernel=4), flat=False)
 
 
 @targets
-@settings(max_examples=14)
+@examples(14)
 @given(case=pattern_cases, schedule=schedules, pruning=prunings)
 def test_pattern(
     target: Target, case: Case, schedule: Schedule, pruning: Pruning
@@ -200,7 +201,7 @@ flat_shapes = conv_shapes(most_kernel=4) | deep
 
 
 @targets
-@settings(max_examples=24)
+@examples(24)
 @given(
     case=cases(flat_shapes, flat=True),
     schedule=column_schedules,
@@ -219,7 +220,7 @@ any_small = small_grouped | small_deep
 
 
 @lanes_of_targets
-@settings(max_examples=10)
+@examples(10)
 @given(case=cases(any_small, flat=True), schedule=column_schedules, pruning=prunings)
 def test_columns_stay_inside(
     lanes: int, case: Case, schedule: tuple[int, int, int, int], pruning: Pruning
@@ -230,7 +231,7 @@ def test_columns_stay_inside(
 
 
 @lanes_of_targets
-@settings(max_examples=5)
+@examples(5)
 @given(
     case=cases(small_ungrouped, flat=False),
     schedule=schedules,

@@ -6,12 +6,13 @@ from dataclasses import dataclass, replace
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import edgec
 from edgec.target import Target
+from tests.effort import examples
 from tests.lanes import runnable_targets
 
 targets = pytest.mark.parametrize("target", runnable_targets(), ids=lambda t: t.name)
@@ -79,14 +80,14 @@ layers = st.builds(
 
 
 @targets
-@settings(max_examples=12)
+@examples(12)
 @given(layer=layers, threads=st.sampled_from([1, 2]))
 def test_sparse_linear_layers(target: Target, layer: Layer, threads: int) -> None:
     check(target, layer, threads)
 
 
 @targets
-@settings(max_examples=6)
+@examples(6)
 @given(layer=layers, rows=st.integers(60, 230), block=st.sampled_from([8, 16, 64]))
 def test_few_columns_for_many_rows(
     target: Target, layer: Layer, rows: int, block: int

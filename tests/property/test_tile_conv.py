@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from edgec.codegen.emit import emit_module
@@ -26,6 +26,7 @@ from edgec.kernels.requantize import Requantize
 from edgec.target import Target
 from tests.assembly import loops
 from tests.convs import Room, Shape, layouts_of, rooms, spaced
+from tests.effort import examples
 from tests.lanes import program, runnable_targets
 from tests.quad_convs import (
     Numbers,
@@ -86,7 +87,7 @@ def run(
 
 
 @targets
-@settings(max_examples=8)
+@examples(8)
 @given(
     shape=shapes,
     spaces=st.tuples(rooms, rooms, rooms),
@@ -124,7 +125,7 @@ wide = st.builds(
 
 
 @pytest.mark.parametrize("target", machines[-1:], ids=lambda t: t.name)
-@settings(max_examples=12)
+@examples(12)
 @given(
     shape=wide,
     spaces=st.tuples(rooms, rooms, rooms),
@@ -143,7 +144,7 @@ def test_columns_that_lie_side_by_side(
     run(target, shape, spaces, replace(given_, end=()), schedule)
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(
     seed=st.integers(0, 2**16),
     sizes=st.tuples(st.integers(1, 70), st.integers(1, 140)),

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from edgec.codegen.emit import emit_module
@@ -23,6 +23,7 @@ from edgec.kernels.layout import lane_layout, plain
 from edgec.target import Target
 from tests.assembly import loops
 from tests.convs import Array, Room, Shape, layouts_of, rooms, spaced
+from tests.effort import examples
 from tests.lanes import program, run_both, runnable_targets
 from tests.pair_convs import (
     Numbers,
@@ -93,7 +94,7 @@ def run(
 
 
 @targets
-@settings(max_examples=8)
+@examples(8)
 @given(
     shape=shapes,
     spaces=st.tuples(rooms, rooms, rooms),
@@ -129,7 +130,7 @@ wide = st.builds(
 
 
 @pytest.mark.parametrize("target", machines[-1:], ids=lambda t: t.name)
-@settings(max_examples=12)
+@examples(12)
 @given(
     shape=wide,
     spaces=st.tuples(rooms, rooms, rooms),
@@ -146,7 +147,7 @@ def test_columns_that_lie_side_by_side(
     run(target, shape, spaces, replace(given_, end=()), schedule)
 
 
-@settings(max_examples=8)
+@examples(8)
 @given(st.integers(0, 2**16))
 def test_infinities_and_nan_reach_the_result(seed: int) -> None:
     """Fifteen columns that only fill their group make no NaN of an infinity."""

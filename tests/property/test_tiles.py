@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from xdsl.dialects.builtin import f32, i32
 from xdsl.dialects.func import FuncOp
@@ -27,6 +27,7 @@ from edgec.kernels.builder import KernelBuilder
 from edgec.kernels.tiles import TileRegisters
 from edgec.passes.load_redundancy_elimination import Sharing
 from edgec.target import Target
+from tests.effort import examples
 from tests.lanes import program, run_both, runnable_targets
 
 Ints = npt.NDArray[np.int32]
@@ -86,7 +87,7 @@ byte_kinds = st.sampled_from(["any", "least", "most"])
 
 
 @targets
-@settings(max_examples=20)
+@examples(20)
 @given(
     seed=st.integers(0, 2**16),
     kinds=st.tuples(byte_kinds, byte_kinds),
@@ -109,7 +110,7 @@ def test_exact(target: Target, seed: int, kinds: tuple[str, str], repeats: int) 
 
 
 @targets
-@settings(max_examples=20)
+@examples(20)
 @given(seed=st.integers(0, 2**16), spread=st.sampled_from([0, 1, 12]))
 def test_pairs_are_within_the_bound(target: Target, seed: int, spread: int) -> None:
     """That is 2^-18 of all terms; 33 roundings are one half of it."""

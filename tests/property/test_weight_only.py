@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from edgec.codegen.host import host_features
@@ -22,6 +22,7 @@ from edgec.kernels.linear.weight_only import (
     pack_weight,
 )
 from edgec.target import Target
+from tests.effort import examples
 from tests.lanes import program, run_both, runnable_targets
 from tests.property.test_codes import VALUES, draw_weight
 
@@ -68,7 +69,7 @@ def layers(draw: st.DrawFn) -> Layer:
 
 
 @targets
-@settings(max_examples=15)
+@examples(15)
 @given(layer=layers())
 def test_weight_only_linear(target: Target, layer: Layer) -> None:
     rng = np.random.default_rng(layer.seed)

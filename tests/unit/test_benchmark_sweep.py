@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 from click.testing import CliRunner, Result
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
@@ -24,6 +24,7 @@ from benchmarks.layers import LayerCase, draw_case
 from benchmarks.request import parse_range
 from benchmarks.sweep import Sample, SweepResult, run_case, spearman
 from edgec.errors import InvalidInput
+from tests.effort import examples
 
 SMALL = LayerCase(0, "conv2d", 16, 8, (6, 6), 1, 3, 1, 1, 1, "mask:8", 0.25)
 
@@ -39,7 +40,7 @@ def one_thread() -> Iterator[None]:
 # Cases
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(st.integers(0, 10_000), st.integers(0, 5))
 def test_cases_are_as_large_as_allowed(number: int, seed: int) -> None:
     case = draw_case(number, seed)
@@ -49,7 +50,7 @@ def test_cases_are_as_large_as_allowed(number: int, seed: int) -> None:
     assert case.title.startswith(f"{number}: {case.kind}")
 
 
-@settings(max_examples=25, deadline=None)
+@examples(25)
 @given(st.integers(0, 2000))
 def test_a_case_is_what_it_says(number: int) -> None:
     case = draw_case(number, 0)

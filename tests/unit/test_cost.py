@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from edgec.errors import InvalidInput
@@ -36,6 +36,7 @@ from edgec.kernels.cost_recurrent import (
     dense_step_cycles,
 )
 from edgec.kernels.recurrent.gates import DenseGates
+from tests.effort import examples
 
 L1_BYTES = 32768
 
@@ -58,7 +59,7 @@ def registers_used(block: Block) -> int:
     return block.filters * block.vectors + block.vectors + 1
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(machines, sizes, st.integers(1, 300), st.integers(1, 3000))
 def test_the_best_block_fits_and_is_best(
     machine: Registers, positions: int, filters: int, columns: int

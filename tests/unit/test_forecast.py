@@ -8,7 +8,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from torch import nn
 
 import edgec
@@ -23,6 +23,7 @@ from edgec.passes.analysis.cycles import FREE, module_cycles, op_cycles
 from edgec.pipeline import run_passes, tensor_passes
 from edgec.target import Target
 from edgec.testing import Case, nn_modules
+from tests.effort import examples
 
 HERTZ = 1e9
 X = torch.zeros(1, 16, 28, 28)
@@ -166,7 +167,7 @@ def test_the_clock_counts_one_instruction_after_the_other() -> None:
     assert clock.measured_hertz() == clock.measured_hertz() > 0
 
 
-@settings(max_examples=30)
+@examples(30)
 @given(nn_modules(max_steps=6, max_batch=2))
 def test_every_op_that_runs_takes_time(case: Case) -> None:
     target = Target.parse("x86-64-v3")
