@@ -259,14 +259,18 @@ def _flat(
 
 
 def _usual_chunk(op: sq.ConvOp, filters: int, tile: int, machine: Machine) -> int:
-    """Tiles of a chunk, for blocks of filters and tiles of positions."""
+    """Tiles of a chunk, for blocks of filters and tiles of positions.
+
+    Chunks are about equal: of two very unequal ones, each thread would take parts.
+    """
     weight, result = nn.shape_of(op.weight), nn.shape_of(op.result)
     groups, tiles = op.groups.value.data, max(1, positions_of(op) // tile)
     units = result[0] * groups * -(-weight[0] // groups // filters)
     chunks = min(tiles, max(1, -(-CHUNK_UNITS // units)))
     planes = stored_shape(op.input)[1] // groups * math.prod(weight[2:-2])
     in_l2 = max(1, machine.l2_bytes // 3 // (planes * tile * 4))
-    return min(-(-tiles // chunks), in_l2)
+    parts = -(-tiles // min(-(-tiles // chunks), in_l2))
+    return -(-tiles // parts)
 
 
 def _flats(
