@@ -13,6 +13,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, fx, nn
+from torch.export import ExportedProgram
 
 from edgec.errors import InvalidInput
 from edgec.importer.export import exported
@@ -103,7 +104,9 @@ class Network:
 
 def read_network(model: object, args: tuple[Any, ...], kwargs: Any) -> Network:
     """Export a model and fold its batch norms; its own weights stay as they are."""
-    program = exported(model, kwargs or args)
+    # Calibration compares batches with what an exported program takes.
+    is_exported = isinstance(model, ExportedProgram)
+    program = exported(model, None if is_exported else kwargs or args)
     _check_is_float(program.graph)
     # torch 2.13 calls its own deprecated functions here.
     with warnings.catch_warnings(), torch.no_grad():
