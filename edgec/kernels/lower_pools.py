@@ -8,6 +8,7 @@ from xdsl.ir import SSAValue
 
 from edgec.context import WeightStore
 from edgec.dialects import nn, sq
+from edgec.errors import InvalidInput
 from edgec.kernels.adaptive import adaptive_pool
 from edgec.kernels.adaptive_quads import AdaptiveQuads
 from edgec.kernels.conv.flat import FlatConv
@@ -51,11 +52,17 @@ def lower_pool(op: nn.PoolOp, _: WeightStore, __: int) -> Lowered:
 
 def lower_pooled_conv(op: sq.DispatchOp, weights: WeightStore, lanes: int) -> Lowered:
     """The kernel of the convolution, which stores the largest of each window."""
-    conv, pool = op.ops
-    assert isinstance(conv, sq.ConvOp)
-    assert isinstance(pool, nn.PoolOp)
-    lowered = lower_conv(conv, weights, lanes)
-    assert isinstance(lowered.spec, FlatConv)
+    match op.ops:
+        case (sq.ConvOp() as conv, nn.PoolOp() as pool):
+            lowered = lower_conv(conv, weights, lanes)
+        case ops:
+            names = ", ".join(each.name for each in ops) or "nothing"
+            raise InvalidInput(f"must hold sq.conv and nn.pool, got {names}")
+    if not isinstance(lowered.spec, FlatConv):
+        raise InvalidInput(
+            "must hold an sq.conv with a kernel over flat positions (dense, columns, "
+            f"quads), got {type(lowered.spec).__name__}"
+        )
     rows, columns = pool.kernel.get_values()
     window = MaxPool(layout_of(op.result), (rows, columns))
     return replace(lowered, spec=replace(lowered.spec, pool=window))
