@@ -37,6 +37,13 @@ Micro = Callable[[Index, int, int], None]
 """`micro(at, vectors, tail)`: a tile of so many vectors from position `at` on; if the
 tail is not 0, only so many lanes of the last one exist."""
 
+ELEMENT = 4
+"""Bytes: a number, a quad or a pair."""
+FAR_BYTES = 1 << 21
+"""Bytes of an image from which on the next chunk is fetched. Less is in a cache still,
+perhaps in that of the thread whose chunk it is: without, ResNet-50 takes 3 % less, and
+R(2+1)D-18 1 %."""
+
 
 @dataclass(frozen=True)
 class FlatConv:
@@ -192,7 +199,7 @@ class FlatBuild(ABC):
             b.times(group, self.channels * spec.source.strides[1]),
         )
         begin, end = self.chunks.bounds(b, chunk)
-        if self.chunks.count > 1:
+        if self.chunks.count > 1 and ELEMENT * spec.source.strides[0] > FAR_BYTES:
             self.fetch_next(source, block, chunk, filters)
         planes = self.planes(first, filters)
         if self.pooled is not None:
