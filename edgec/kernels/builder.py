@@ -226,11 +226,14 @@ class KernelBuilder:
         """`lane.barrier`: all threads meet."""
         self._block.add_op(lane.BarrierOp())
 
-    def share(self, total: Index) -> tuple[Index, Index]:
-        """This thread's part `[begin, end)` of `total` units; parts differ by one."""
-        begin = self.quotient(self.times(self.thread, total), self.threads)
-        after = self.times(self.plus(self.thread, 1), total)
-        return begin, self.quotient(after, self.threads)
+    def share(
+        self, total: Index, part: tuple[Index, Index] | None = None
+    ) -> tuple[Index, Index]:
+        """This thread's part `[begin, end)` of `total`, or number `k` of `n` parts."""
+        number, count = part or (self.thread, self.threads)
+        begin = self.quotient(self.times(number, total), count)
+        after = self.times(self.plus(number, 1), total)
+        return begin, self.quotient(after, count)
 
     # Lanes
 

@@ -12,6 +12,9 @@ from xdsl.ir import SSAValue
 from edgec.kernels.builder import Index, KernelBuilder
 from edgec.kernels.layout import Layout
 
+Part = tuple[Index, Index]
+"""The number of a part of some rows, and how many parts there are."""
+
 
 def has_gaps(layout: Layout) -> bool:
     """Whether the buffer of a tensor holds positions that are no elements of it."""
@@ -30,13 +33,13 @@ def zero_gaps(
     c: Index,
     zeros: SSAValue | None = None,
     *,
-    shared: bool = False,
+    part: Part | None = None,
 ) -> None:
     """Zero the gaps of plane `(n, c)`: after each row, slice and after the last one.
 
     With plane (0, 0) goes the area before the origin. `zeros` is a vector of what
-    stands for zero, if that is not the number 0. `shared`: every thread calls this, and
-    each does its part of the rows, or of the slices.
+    stands for zero, if that is not the number 0. With `part`, only those of a part of
+    the rows, or of the slices.
     """
     if not has_gaps(layout):
         return
@@ -48,9 +51,9 @@ def zero_gaps(
             for p, size, count in zip(phase, spatial, phases, strict=True)
         ]
         start = b.plus(base, layout.origin + number * layout.plane)
-        _Phase(b, buffer, layout, zeros, shared).fill(start, held)
+        _Phase(b, buffer, layout, zeros, part).fill(start, held)
     if layout.origin:
-        is_first = b.equal(b.plus(n, c, b.thread if shared else 0), 0)
+        is_first = b.equal(b.plus(n, c, 0 if part is None else part[0]), 0)
         b.when(is_first, lambda: zero_range(b, buffer, 0, layout.origin, zeros))
 
 
@@ -84,7 +87,7 @@ class _Phase:
     buffer: SSAValue | str
     layout: Layout
     zeros: SSAValue | None
-    shared: bool
+    part: Part | None
 
     def fill(self, start: Index, held: list[int]) -> None:
         """Zero it, if it holds so many rows and columns; slices come first."""
@@ -107,14 +110,14 @@ class _Phase:
 
         at = b.plus(start, (slices - 1) * step)
         if slices == 1:
-            self.between_rows(at, rows, columns, shared=self.shared)
+            self.between_rows(at, rows, columns, self.part)
         else:
-            self.repeat(slices - 1, slice_, shared=self.shared)
+            self.repeat(slices - 1, slice_, self.part)
             self.at_end(lambda: self.between_rows(at, rows, columns))
         self.at_end(end)
 
     def between_rows(
-        self, at: Index, rows: int, columns: int, *, shared: bool = False
+        self, at: Index, rows: int, columns: int, part: Part | None = None
     ) -> None:
         """Of one slice."""
         b, pitch = self.b, self.layout.pitch
@@ -123,24 +126,24 @@ class _Phase:
             self.range(b.plus(at, b.times(y, pitch), columns), pitch - columns)
 
         if pitch > columns and rows > 1:
-            self.repeat(rows - 1, row, shared=shared)
+            self.repeat(rows - 1, row, part)
 
     def repeat(
-        self, count: int, body: Callable[[Index], None], *, shared: bool
+        self, count: int, body: Callable[[Index], None], part: Part | None
     ) -> None:
-        """`body` for each number below `count`, or this thread's share of them."""
-        if shared:
-            self.b.loop(*self.b.share(count), body)
-        else:
+        """`body` for each number below `count`, or a part of them."""
+        if part is None:
             self.b.repeat(count, body)
+        else:
+            self.b.loop(*self.b.share(count, part), body)
 
     def at_end(self, body: Callable[[], None]) -> None:
-        """What the thread that has the last rows does, if they are shared."""
-        b = self.b
-        if not self.shared:
+        """What is done by whoever has the last rows."""
+        if self.part is None:
             body()
             return
-        b.when(b.equal(b.plus(b.thread, 1), b.threads), body)
+        b, (number, count) = self.b, self.part
+        b.when(b.equal(b.plus(number, 1), count), body)
 
     def range(self, at: Index, count: int) -> None:
         """Some elements."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -12,9 +13,9 @@ from xdsl.ir import SSAValue
 from edgec.dialects.lane import buffer_type
 from edgec.errors import InvalidInput
 from edgec.kernels.builder import Index, KernelBuilder
-from edgec.kernels.gaps import has_gaps, zero_gaps
+from edgec.kernels.gaps import Part, has_gaps, zero_gaps
 from edgec.kernels.layout import Layout
-from edgec.kernels.sweep import for_vectors
+from edgec.kernels.sweep import ENOUGH_UNITS, ROW_VECTORS, for_vectors
 
 Pack = Callable[[KernelBuilder, Sequence[SSAValue]], SSAValue]
 """The lanes of some channels, fewer than fit at the end of a tensor."""
@@ -46,19 +47,39 @@ def check_groups(numbers: Layout, groups: Layout, held: int) -> None:
         raise InvalidInput(f"layouts must have no phases, got {numbers} and {groups}")
 
 
+def parts_of(groups: Layout, lanes: int) -> int:
+    """Into how many parts rows of a plane are cut: an image may have but one plane.
+
+    Then as many as make enough units of work. None has less than `ROW_VECTORS` vectors,
+    but for what is left.
+    """
+    images, count, *size = groups.shape
+    if images * count >= ENOUGH_UNITS // 8:
+        return 1
+    rows = math.prod(size[:-1])
+    vectors = rows * -(-size[-1] // lanes)
+    wanted = -(-ENOUGH_UNITS // (images * count))
+    return max(1, min(wanted, rows, vectors // ROW_VECTORS))
+
+
 def for_rows(
     b: KernelBuilder,
     numbers: Layout,
     groups: Layout,
     held: int,
     row: Callable[[Row], None],
-    gaps: Callable[[Index, Index], None],
+    gaps: Callable[[Index, Index, Part | None], None],
 ) -> None:
-    """`row` for each row of this thread's groups, then `gaps` of their planes."""
+    """`row` for each row of a unit, then `gaps` of its plane.
+
+    A unit is a plane of groups, or a part of its rows. Parts that lie side by side go
+    to one thread, of all planes of an image: so convolutions share out positions.
+    """
     count, channels = groups.shape[1], numbers.shape[1]
     deep = numbers.shape[2] if len(numbers.shape) == 5 else 1
+    rows, parts = numbers.shape[-2], parts_of(groups, b.lanes)
 
-    def plane(n: Index, group: Index, parts: int) -> None:
+    def plane(n: Index, group: Index, part: Part | None, held_here: int) -> None:
         def one(number: Index) -> None:
             y, z = b.remainder(number, rows), b.quotient(number, rows)
             starts = [
@@ -72,28 +93,32 @@ def for_rows(
                 for place, first in ((groups, group), (numbers, b.times(group, held)))
             ]
             step = numbers.strides[1]
-            found = tuple(b.plus(starts[1], k * step) for k in range(parts))
+            found = tuple(b.plus(starts[1], k * step) for k in range(held_here))
             row(Row(starts[0], found))
 
-        rows = numbers.shape[-2]
-        b.repeat(deep * rows, one)
-        gaps(n, group)
+        if part is None:
+            b.repeat(deep * rows, one)
+        else:
+            b.loop(*b.share(deep * rows, part), one)
+        gaps(n, group, part)
 
     def unit(number: SSAValue) -> None:
-        n, group = b.quotient(number, count), b.remainder(number, count)
+        n, rest = b.quotient(number, parts * count), b.remainder(number, parts * count)
+        group = b.remainder(rest, count)
+        part = None if parts == 1 else (b.quotient(rest, count), parts)
         last = channels - (count - 1) * held
         if last == held:
-            plane(n, group, held)
+            plane(n, group, part, held)
         elif count == 1:
-            plane(n, group, last)
+            plane(n, group, part, last)
         else:
             b.when(
-                b.equal(b.value(group), count - 1),
-                lambda: plane(n, group, last),
-                lambda: plane(n, group, held),
+                b.equal(group, count - 1),
+                lambda: plane(n, group, part, last),
+                lambda: plane(n, group, part, held),
             )
 
-    b.units(numbers.shape[0] * count, unit)
+    b.units(numbers.shape[0] * parts * count, unit)
 
 
 def pack_kernel(
@@ -126,9 +151,10 @@ def pack_kernel(
 
         for_vectors(b, source.shape[-1], lanes, one)
 
-    def gaps(n: Index, group: Index) -> None:
+    def gaps(n: Index, group: Index, part: Part | None) -> None:
         if has_gaps(result):
-            zero_gaps(b, "y", result, n, group, b.splat(b.integer(gap)))
+            zeros = b.splat(b.integer(gap))
+            zero_gaps(b, "y", result, n, group, zeros, part=part)
 
     for_rows(b, source, result, held, row, gaps)
     return b.finish()
@@ -153,9 +179,9 @@ def unpack_kernel(
 
         for_vectors(b, result.shape[-1], lanes, one)
 
-    def gaps(n: Index, group: Index) -> None:
+    def gaps(n: Index, group: Index, part: Part | None) -> None:
         def channel(number: Index) -> None:
-            zero_gaps(b, "y", result, n, number)
+            zero_gaps(b, "y", result, n, number, part=part)
 
         if has_gaps(result):
             first = b.times(group, held)

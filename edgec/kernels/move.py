@@ -19,7 +19,7 @@ from xdsl.ir import Attribute, SSAValue
 from edgec.dialects.lane import buffer_type, vector
 from edgec.errors import InvalidInput
 from edgec.kernels.builder import Index, KernelBuilder
-from edgec.kernels.gaps import has_gaps, zero_all_gaps, zero_gaps
+from edgec.kernels.gaps import Part, has_gaps, zero_all_gaps, zero_gaps
 from edgec.kernels.layout import Layout
 from edgec.kernels.strides import common_refinement, reshaped
 from edgec.kernels.sweep import Cursor, are_alike, sweep
@@ -114,10 +114,10 @@ class _Job:
         """Write the box, and the gaps of the planes that it covers."""
         b, box = self.b, self.box
 
-        def plane(n: Index, c: Index, shared: bool) -> None:
+        def plane(n: Index, c: Index, part: Part | None) -> None:
             at = b.plus(n, box.start[0]), b.plus(c, box.start[1])
             zeros = self.spec.gaps(b)
-            zero_gaps(b, "y", self.spec.output, *at, zeros, shared=shared)
+            zero_gaps(b, "y", self.spec.output, *at, zeros, part=part)
 
         on_plane = plane if zero_planes else None
         sweep(b, self.parts, self.buffers, self.store, on_plane=on_plane)

@@ -24,7 +24,7 @@ from xdsl.ir import SSAValue
 
 from edgec.dialects.lane import buffer_type
 from edgec.kernels.builder import Index, KernelBuilder
-from edgec.kernels.gaps import zero_gaps
+from edgec.kernels.gaps import Part, zero_gaps
 from edgec.kernels.layout import Layout
 from edgec.kernels.pool_windows import RowTap, Window
 from edgec.kernels.requantize import quad_of
@@ -129,6 +129,12 @@ class PoolBuild:
         images, _, *size = self.spec.output.shape
         return images == 1 and len(size) > 1 and math.prod(size) >= LARGE_PLANE
 
+    @property
+    def own_part(self) -> Part | None:
+        """Of each plane, if the threads share its rows."""
+        b = self.b
+        return (b.thread, b.threads) if self.shares_rows else None
+
     def build(self) -> None:
         """Threads share the planes, or the rows (or slices) of large ones."""
         b, spec = self.b, self.spec
@@ -165,7 +171,7 @@ class PoolBuild:
         """Of one plane of the result."""
         b, zero = self.b, self.spec.zero_point
         zeros = None if zero is None else b.splat(b.integer(quad_of(zero)))
-        zero_gaps(b, "y", self.spec.output, n, c, zeros, shared=self.shares_rows)
+        zero_gaps(b, "y", self.spec.output, n, c, zeros, part=self.own_part)
 
     def _neutral(self, lanes: int) -> SSAValue:
         """What does not change the result of a window; no byte is less than 0."""

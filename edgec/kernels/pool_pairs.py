@@ -81,4 +81,4 @@ class _Build(PoolBuild):
     def zero_gaps(self, n: Index, c: Index) -> None:
         """Of one plane of the result."""
         zeros = self.b.splat(self.b.integer(0))
-        zero_gaps(self.b, "y", self.spec.output, n, c, zeros, shared=self.shares_rows)
+        zero_gaps(self.b, "y", self.spec.output, n, c, zeros, part=self.own_part)

@@ -129,11 +129,11 @@ class _Build(PoolBuild):
         b, spec = self.b, self.quads
         if spec.requantize is not None:
             zeros = b.splat(b.integer(spec.requantize.gap))
-            zero_gaps(b, "y", spec.output, n, c, zeros, shared=self.shares_rows)
+            zero_gaps(b, "y", spec.output, n, c, zeros, part=self.own_part)
         elif has_gaps(spec.output):
             end = b.smaller(b.plus(self.first, QUAD), spec.output.shape[1])
 
             def one(k: SSAValue) -> None:
-                zero_gaps(b, "y", spec.output, n, k, shared=self.shares_rows)
+                zero_gaps(b, "y", spec.output, n, k, part=self.own_part)
 
             b.loop(self.first, end, one)

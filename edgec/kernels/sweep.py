@@ -20,7 +20,7 @@ from xdsl.ir import SSAValue
 
 from edgec.dialects.lane import element_of
 from edgec.kernels.builder import Index, KernelBuilder
-from edgec.kernels.gaps import has_gaps, zero_all_gaps, zero_gaps
+from edgec.kernels.gaps import Part, has_gaps, zero_all_gaps, zero_gaps
 from edgec.kernels.views import Affine, Region, Sizes, View, collapse, regions, split
 
 UNROLL = 4
@@ -223,9 +223,9 @@ def for_units(
     b.loop(begin, end, unit)
 
 
-Plane = Callable[[Index, Index, bool], None]
-"""Called with the first two indices of a point, and whether all threads call it, each
-for its share of the rows."""
+Plane = Callable[[Index, Index, Part | None], None]
+"""Called with the first two indices of a point, and the part of the rows if all threads
+call it, each for its own."""
 
 
 def are_alike(parts: Sequence[Region]) -> bool:
@@ -329,7 +329,7 @@ def _sweep_rows(
         for part in parts:
             rows(part, c)
         if on_plane is not None:
-            on_plane(0, c, True)
+            on_plane(0, c, (b.thread, b.threads))
 
     b.repeat(parts[0].sizes[1], plane)
 
@@ -351,7 +351,7 @@ def _sweep_units(
             inner = [Affine(p.origin, p.strides[count:]) for p in part.places]
             walk(b, part.sizes[count:], buffers, inner, bases, body)
         if on_plane is not None:
-            on_plane(point[0], point[1], False)
+            on_plane(point[0], point[1], None)
 
     for_units(b, sizes, leading, unit)
 
@@ -371,8 +371,8 @@ def cover(
     result, buffer = views[-1].layout, buffers[-1]
     is_by_plane = has_gaps(result) and math.prod(sizes[:2]) >= ENOUGH_UNITS // 8
 
-    def plane(n: Index, c: Index, shared: bool) -> None:
-        zero_gaps(b, buffer, result, n, c, zeros, shared=shared)
+    def plane(n: Index, c: Index, part: Part | None) -> None:
+        zero_gaps(b, buffer, result, n, c, zeros, part=part)
 
     on_plane = plane if is_by_plane else None
     sweep(b, regions(sizes, views), buffers, body, on_plane=on_plane)

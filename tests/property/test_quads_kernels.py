@@ -11,13 +11,14 @@ from hypothesis import strategies as st
 from edgec.codegen.host import host_features
 from edgec.dialects.lane import QUAD
 from edgec.errors import InvalidInput
+from edgec.kernels.lane_rows import parts_of
 from edgec.kernels.layout import SLACK, Layout, plain
 from edgec.kernels.quads import DequantizeQuads, QuantizeQuads
 from edgec.kernels.requantize import Requantize
 from edgec.target import Target
-from tests.convs import places, put, rooms, spaced
+from tests.convs import Room, places, put, rooms, spaced
 from tests.effort import examples
-from tests.lanes import program, run_both, runnable_targets
+from tests.lanes import compiled, program, run_both, runnable_targets
 from tests.quad_convs import quad_of, quads_in
 
 machines = (*runnable_targets(), Target.native(host_features()))
@@ -100,6 +101,36 @@ def test_dequantize(
     own = result.elements - result.slack
     for (buffer,) in found:
         np.testing.assert_array_equal(buffer[:own], wanted[:own])
+
+
+@targets
+@pytest.mark.parametrize("shape", [(1, 3, 41, 67), (2, 6, 3, 29, 35)])
+def test_parts_of_rows(target: Target, shape: tuple[int, ...]) -> None:
+    """Planes that several threads share are cut between rows; so are their gaps."""
+    quads = (shape[0], -(-shape[1] // QUAD), *shape[2:])
+    source = spaced(shape, shape[-1] + 2, Room(5, 3, 1))
+    result = spaced(quads, shape[-1] + 3, Room(7, 2, 2))
+    assert parts_of(result, target.lanes) > 2
+    x = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+    spec = QuantizeQuads(source, result, Requantize(30.0, 9))
+    module = program(spec.build("kernel", target.lanes), 1)
+    codes = np.clip(np.rint(x * np.float32(30)), -9, 246) + 9
+    expected = quads_in(result, codes.astype(np.uint8), 9)
+    run = compiled(module, target, threads=3)
+    own = result.elements - result.slack
+    for (found,) in (
+        *run_both(module, [put(source, x)], target),
+        run([put(source, x)]),
+    ):
+        np.testing.assert_array_equal(found[:own], expected[:own])
+
+
+def test_parts_are_not_small() -> None:
+    """Few vectors, or enough planes, are one part."""
+    assert parts_of(plain((1, 1, 7, 16)), 16) == 1
+    assert parts_of(plain((1, 4, 28, 28)), 8) == 3
+    assert parts_of(plain((1, 1, 224, 224)), 16) == 64
+    assert parts_of(plain((1, 16, 56, 56)), 16) == 1
 
 
 def test_quads_of_another_tensor() -> None:
