@@ -3,9 +3,9 @@
 What: an `nn.conv` of what `sq.dequantize` makes of an activation and of a constant
 becomes an `sq.conv` on the quantized tensors, and an `nn.linear` an `sq.linear`, which
 flattens its input itself. Means of windows and planes that integer layers make or read
-become `sq.average`, in bytes if they are quantized. Every other layer with a stored
-weight gets it as a float32 constant, and it and other means an attribute
-`sq.why_float` with the reason.
+become `sq.average`, and bilinear resizing of such `sq.resize`, in bytes if they are
+quantized. Every other layer with a stored weight gets it as a float32 constant, and it
+and other means an attribute `sq.why_float` with the reason.
 
 Why: products of bytes take a quarter of the time and of the memory of float32 ones.
 
@@ -31,7 +31,7 @@ Integer-Arithmetic-Only Inference" (CVPR 2018), section 2.2.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -49,8 +49,8 @@ from edgec.passes.analysis.linear_inputs import quantized_rows
 from edgec.passes.analysis.quantized import end_in_bytes, is_in_bytes
 from edgec.passes.base import ReportingPass
 from edgec.passes.constants import constant_name, read_constant
-from edgec.passes.patterns import averages
-from edgec.passes.patterns.rewriting import erase_dead, producer
+from edgec.passes.patterns import averages, resizing
+from edgec.passes.patterns.rewriting import OpT, erase_dead, producer
 from edgec.passes.patterns.signs import make_unsigned
 
 Layer = nn.ConvOp | nn.LinearOp | nn.ConvTransposeOp
@@ -174,27 +174,31 @@ def integer_layer(op: nn.ConvOp | nn.LinearOp) -> sq.ConvOp | sq.LinearOp:
     return new
 
 
-def take_average(op: averages.Mean) -> bool:
-    """Average bytes instead of what they stand for, or say why not."""
-    if not isinstance(op.input.owner, sq.DequantizeOp):
+def take(
+    op: OpT, why: Callable[[OpT], str | None], rewrite: Callable[[OpT], None]
+) -> bool:
+    """Compute on bytes instead of what they stand for, or say why not."""
+    if not isinstance(op.operands[0].owner, sq.DequantizeOp):
         return False
-    reason = averages.why_float(op)
+    reason = why(op)
     if reason is None:
-        averages.take(op)
+        rewrite(op)
     else:
         op.attributes["sq.why_float"] = StringAttr(f"float32: {reason}")
     return reason is None
 
 
-def take_averages(module: ModuleOp) -> int:
-    """Average bytes where integer layers are near; how many ops do that."""
-    count = 0
+def take_others(module: ModuleOp) -> dict[str, int]:
+    """Average and interpolate bytes where integer layers are near; how many ops do."""
+    counts = {"averages": 0, "resizes": 0}
     for op in list(module.walk()):
         if isinstance(op, averages.Mean) and averages.is_mean(op):
-            count += take_average(op)
+            counts["averages"] += take(op, averages.why_float, averages.take)
+        elif isinstance(op, nn.ResizeOp) and resizing.is_interpolation(op):
+            counts["resizes"] += take(op, resizing.why_float, resizing.take)
         elif isinstance(op, nn.NNOperation):
             explain(op)
-    return count
+    return counts
 
 
 STEPS = (nn.UnaryOp, nn.BinaryOp, sq.QuantizeOp)
@@ -299,9 +303,9 @@ class IntegerLayers(ReportingPass):
     def run(self, ctx: Context, op: ModuleOp) -> Mapping[str, int]:
         """Count layers in `integers` and `floats`, and activations made `unsigned`.
 
-        `averages` are means of bytes.
+        `averages` are means of bytes, `resizes` interpolate them.
         """
-        names = ("integers", "floats", "averages", "unsigned")
+        names = ("integers", "floats", "averages", "resizes", "unsigned")
         counts: dict[str, int] = dict.fromkeys(names, 0)
         floats = Floats(weights_of(ctx))
         for layer in list(op.walk()):
@@ -325,8 +329,8 @@ class IntegerLayers(ReportingPass):
             layer.operands[1] = floats.of(stored)
             counts["floats"] += 1
         if not self.never:
-            counts["averages"] = take_averages(op)
-        if counts["integers"] or counts["averages"]:
+            counts.update(take_others(op))
+        if counts["integers"] or counts["averages"] or counts["resizes"]:
             counts["unsigned"] = make_unsigned(op)
         erase_dead(op)
         return counts

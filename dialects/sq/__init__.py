@@ -7,7 +7,7 @@ says how values are stored, never what they are. A weight encoding (`#sq.pattern
 `#sq.columns`, and later codebooks) is a subclass of `WeightEncoding`; `#sq.lane` and
 `#sq.strided` are layouts of activations. `!sq.quant` is an element type: integers that
 stand for numbers; `sq.quantize` and `sq.dequantize` go there and back,
-`sq.average` is the mean of such integers.
+`sq.average` is the mean of such integers, `sq.resize` interpolates them.
 
     %w = sq.weight {reorder = "w.reorder", …} : tensor<8x4x3x3xf32, #sq.pattern<…>>
     %y = sq.conv %x, %w bias(%b : …) extras(%r : …) {stride = …, epilogue =
@@ -58,6 +58,7 @@ from edgec.dialects.sq.quant_dynamic import (
     DequantizeDynamicOp,
     QuantizeDynamicOp,
 )
+from edgec.dialects.sq.resize import ResizeOp
 from edgec.dialects.sq.shuffle import ShuffleChannelsOp
 from edgec.dialects.sq.storage import ConvertLayoutOp, WeightOp, layout_of
 from edgec.dialects.sq.strided import StridedAttr
@@ -84,6 +85,7 @@ __all__ = [
     "QuantizeDynamicOp",
     "QuantizeOp",
     "RequantizeOp",
+    "ResizeOp",
     "ShuffleChannelsOp",
     "Step",
     "StepAttr",
@@ -114,6 +116,7 @@ SQ = Dialect(
         DequantizeOp,
         RequantizeOp,
         AverageOp,
+        ResizeOp,
         ShuffleChannelsOp,
         ChooseQparamsOp,
         QuantizeDynamicOp,

@@ -184,6 +184,23 @@ class QuantFunctions(InterpreterFunctions):
         y = means.astype(np.float32) * scale
         return (y if target is None else quantize(y, target, self.weights),)
 
+    @impl(sq.ResizeOp)
+    def run_resize(
+        self, interpreter: Interpreter, op: sq.ResizeOp, args: PythonValues
+    ) -> PythonValues:
+        """Bytes interpolated in float32, then two steps."""
+        source, target = sq.quant_type(op.input), sq.quant_type(op.result)
+        assert source is not None
+        scale, _, zero_point = parameters_of(source, args[0].shape, self.weights)
+        u = windows.resize_bytes(
+            args[0],
+            shape_of(op.result)[2:],
+            op.scales.get_values(),
+            align_corners=bool(op.align_corners),
+        )
+        y = (u - zero_point) * scale
+        return (y if target is None else quantize(y, target, self.weights),)
+
     @impl(sq.ShuffleChannelsOp)
     def run_shuffle(
         self, interpreter: Interpreter, op: sq.ShuffleChannelsOp, args: PythonValues

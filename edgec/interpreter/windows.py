@@ -1,6 +1,7 @@
 """Convolutions, pools and resizing: one loop over taps or windows, plain numpy.
 
-All functions take and give wide arrays (float64 or int64) of shape `[N, C, *S]`.
+All functions but `resize_bytes` take and give wide arrays (float64 or int64) of shape
+`[N, C, *S]`.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from edgec.interpreter.arrays import WideArray
+from edgec.interpreter.arrays import AnyArray, WideArray
 
 Ints = Sequence[int]
 
@@ -146,19 +147,43 @@ def resize_linear(
 ) -> WideArray:
     """Along each dimension, the two neighbours of a position by their distances."""
     for axis, (size, scale) in enumerate(zip(out, scales, strict=True), start=2):
-        steps, step = np.arange(size, dtype=np.float32), np.float32(scale)
-        half = np.float32(0.5)
-        if align_corners:
-            positions = steps * step
-        else:
-            positions = np.maximum((steps + half) * step - half, np.float32(0))
-        last = x.shape[axis] - 1
-        lower = np.minimum(positions.astype(int), last)
-        upper = np.minimum(lower + 1, last)
-        share = np.clip(positions - lower.astype(np.float32), 0, 1)
-        share = share.reshape(-1, *(1,) * (x.ndim - 1 - axis)).astype(np.float64)
+        lower, upper, share = _neighbours(x, axis, size, scale, align_corners)
+        share = share.astype(np.float64)
         x = np.take(x, lower, axis) * (1 - share) + np.take(x, upper, axis) * share
     return x
+
+
+def resize_bytes(
+    q: AnyArray, out: Ints, scales: Sequence[float], *, align_corners: bool
+) -> AnyArray:
+    """The same of bytes, in float32 and along the last dimension first."""
+    x = q.astype(np.float32)
+    for axis in range(q.ndim - 1, 1, -1):
+        size, scale = out[axis - 2], scales[axis - 2]
+        lower, upper, share = _neighbours(x, axis, size, scale, align_corners)
+        low, high = np.take(x, lower, axis), np.take(x, upper, axis)
+        x = low + (high - low) * share
+    return x
+
+
+def _neighbours(
+    x: AnyArray, axis: int, out: int, scale: float, align_corners: bool
+) -> tuple[AnyArray, AnyArray, AnyArray]:
+    """Lower and upper one of each position along `axis`, and the share of the latter.
+
+    The share is float32, and broadcasts to `x`.
+    """
+    steps, step = np.arange(out, dtype=np.float32), np.float32(scale)
+    half = np.float32(0.5)
+    if align_corners:
+        positions = steps * step
+    else:
+        positions = np.maximum((steps + half) * step - half, np.float32(0))
+    last = x.shape[axis] - 1
+    lower = np.minimum(positions.astype(int), last)
+    upper = np.minimum(lower + 1, last)
+    share = np.clip(positions - lower.astype(np.float32), 0, 1)
+    return lower, upper, share.reshape(-1, *(1,) * (x.ndim - 1 - axis))
 
 
 def _tap(tap: Ints, out: Ints, stride: Ints, dilation: Ints) -> tuple[slice, ...]:

@@ -37,6 +37,7 @@ from edgec.kernels.lower_pools import (
     lower_pooled_conv,
     lower_reduce,
 )
+from edgec.kernels.lower_resize import lower_interpolation, lower_resize
 from edgec.kernels.lowered import Lowered, Packed
 from edgec.kernels.norm import BatchNorm, GroupNorm, LayerNorm
 from edgec.kernels.operands import (
@@ -55,7 +56,6 @@ from edgec.kernels.pairs import FromPairs, to_pairs
 from edgec.kernels.quads import DequantizeQuads, QuantizeQuads
 from edgec.kernels.recurrent.lower import lower_recurrent
 from edgec.kernels.requantize import quad_of
-from edgec.kernels.resize import Resize
 from edgec.kernels.softmax import Softmax
 from edgec.kernels.strides import stored_starts
 
@@ -209,22 +209,6 @@ def lower_softmax(op: nn.SoftmaxOp, _: WeightStore, __: int) -> Lowered:
     axis = op.axis.value.data
     spec = Softmax(layout_of(op.input), layout_of(op.result), axis, bool(op.log))
     return Lowered(spec, (op.input,))
-
-
-def lower_resize(op: nn.ResizeOp, _: WeightStore, __: int) -> Lowered:
-    """Resizing; its positions become two tables."""
-    zero_point = zero_of(op.input)
-    if sq.has_bf16(op.input):
-        zero_point = 0  # two zeros are four bytes of 0
-    if zero_point is None or op.kind.data is not nn.ResizeKind.NEAREST:
-        require_f32(op.input)
-    places = layout_of(op.input), layout_of(op.result)
-    spec = Resize(op.kind.data.value, *places, zero_point)
-    index, share = spec.tables(
-        op.scales.get_values(), align_corners=bool(op.align_corners)
-    )
-    tables = (Packed("resize.index", index), Packed("resize.share", share))
-    return Lowered(spec, (op.input, *tables))
 
 
 def _moved(spec: move.Move, values: Sequence[SSAValue]) -> Lowered:
@@ -384,6 +368,7 @@ LOWERINGS: Mapping[type[Operation], Lower] = {
     sq.MatmulOp: lower_fused_matmul,
     sq.QuantizeOp: lower_quantize,
     sq.RequantizeOp: lower_requantize,
+    sq.ResizeOp: lower_interpolation,
     sq.ShuffleChannelsOp: lower_shuffle,
 }
 """The lowering of each op that has a kernel."""

@@ -22,7 +22,7 @@ from edgec.dialects.lane.base import Buffer
 from edgec.dialects.sq import MOST_POSITIONS
 from edgec.errors import InvalidInput
 from edgec.kernels.builder import Index, KernelBuilder
-from edgec.kernels.gaps import has_gaps, zero_gaps
+from edgec.kernels.gaps import Part, has_gaps, zero_gaps
 from edgec.kernels.layout import Layout, in_planes
 from edgec.kernels.requantize import Dequantize, Requantize
 from edgec.kernels.softmax import require_unphased
@@ -185,18 +185,20 @@ class Ending:
             else:
                 b.when(b.less(b.plus(first, k), self.channels), one)
 
-    def zero_gaps(self, b: KernelBuilder, n: Index, group: Index) -> None:
-        """Of the planes of a quad."""
+    def zero_gaps(
+        self, b: KernelBuilder, n: Index, group: Index, part: Part | None = None
+    ) -> None:
+        """Of the planes of a quad, or of a part of their rows."""
         if not has_gaps(self.output):
             return
         if self.requantize is not None:
             zeros = b.splat(b.integer(self.requantize.gap))
-            zero_gaps(b, "y", self.output, n, group, zeros)
+            zero_gaps(b, "y", self.output, n, group, zeros, part=part)
             return
         first = b.times(group, QUAD)
         end = b.smaller(b.plus(first, QUAD), self.channels)
 
         def one(channel: SSAValue) -> None:
-            zero_gaps(b, "y", self.output, n, channel)
+            zero_gaps(b, "y", self.output, n, channel, part=part)
 
         b.loop(first, end, one)

@@ -108,6 +108,7 @@ MAPPING_TYPES: Mapping[type[Operation], MappingType] = {
     sq.DequantizeDynamicOp: _ONE,
     nn.BroadcastOp: _SPREAD,
     nn.ResizeOp: _SPREAD,
+    sq.ResizeOp: _SPREAD,
     nn.ConvOp: _MANY,
     nn.ConvTransposeOp: _MANY,
     nn.LinearOp: _MANY,

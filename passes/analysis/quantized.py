@@ -11,7 +11,7 @@ from edgec.dialects.lane import QUAD
 STEP_RANKS = (2, 3, 4, 5)
 """Of tensors on which elementwise kernels on quads work."""
 
-INTEGER = sq.ConvOp | sq.LinearOp | sq.AverageOp
+INTEGER = sq.ConvOp | sq.LinearOp | sq.AverageOp | sq.ResizeOp
 """What computes on integers if its first operand is quantized."""
 
 
@@ -148,7 +148,7 @@ def is_in_bytes(value: SSAValue) -> bool:
     if any(isinstance(reader, INTEGER) for reader in readers):
         return True
     maker = value.owner
-    if isinstance(maker, Block):
+    if isinstance(maker, Block | INTEGER):
         return True
     if keeps_quads(maker) or isinstance(maker, sq.RequantizeOp):
         return any(is_in_bytes(operand) for operand in maker.operands)
@@ -166,7 +166,7 @@ def ends_in_integers(value: SSAValue) -> bool:
 def _seeds(op: Operation) -> list[SSAValue]:
     """What integer kernels read and write for an op."""
     found: list[SSAValue] = []
-    if isinstance(op, sq.ConvOp | sq.LinearOp | sq.ElementwiseOp | sq.AverageOp):
+    if isinstance(op, INTEGER | sq.ElementwiseOp):
         found += [*op.operands, *op.results]
     if isinstance(op, sq.ConvOp) and op.groups.value.data > 1:
         end = end_in_bytes(op.result)

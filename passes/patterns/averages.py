@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 from xdsl.dialects.builtin import TensorType, f32
 from xdsl.ir import Operation, SSAValue
@@ -11,7 +10,12 @@ from xdsl.rewriter import Rewriter
 
 from edgec.dialects import nn, sq
 from edgec.passes.analysis.quantized import is_in_bytes, is_over_planes
-from edgec.passes.patterns.rewriting import copy_labels, producer
+from edgec.passes.patterns.rewriting import (
+    copy_labels,
+    producer,
+    quantized_alone,
+    replace_with_end,
+)
 
 Mean = nn.PoolOp | nn.AdaptivePoolOp | nn.ReduceOp
 
@@ -84,35 +88,9 @@ def take(op: Mean) -> None:
     if nn.shape_of(new[0]) != shape:
         new.append(nn.ReshapeOp(new[0].results[0], shape))
     copy_labels(op, *new)
-    old, type_ = _quantized(op.result)
+    old, type_ = quantized_alone(op.result)
     if type_ is not None:
         for each in new:
             quantized = TensorType(type_, nn.shape_of(each))
             Rewriter.replace_value_with_new_type(each.results[0], quantized)
-    _replace(op, new, old)
-
-
-def _quantized(result: SSAValue) -> tuple[Operation | None, sq.QuantType | None]:
-    """The quantize op that alone reads a result, and the type that it gives."""
-    if not result.has_one_use():
-        return None, None
-    reader = next(iter(result.uses)).operation
-    if not isinstance(reader, sq.QuantizeOp):
-        return None, None
-    type_ = sq.quant_type(reader.result)
-    assert type_ is not None
-    return (None, None) if type_.numbers is None else (reader, type_)
-
-
-def _replace(op: Mean, new: Sequence[Operation], end: Operation | None) -> None:
-    """Put ops in the place of one, and of the one that ends it."""
-    block = op.parent
-    assert block is not None
-    block.insert_ops_before(list(new), op)
-    last = op if end is None else end
-    new[-1].results[0].name_hint = last.results[0].name_hint
-    last.results[0].replace_all_uses_with(new[-1].results[0])
-    for each in (end, op):
-        if each is not None:
-            each.detach()
-            each.erase()
+    replace_with_end(op, new, old)

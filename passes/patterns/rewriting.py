@@ -10,7 +10,7 @@ from xdsl.ir import Operation, SSAValue
 from xdsl.pattern_rewriter import PatternRewriter, RewritePattern
 from xdsl.traits import Pure
 
-from edgec.dialects import nn
+from edgec.dialects import nn, sq
 
 OpT = TypeVar("OpT", bound=Operation)
 
@@ -84,3 +84,33 @@ def replace(
             new_op.results[0].name_hint = op.results[0].name_hint
     rewriter.insert(new_ops)
     rewriter.replace(op, [], new_ops[-1].results)
+
+
+def quantized_alone(
+    result: SSAValue,
+) -> tuple[Operation | None, sq.QuantType | None]:
+    """The quantize op that alone reads a result, and the type that it gives."""
+    if not result.has_one_use():
+        return None, None
+    reader = next(iter(result.uses)).operation
+    if not isinstance(reader, sq.QuantizeOp):
+        return None, None
+    type_ = sq.quant_type(reader.result)
+    assert type_ is not None
+    return (None, None) if type_.numbers is None else (reader, type_)
+
+
+def replace_with_end(
+    op: Operation, new: Sequence[Operation], end: Operation | None
+) -> None:
+    """Put ops in the place of `op`, and of the one that ends it, if there is one."""
+    block = op.parent
+    assert block is not None
+    block.insert_ops_before(list(new), op)
+    last = op if end is None else end
+    new[-1].results[0].name_hint = last.results[0].name_hint
+    last.results[0].replace_all_uses_with(new[-1].results[0])
+    for each in (end, op):
+        if each is not None:
+            each.detach()
+            each.erase()

@@ -1,4 +1,4 @@
-"""Poolings between integer layers: on bytes, and near to torch's quantized graph."""
+"""Poolings and resizing between integer layers: on bytes, and near to torch's graph."""
 
 from __future__ import annotations
 
@@ -39,6 +39,12 @@ POOLS = {
         p["divisor"],
     ),
     "adaptive": lambda x, p: functional.adaptive_avg_pool2d(x, p["size"]),
+    "bilinear": lambda x, p: functional.interpolate(
+        x, scale_factor=p["factor"], mode="bilinear", align_corners=p["flag"]
+    ),
+    "bilinear size": lambda x, p: functional.interpolate(
+        x, p["size"], mode="bilinear", align_corners=p["flag"]
+    ),
     "largest": lambda x, p: functional.adaptive_max_pool2d(x, p["size"]),
     "global largest": lambda x, p: x.amax((2, 3), keepdim=p["flag"]),
 }
@@ -84,6 +90,7 @@ def networks(draw: st.DrawFn, kind: str) -> Drawn:
         "kernel": (draw(sizes), draw(sizes)),
         "stride": (draw(sizes), draw(sizes)),
         "size": (draw(st.integers(1, 6)), draw(st.integers(1, 6))),
+        "factor": draw(st.sampled_from([2.0, 8.0, 1.7, 0.6])),
         "flag": draw(st.booleans()),
         "ceil": draw(st.booleans()),
         "include": draw(st.booleans()),
@@ -111,7 +118,13 @@ def test_near_eager(kind: str, data: st.DataObject) -> None:
         return
     compiled = edgec.compile(model, x, threads=2, options=NO_CACHE)
     names = {op.name for op in imported_ops(model, x) if not sq.has_integers(*ends(op))}
-    assert not names & {"nn.pool", "nn.adaptive_pool", "nn.reduce", "nn.unary"}
+    assert not names & {
+        "nn.pool",
+        "nn.adaptive_pool",
+        "nn.reduce",
+        "nn.resize",
+        "nn.unary",
+    }
     found = compiled(x)
     if last is None:
         # A byte of the convolution may be the next one too.

@@ -127,8 +127,8 @@ def test_without_integers_the_numbers_are_the_same(case: Case) -> None:
     result = assert_pass_preserves(
         IntegerLayers(never=True), *case, rtol=0, idempotent=True
     )
-    expected = {"integers": 0, "floats": 1, "averages": 0, "unsigned": 0}
-    assert result.statistics == expected
+    assert {k for k, count in result.statistics.items() if count} == {"floats"}
+    assert result.statistics["floats"] == 1
 
 
 @given(

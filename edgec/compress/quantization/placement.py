@@ -3,8 +3,8 @@
 Quantized are the inputs of layers, the operands of residual additions, and what stands
 around poolings and concatenations between layers, so that a backend can keep the whole
 network in integers. A value that ends in an activation is quantized behind it, since
-nothing asks for it before. Operations that only move or choose elements get the same
-range on both sides, so that they can work on codes.
+nothing asks for it before. Operations that only move or choose elements, or interpolate
+them, get the same range on both sides, so that they can work on codes.
 
 A layer whose result is only added to a residual is one unit with the addition, as in
 torch's quantizer for x86: only the other operand has codes, and the sum is formed in
@@ -50,6 +50,16 @@ MOVES = frozenset[Any](
     }
 )
 """Every element of the result is an element of an operand."""
+
+BETWEEN = frozenset[Any](
+    {
+        aten.upsample_bilinear2d.default,
+        aten.upsample_bilinear2d.vec,
+        aten.upsample_linear1d.default,
+        aten.upsample_linear1d.vec,
+    }
+)
+"""Every element of the result lies between elements of an operand."""
 
 SPLITS = frozenset[Any](
     {
@@ -129,7 +139,7 @@ def place(
             continue
         placement.nodes.add(node)
         sources = _sources(network, node)
-        if node.target in MOVES or _is_part(node):
+        if node.target in MOVES | BETWEEN or _is_part(node):
             for source in sources:
                 placement.share(node, source)
             pending += sources
@@ -191,7 +201,7 @@ def _near_layers(network: Network, layers: set[fx.Node]) -> set[fx.Node]:
     near: set[fx.Node] = set()
     for node in network.graph.nodes:
         steps = (
-            node.target in MOVES
+            node.target in MOVES | BETWEEN
             or node.target in POOLINGS
             or node.target in ACTIVATIONS
             or _is_part(node)

@@ -118,13 +118,33 @@ func.func @other_means(%x: tensor<1x4x2x65793x!sq.quant<ui8<0:255>, scale = 0.5,
 // kernel; steps are left to `fuse`.
 
 // CHECK-LABEL: func.func @others(
-// CHECK: nn.resize bilinear {{.*}}sq.why_float = "float32: there is no kernel of nn.resize on these bytes"
+// CHECK: nn.softmax {{.*}}sq.why_float = "float32: there is no kernel of nn.softmax on these bytes"
 // CHECK: nn.unary relu %{{.*}} : (tensor<1x2x2x2xf32>)
-func.func @others(%x: tensor<1x2x2x2x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 3>>) -> (tensor<1x2x4x4xf32>, tensor<1x2x2x2xf32>) {
+func.func @others(%x: tensor<1x2x2x2x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 3>>) -> (tensor<1x2x2x2xf32>, tensor<1x2x2x2xf32>) {
   %a = sq.dequantize %x : (tensor<1x2x2x2x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 3>>) -> tensor<1x2x2x2xf32>
-  %r = nn.resize bilinear %a {scales = array<f64: 0.5, 0.5>, align_corners = false} : (tensor<1x2x2x2xf32>) -> tensor<1x2x4x4xf32>
+  %r = nn.softmax %a {axis = 1 : i64, log = false} : (tensor<1x2x2x2xf32>) -> tensor<1x2x2x2xf32>
   %s = nn.unary relu %a : (tensor<1x2x2x2xf32>) -> tensor<1x2x2x2xf32>
-  func.return %r, %s : tensor<1x2x4x4xf32>, tensor<1x2x2x2xf32>
+  func.return %r, %s : tensor<1x2x2x2xf32>, tensor<1x2x2x2xf32>
+}
+
+// Bilinear resizing interpolates bytes, and what is quantized behind it is its result;
+// signed ones become unsigned. Of what no integer layer makes it stays in float32.
+
+// CHECK-LABEL: func.func @resizes(
+// CHECK-NEXT: %[[Q:.*]] = sq.resize %x {nn.path = "up", scales = array<f64: 5.000000e-01, 5.000000e-01>, align_corners = false} : (tensor<1x5x4x6x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 3>>) -> tensor<1x5x8x12x!sq.quant<ui8<0:255>, scale = 0.25, zero_point = 128>>
+// CHECK-NEXT: %[[R:.*]] = sq.resize %[[Q]] {scales = array<f64: 3.000000e+00, 2.000000e+00>, align_corners = true} : {{.*}} -> tensor<1x5x3x6xf32>
+// CHECK: %[[F:.*]] = nn.resize bilinear %{{.*}} {sq.why_float = "float32: no integer layer makes or reads the input"
+// CHECK-NEXT: func.return %[[R]], %[[F]]
+func.func @resizes(%x: tensor<1x5x4x6x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 3>>, %y: tensor<1x4x2x2xf32>) -> (tensor<1x5x3x6xf32>, tensor<1x4x4x4xf32>) {
+  %a = sq.dequantize %x : (tensor<1x5x4x6x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 3>>) -> tensor<1x5x4x6xf32>
+  %r = nn.resize bilinear %a {nn.path = "up", scales = array<f64: 0.5, 0.5>, align_corners = false} : (tensor<1x5x4x6xf32>) -> tensor<1x5x8x12xf32>
+  %q = sq.quantize %r : (tensor<1x5x8x12xf32>) -> tensor<1x5x8x12x!sq.quant<i8<-128:127>, scale = 0.25, zero_point = 0>>
+  %b = sq.dequantize %q : (tensor<1x5x8x12x!sq.quant<i8<-128:127>, scale = 0.25, zero_point = 0>>) -> tensor<1x5x8x12xf32>
+  %s = nn.resize bilinear %b {scales = array<f64: 3.0, 2.0>, align_corners = true} : (tensor<1x5x8x12xf32>) -> tensor<1x5x3x6xf32>
+  %p = sq.quantize %y : (tensor<1x4x2x2xf32>) -> tensor<1x4x2x2x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 3>>
+  %c = sq.dequantize %p : (tensor<1x4x2x2x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 3>>) -> tensor<1x4x2x2xf32>
+  %t = nn.resize bilinear %c {scales = array<f64: 0.5, 0.5>, align_corners = false} : (tensor<1x4x2x2xf32>) -> tensor<1x4x4x4xf32>
+  func.return %s, %t : tensor<1x5x3x6xf32>, tensor<1x4x4x4xf32>
 }
 
 // Of single weights, 2.5 % of all, sparse kernels in float32 are predicted to be faster,
