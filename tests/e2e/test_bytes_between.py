@@ -111,6 +111,18 @@ def more_channels(x: Tensor) -> Tensor:
     return fake_quantize(y, STEP, -3)
 
 
+def enlarge(x: Tensor) -> Tensor:
+    """Shares of neighbours are multiples of 1/4."""
+    y = functional.interpolate(x, scale_factor=2.0, mode="bilinear")
+    return fake_quantize(y, STEP, -3)
+
+
+def enlarge_to_corners(x: Tensor) -> Tensor:
+    """Shares of neighbours are 0 and 1/2; the range is another one."""
+    y = functional.interpolate(x, (17, 13), mode="bilinear", align_corners=True)
+    return fake_quantize(y, STEP / 2, 30)
+
+
 def shuffle(x: Tensor, groups: int) -> Tensor:
     """One channel of each group in turn."""
     parts = x.unflatten(1, (groups, -1))
@@ -135,6 +147,8 @@ CASES = {
     "edges": map_case(
         lambda x: fake_quantize(functional.pad(x, (1, 2, 3, 1), "replicate"), STEP, -3)
     ),
+    "enlarge": map_case(enlarge),
+    "enlarge to corners": map_case(enlarge_to_corners),
     "more channels": Case(more_channels, (2, 3, 9, 7), (8, 3, 3, 3), (6, 15, 1, 1)),
     "shuffle": Case(
         lambda x: shuffle(torch.cat([x, x], 1), 3),

@@ -15,7 +15,7 @@ from edgec.compress.quantization.equalization import equalize
 from edgec.compress.quantization.network import read_network
 from edgec.compress.quantization.windows import columns
 from edgec.errors import ImportFailed, InvalidInput
-from tests.quantizing import batches, residual
+from tests.quantizing import batches, calls, residual
 
 # Parts
 
@@ -84,6 +84,15 @@ def test_equalization_keeps_the_function_and_evens_the_ranges() -> None:
     columns_after = after.transpose(0, 1).flatten(1).abs().amax(dim=1)
     for one, other in ((rows, middle), (middle, columns_after)):
         torch.testing.assert_close(one[usable], other[usable], rtol=0.02, atol=0)
+
+
+@pytest.mark.parametrize("mode", ["nearest", "bilinear"])
+def test_resizing_keeps_the_range(mode: str) -> None:
+    """Of the layer before it: both sides have the same codes."""
+    resize = nn.Upsample(scale_factor=2, mode=mode)
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), resize, nn.Conv2d(4, 2, 1)).eval()
+    _, before, after = calls(quantize(model, batches()), "quantize_per_tensor")
+    assert before.args[1:3] == after.args[1:3]
 
 
 # Errors
