@@ -159,6 +159,9 @@ class UnpackQuadsOp(IRDLOperation):
     """`%a, %b, %c, %d = lane.unpack_quads %q : vector<16xi32>`.
 
     The four bytes of each lane, as unsigned numbers, or with `{signed}` as signed ones.
+
+    `{in_order}` gives bytes as they stand: of `L` lanes, lane `l` of result `k` is byte
+    `k L + l` of the register, unsigned.
     """
 
     name = "lane.unpack_quads"
@@ -170,21 +173,29 @@ class UnpackQuadsOp(IRDLOperation):
     third = result_def(T)
     fourth = result_def(T)
     signed = opt_prop_def(UnitAttr)
+    in_order = opt_prop_def(UnitAttr)
 
     traits = traits_def(Pure())
     irdl_options = (ParsePropInAttrDict(),)
     assembly_format = "$input attr-dict `:` type($input)"
 
-    def __init__(self, input: SSAValue, *, signed: bool = False) -> None:
+    def __init__(
+        self, input: SSAValue, *, signed: bool = False, in_order: bool = False
+    ) -> None:
+        found = {"signed": signed, "in_order": in_order}
         super().__init__(
             operands=[input],
-            properties={"signed": UnitAttr()} if signed else {},
+            properties={name: UnitAttr() for name, is_set in found.items() if is_set},
             result_types=[input.type] * QUAD,
         )
 
     def verify_(self) -> None:
-        """Lanes of 32 bits."""
+        """Lanes of 32 bits; signed bytes are taken apart as quads only."""
         _check(self, self.input)
+        if self.signed is not None and self.in_order is not None:
+            raise VerifyException(
+                "'lane.unpack_quads' op must be signed or in order, got both"
+            )
 
 
 @irdl_op_definition

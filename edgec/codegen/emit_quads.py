@@ -83,6 +83,9 @@ def emit_unpack_quads(emitter: FunctionEmitter, op: lane.UnpackQuadsOp) -> None:
     if op.signed is not None:
         _unpack_signed(emitter, op, lanes)
         return
+    if op.in_order is not None:
+        _unpack_in_order(emitter, op, lanes)
+        return
     mask = splat_text("i32", "255", lanes)
     for number, result in enumerate(op.results):
         text = emitter.value(op.input)
@@ -92,6 +95,19 @@ def emit_unpack_quads(emitter: FunctionEmitter, op: lane.UnpackQuadsOp) -> None:
         if number < lane.QUAD - 1:
             text = emitter.emit(f"and {llvm_type(result.type)} {text}, {mask}")
         emitter.define(result, text)
+
+
+def _unpack_in_order(
+    emitter: FunctionEmitter, op: lane.UnpackQuadsOp, lanes: int
+) -> None:
+    """A part of the bytes, each widened (`vpmovzxbd`, `uxtl`)."""
+    narrow = f"<{lane.QUAD * lanes} x i8>"
+    bytes_ = emitter.emit(f"bitcast {emitter.typed(op.input)} to {narrow}")
+    for number, result in enumerate(op.results):
+        picked = list(range(number * lanes, (number + 1) * lanes))
+        part = shuffle(emitter, f"{narrow} {bytes_}", f"{narrow} poison", picked)
+        wide = emitter.emit(f"zext <{lanes} x i8> {part} to {llvm_type(result.type)}")
+        emitter.define(result, wide)
 
 
 def _unpack_signed(

@@ -83,6 +83,8 @@ class QuadFunctions(InterpreterFunctions):
         if op.signed is not None:
             parts = parts.view(np.int8)
         parts = parts.astype(np.int32)
+        if op.in_order is not None:
+            return tuple(parts.reshape(lane.QUAD, -1))
         return tuple(parts[..., number][()] for number in range(lane.QUAD))
 
     @impl(lane.MaxQuadsOp)

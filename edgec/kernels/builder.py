@@ -331,10 +331,10 @@ class KernelBuilder:
         return self.add(lane.DotQuadsOp(acc, x, w, bounded=bounded))
 
     def unpack_quads(
-        self, quads: SSAValue, *, signed: bool = False
+        self, quads: SSAValue, *, signed: bool = False, in_order: bool = False
     ) -> Sequence[SSAValue]:
         """`lane.unpack_quads`: the four bytes of each lane, as lanes of i32."""
-        operation = lane.UnpackQuadsOp(quads, signed=signed)
+        operation = lane.UnpackQuadsOp(quads, signed=signed, in_order=in_order)
         self.add(operation)
         return operation.results
 

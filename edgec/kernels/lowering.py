@@ -53,7 +53,7 @@ from edgec.kernels.operands import (
     zero_of,
 )
 from edgec.kernels.pairs import FromPairs, to_pairs
-from edgec.kernels.quads import DequantizeQuads, QuantizeQuads
+from edgec.kernels.quads import dequantize_kernel, quantize_kernel
 from edgec.kernels.recurrent.lower import lower_recurrent
 from edgec.kernels.requantize import quad_of
 from edgec.kernels.softmax import Softmax
@@ -305,17 +305,16 @@ def lower_quantize(op: sq.QuantizeOp, _: WeightStore, __: int) -> Lowered:
     """Numbers to quads of bytes."""
     requantize = requantize_of(op.result)
     assert requantize is not None
-    source, result = (in_planes(layout_of(value)) for value in (op.input, op.result))
-    return Lowered(QuantizeQuads(source, result, requantize), (op.input,))
+    source, result = (layout_of(value) for value in (op.input, op.result))
+    return Lowered(quantize_kernel(source, result, requantize), (op.input,))
 
 
 def lower_dequantize(op: sq.DequantizeOp, _: WeightStore, __: int) -> Lowered:
     """Quads of bytes to numbers."""
     found = dequantize_of(op.input)
     assert found is not None
-    source, result = (in_planes(layout_of(value)) for value in (op.input, op.result))
-    spec = DequantizeQuads(source, result, found.scale, found.zero_point)
-    return Lowered(spec, (op.input,))
+    source, result = (layout_of(value) for value in (op.input, op.result))
+    return Lowered(dequantize_kernel(source, result, found), (op.input,))
 
 
 def _cast_pairs(op: nn.CastOp) -> Lowered:

@@ -48,7 +48,7 @@ def machines() -> list[Target]:
     return made
 
 
-ROWS = 21
+ROWS = 25
 """Results of `kernel`."""
 
 targets = pytest.mark.parametrize("target", machines(), ids=lambda t: t.name)
@@ -61,7 +61,8 @@ def kernel(lanes: int, *, bounded: bool) -> FuncOp:
     b = KernelBuilder("quads", types, lanes=lanes)
     acc, x, w = (b.load(name, 0) for name in ("acc", "x", "w"))
     unpack, signed = lane.UnpackQuadsOp(x), lane.UnpackQuadsOp(x, signed=True)
-    for op in (unpack, signed):
+    ordered = lane.UnpackQuadsOp(x, in_order=True)
+    for op in (unpack, signed, ordered):
         b.add(op)
     parts = list(unpack.results)
     transpose = lane.TransposeQuadsOp([x, w, acc, x])
@@ -79,6 +80,7 @@ def kernel(lanes: int, *, bounded: bool) -> FuncOp:
         b.add(lane.PackQuadsOp([acc, *parts[:3]], offset=9, transposed=True)),
         *transpose.results,
         *signed.results,
+        *ordered.results,
     ]
     for number, result in enumerate(results):
         b.store(result, "y", 0, offset=number * lanes)
@@ -108,6 +110,7 @@ def reference(acc: Ints, x: Bytes, w: Bytes) -> Ints:
         rows[9].append(quad([a + 7, some[1] + 7, a + 7, a + 7]))
         rows[10].append(quad([a] * 4))
     add_transposed(rows, acc, x, w)
+    rows[21:] = x.reshape(4, -1).tolist()
     return np.array(rows, np.int64).astype(np.int32).reshape(-1)
 
 

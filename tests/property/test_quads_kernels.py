@@ -13,8 +13,14 @@ from edgec.dialects.lane import QUAD
 from edgec.errors import InvalidInput
 from edgec.kernels.lane_rows import parts_of
 from edgec.kernels.layout import SLACK, Layout, plain
-from edgec.kernels.quads import DequantizeQuads, QuantizeQuads
-from edgec.kernels.requantize import Requantize
+from edgec.kernels.quads import (
+    DequantizeQuads,
+    DequantizeRows,
+    QuantizeRows,
+    dequantize_kernel,
+    quantize_kernel,
+)
+from edgec.kernels.requantize import Dequantize, Requantize
 from edgec.target import Target
 from tests.convs import Room, places, put, rooms, spaced
 from tests.effort import examples
@@ -32,14 +38,20 @@ volumes = st.tuples(
 )
 
 
+matrices = st.tuples(st.integers(1, 5), st.integers(1, 150))
+
+
 @st.composite
 def pairs(draw: st.DrawFn) -> tuple[Layout, Layout]:
-    """A tensor of numbers, plain or with gaps, and its quads, with gaps or not."""
-    shape = draw(tensors | volumes)
+    """A tensor of numbers, plain or with gaps, and its quads, with gaps or not.
+
+    Of a matrix both are plain.
+    """
+    shape = draw(tensors | volumes | matrices)
     quads = (shape[0], -(-shape[1] // QUAD), *shape[2:])
     found: list[Layout] = []
     for each in (shape, quads):
-        if draw(st.booleans()):
+        if len(shape) == 2 or draw(st.booleans()):
             found.append(plain(each, SLACK))
         else:
             pitch = each[-1] + draw(st.integers(0, 3))
@@ -69,7 +81,8 @@ def test_quantize(
     x = (rng.standard_normal(source.shape) * 2).astype(np.float32)
     x.reshape(-1)[:4] = np.array([0.5, -0.5, 1e30, -1e30], np.float32)[: x.size]
     low, high = ends
-    spec = QuantizeQuads(source, result, Requantize(inverse, zero, low, high))
+    spec = quantize_kernel(source, result, Requantize(inverse, zero, low, high))
+    assert isinstance(spec, QuantizeRows) == (len(x.shape) == 2)
     module = program(spec.build("kernel", target.lanes), 1)
     found = run_both(module, [put(source, x)], target)
     steps = np.clip(x * np.float32(inverse), low - zero, high - zero)
@@ -93,7 +106,8 @@ def test_dequantize(
     result, source = pair
     rng = np.random.default_rng(seed)
     q = rng.integers(0, 256, result.shape).astype(np.uint8)
-    spec = DequantizeQuads(source, result, scale, zero)
+    spec = dequantize_kernel(source, result, Dequantize(scale, zero))
+    assert isinstance(spec, DequantizeRows) == (len(q.shape) == 2)
     module = program(spec.build("kernel", target.lanes), 1)
     found = run_both(module, [quads_in(source, q, zero)], target)
     expected = (q.astype(np.float32) - zero) * np.float32(scale)
@@ -131,6 +145,25 @@ def test_parts_are_not_small() -> None:
     assert parts_of(plain((1, 4, 28, 28)), 8) == 3
     assert parts_of(plain((1, 1, 224, 224)), 16) == 64
     assert parts_of(plain((1, 16, 56, 56)), 16) == 1
+
+
+@targets
+@pytest.mark.parametrize("columns", [3, 64, 130])
+def test_rows_some_distance_apart(target: Target, columns: int) -> None:
+    """Parts of longer rows, from numbers to bytes and back."""
+    shape, quads = (3, columns), (3, -(-columns // QUAD))
+    near, far = plain(shape, SLACK), Layout(shape, (columns + 5, 1), 7, slack=SLACK)
+    stored = plain(quads, SLACK)
+    q = np.arange(3 * columns).reshape(shape).astype(np.uint8)
+    x = (q.astype(np.float32) - 9) * 2
+    to, back = Requantize(0.5, 9), Dequantize(2.0, 9)
+    writes = quantize_kernel(far, stored, to).build("kernel", target.lanes)
+    for (buffer,) in run_both(program(writes, 1), [put(far, x)], target):
+        own = stored.elements - stored.slack
+        np.testing.assert_array_equal(buffer[:own], quads_in(stored, q, 9)[:own])
+    reads = dequantize_kernel(stored, near, back).build("kernel", target.lanes)
+    for (buffer,) in run_both(program(reads, 1), [quads_in(stored, q, 9)], target):
+        np.testing.assert_array_equal(buffer[: x.size], x.reshape(-1))
 
 
 def test_quads_of_another_tensor() -> None:

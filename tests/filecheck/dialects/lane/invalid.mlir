@@ -192,6 +192,14 @@ func.func @half_a_block_packed(%x: vector<2xi32>) {
 
 // -----
 
+// CHECK: 'lane.unpack_quads' op must be signed or in order, got both
+func.func @signed_in_order(%x: vector<16xi32>) {
+  %a, %b, %c, %d = lane.unpack_quads %x {signed, in_order} : vector<16xi32>
+  func.return
+}
+
+// -----
+
 // CHECK: 'lane.min_quads' op takes lanes of i32, got vector<16xi8>
 func.func @smaller_bytes(%x: vector<16xi8>) {
   %r = lane.min_quads %x, %x : vector<16xi8>

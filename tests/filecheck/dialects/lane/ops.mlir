@@ -116,6 +116,8 @@ func.func @codes(%codes: vector<16xi32>, %table: vector<16xi32>) {
   %q = lane.decode_quads %codes, %table {part = 1} : vector<16xi32>
   // CHECK-NEXT: %a, %b, %c, %d = lane.unpack_quads %q {signed} : vector<16xi32>
   %a, %b, %c, %d = lane.unpack_quads %q {signed} : vector<16xi32>
+  // CHECK-NEXT: %e, %f, %g, %h = lane.unpack_quads %q {in_order} : vector<16xi32>
+  %e, %f, %g, %h = lane.unpack_quads %q {in_order} : vector<16xi32>
   func.return
 }
 
