@@ -30,6 +30,7 @@ from edgec.passes.decompose_quantization import DecomposeQuantization
 from edgec.passes.eliminate_data_movement import EliminateDataMovement
 from edgec.passes.encode_sparsity import EncodeSparsity
 from edgec.passes.filter_kernel_reorder import FilterKernelReorder
+from edgec.passes.flatten_rows import FlattenRows
 from edgec.passes.fold_batch_norm import FoldBatchNorm
 from edgec.passes.fuse import Fuse
 from edgec.passes.fuse_pooling import FusePooling
@@ -53,6 +54,7 @@ KERNEL_DIALECTS = frozenset({"builtin", "func", "arith", "scf", "lane"})
 
 STAGES: Mapping[str, frozenset[str]] = {
     "canonicalize-nn": TENSOR_DIALECTS,
+    "flatten-rows": TENSOR_DIALECTS,
     "propagate-quantization": TENSOR_DIALECTS,
     "weight-only": TENSOR_DIALECTS,
     "integer-layers": TENSOR_DIALECTS,
@@ -92,6 +94,8 @@ def _number_passes(options: Options, target: Target) -> tuple[ModulePass, ...]:
     return (
         # Padding, no-ops and 1-D layers in the one form that later passes match.
         CanonicalizeNn(),
+        # Rows of tokens as matrices, before bytes take the shapes they have.
+        *((FlattenRows(),) if options.integers == "auto" else ()),
         # Layers are in one form: let bytes meet between them.
         PropagateQuantization(),
         # What is bound by reading weights; the others get them in float32 next.

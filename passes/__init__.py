@@ -25,6 +25,7 @@ NAMES = (
     "eliminate-data-movement",
     "encode-sparsity",
     "filter-kernel-reorder",
+    "flatten-rows",
     "fold-batch-norm",
     "fuse",
     "fuse-pooling",

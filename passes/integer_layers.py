@@ -12,9 +12,10 @@ Why: products of bytes take a quarter of the time and of the memory of float32 o
 How: a layer is taken if there is a kernel for it: a convolution of rank 4 or 5 with one
 group, or a depthwise one of rank 4 whose result becomes bytes; an input with one scale,
 a weight of signed bytes with one scale or one for each filter and no zero point, and
-sums that 32 bits hold; a linear layer with an input of rank 2 likewise. A convolution
-whose weights are very sparse is compared with sparse kernels in float32, by predicted
-cycles, and is left to these if they are faster (`analysis.integer_gain`). Signed
+sums that 32 bits hold; a linear layer with an input of rank 2 likewise
+(`flatten-rows` makes it so). A layer whose weights are very sparse is compared with
+sparse kernels in float32, by predicted cycles, and is left to these if they are faster
+(`analysis.integer_gain`). What cannot be in bytes between layers says so. Signed
 activations become unsigned ones, whose zero point is larger by 128: the kernels
 multiply unsigned by signed bytes; at the ends of a function they are converted.
 `sq.conv` says that the layer has its last form; passes on `nn` products, which change
@@ -30,11 +31,9 @@ Integer-Arithmetic-Only Inference" (CVPR 2018), section 2.2.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-import numpy as np
 from xdsl.context import Context
 from xdsl.dialects.builtin import ModuleOp, StringAttr, TensorType, f32
 from xdsl.ir import Operation, SSAValue
@@ -42,127 +41,22 @@ from xdsl.rewriter import Rewriter
 
 from edgec.context import WeightStore, weights_of
 from edgec.dialects import nn, sq
-from edgec.interpreter.quant import dequantize, parameters_of
+from edgec.interpreter.quant import dequantize
 from edgec.kernels.cost import Registers
 from edgec.passes.analysis.integer_gain import Gain, Machine, gain_of
-from edgec.passes.analysis.linear_inputs import quantized_rows
-from edgec.passes.analysis.quantized import end_in_bytes, is_in_bytes
+from edgec.passes.analysis.linear_inputs import is_unflattened, unflattened
+from edgec.passes.analysis.quantized import INTEGER, is_in_bytes
+from edgec.passes.analysis.why_float import Layer, source_of, stored_of, why_float
 from edgec.passes.base import ReportingPass
 from edgec.passes.constants import constant_name, read_constant
 from edgec.passes.patterns import averages, resizing
 from edgec.passes.patterns.rewriting import OpT, erase_dead, producer
 from edgec.passes.patterns.signs import make_unsigned
 
-Layer = nn.ConvOp | nn.LinearOp | nn.ConvTransposeOp
-
-LARGEST_BYTE = 255
-LARGEST_WEIGHT = 128
-LARGEST_SUM = 2**31 - 1
-
-
-def why_float(op: Layer, weights: WeightStore) -> str | None:
-    """Why no integer kernel runs a layer with a stored weight; None if one does."""
-    if isinstance(op, nn.ConvTransposeOp):
-        return "there is no integer kernel for transposed layers"
-    is_linear = isinstance(op, nn.LinearOp)
-    return (
-        (_why_not_rows(op) if is_linear else _why_not_geometry(op))
-        or _why_not_input(op)
-        or _why_not_weight(op.weight, weights)
-    )
-
-
-def _why_not_rows(op: nn.LinearOp) -> str | None:
-    rank = len(nn.shape_of(op.input))
-    if rank != 2:
-        return f"the input has rank {rank}, not 2"
-    return _why_not_bias(op)
-
-
-def _why_not_geometry(op: nn.ConvOp) -> str | None:
-    rank = len(nn.shape_of(op.weight))
-    if rank not in (4, 5):
-        return f"the weight has rank {rank}, not 4 or 5"
-    if op.groups.value.data != 1:
-        reason = _why_not_groups(op)
-        if reason is not None:
-            return reason
-    return _why_not_bias(op)
-
-
-def _why_not_bias(op: nn.ConvOp | nn.LinearOp) -> str | None:
-    if op.bias is not None and not isinstance(op.bias.owner, nn.ConstantOp):
-        return "the bias is computed"
-    return None
-
-
-def _why_not_groups(op: nn.ConvOp) -> str | None:
-    groups, channels = op.groups.value.data, nn.shape_of(op.input)[1]
-    filters, *_ = shape = nn.shape_of(op.weight)
-    if groups != channels:
-        return "there is no integer kernel for groups of several channels"
-    if filters != channels:
-        return f"there is no integer kernel for {filters // groups} filters per channel"
-    if len(shape) != 4:
-        return "there is no integer kernel for depthwise 3-D convolutions"
-    if end_in_bytes(op.result) is None:
-        return "the result of a depthwise layer is not quantized"
-    return None
-
-
-def _source(op: nn.ConvOp | nn.LinearOp) -> SSAValue | None:
-    """The quantized tensor that stands for the input of a layer."""
-    if isinstance(op, nn.LinearOp):
-        return quantized_rows(op.input)
-    maker = producer(op.input, sq.DequantizeOp)
-    return None if maker is None else maker.input
-
-
-def _why_not_input(op: nn.ConvOp | nn.LinearOp) -> str | None:
-    if isinstance(op.input.owner, sq.DequantizeDynamicOp):
-        return "the scale of the input is computed at run time"
-    source = _source(op)
-    if source is None:
-        return "the input is float32"
-    type_ = sq.quant_type(source)
-    assert type_ is not None
-    if type_.numbers is None:
-        return "the input has several scales"
-    return None
-
-
-def _why_not_weight(weight: SSAValue, weights: WeightStore) -> str | None:
-    stored = _stored(weight)
-    assert stored is not None
-    type_ = sq.quant_type(stored)
-    assert type_ is not None
-    reason = sq.why_no_weight(type_)
-    if reason is not None:
-        return f"of the weight: {reason}"
-    shape = nn.shape_of(stored)
-    if parameters_of(type_, shape, weights).zero_point.any():
-        return "the weight has zero points"
-    if LARGEST_BYTE * LARGEST_WEIGHT * math.prod(shape[1:]) <= LARGEST_SUM:
-        return None
-    array = read_constant(stored, weights)
-    assert array is not None
-    sums = np.abs(array.reshape(len(array), -1).astype(np.int64)).sum(1)
-    if LARGEST_BYTE * sums.max(initial=0) > LARGEST_SUM:
-        return "its sums may not fit 32 bits"
-    return None
-
-
-def _stored(weight: SSAValue) -> SSAValue | None:
-    """The constant in integers that a weight is dequantized from."""
-    maker = producer(weight, sq.DequantizeOp)
-    if maker is None or not isinstance(maker.input.owner, nn.ConstantOp):
-        return None
-    return maker.input
-
 
 def integer_layer(op: nn.ConvOp | nn.LinearOp) -> sq.ConvOp | sq.LinearOp:
     """The same layer of the quantized tensors."""
-    source, stored = _source(op), _stored(op.weight)
+    source, stored = source_of(op), stored_of(op.weight)
     assert source is not None
     assert stored is not None
     type_ = TensorType(f32, nn.shape_of(op.result))
@@ -205,9 +99,41 @@ STEPS = (nn.UnaryOp, nn.BinaryOp, sq.QuantizeOp)
 """What `fuse` lets kernels on bytes do."""
 
 
+NO_INTEGERS = nn.LayerNormOp | nn.SoftmaxOp | nn.MatmulOp
+"""Ops of attention that have no kernel on integers."""
+
+
+def explain_between(module: ModuleOp) -> None:
+    """Say of ops without integer kernels that they are in float32, between layers.
+
+    They depend on the results of integer layers, and bytes depend on theirs.
+    """
+    ops = [op for op in module.walk() if op.results]
+    behind: set[SSAValue] = set()
+    for op in ops:
+        is_integer = isinstance(op, INTEGER) and sq.has_integers(op.operands[0])
+        if is_integer or any(value in behind for value in op.operands):
+            behind.update(op.results)
+    before: set[SSAValue] = set()
+    for op in reversed(ops):
+        if isinstance(op, sq.QuantizeOp) or any(
+            value in before for value in op.results
+        ):
+            before.update(op.operands)
+    for op in ops:
+        is_between = op.results[0] in behind and op.results[0] in before
+        is_known = "sq.why_float" in op.attributes
+        if isinstance(op, NO_INTEGERS) and is_between and not is_known:
+            reason = f"float32: there is no integer kernel of {op.name}"
+            op.attributes["sq.why_float"] = StringAttr(reason)
+
+
 def explain(op: nn.NNOperation) -> None:
     """Say of an op that reads what integer layers have made that it is in float32."""
-    makers = [producer(value, sq.DequantizeOp) for value in op.operands]
+    if isinstance(op, nn.ReshapeOp) and is_unflattened(op):
+        return  # its readers say it
+    values = [unflattened(value) for value in op.operands]
+    makers = [producer(value, sq.DequantizeOp) for value in values]
     read = [maker.input for maker in makers if maker is not None]
     is_known = isinstance(op, STEPS) or "sq.why_float" in op.attributes
     if not is_known and any(is_in_bytes(value) for value in read):
@@ -309,7 +235,7 @@ class IntegerLayers(ReportingPass):
         counts: dict[str, int] = dict.fromkeys(names, 0)
         floats = Floats(weights_of(ctx))
         for layer in list(op.walk()):
-            stored = _stored(layer.weight) if isinstance(layer, Layer) else None
+            stored = stored_of(layer.weight) if isinstance(layer, Layer) else None
             if stored is None or not isinstance(layer, Layer):
                 continue
             reason = "integers are switched off"
@@ -330,6 +256,7 @@ class IntegerLayers(ReportingPass):
             counts["floats"] += 1
         if not self.never:
             counts.update(take_others(op))
+            explain_between(op)
         if counts["integers"] or counts["averages"] or counts["resizes"]:
             counts["unsigned"] = make_unsigned(op)
         erase_dead(op)
@@ -337,8 +264,8 @@ class IntegerLayers(ReportingPass):
 
     def _gain(self, layer: Layer, weights: WeightStore) -> Gain | None:
         """What is predicted where a sparse kernel could be faster."""
-        stored = _stored(layer.weight)
-        if not self.sparse or stored is None or not isinstance(layer, nn.ConvOp):
+        stored = stored_of(layer.weight)
+        if not self.sparse or stored is None or isinstance(layer, nn.ConvTransposeOp):
             return None
         if constant_name(stored) not in weights:  # IR without its weights
             return None

@@ -14,7 +14,9 @@ the quantized tensors instead, and its result is dequantized. That is done to op
 kernels on *quads* can do, where four channels share a lane: a reshape keeps the first
 two dimensions, and a slice takes all channels, or neighbours and nothing else. A pad
 has to add a number that a byte stands for, as 0 is, and whole quads of channels. A
-reshape, a transpose and a reshape that shuffle channels are one op on bytes.
+reshape, a transpose and a reshape that shuffle channels are one op on bytes. Numbers
+that other ops move between two equal pairs go through the first one only, or, on their
+way to a layer that may multiply integers, through the last one only.
 
 Invariants: needs `nn` and `sq`. Bit by bit the same, as dequantizing is monotonic and
 done element by element. Scales computed at run time and scales per channel are left
@@ -27,13 +29,13 @@ Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference" (CV
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from xdsl.context import Context
 from xdsl.dialects.builtin import ModuleOp, TensorType
-from xdsl.ir import Operation, SSAValue
+from xdsl.ir import Operation, SSAValue, Use
 
 from edgec.context import WeightStore, weights_of
 from edgec.dialects import nn, sq
@@ -232,10 +234,13 @@ def cancel(op: sq.QuantizeOp) -> bool:
 def skip_pair(op: sq.QuantizeOp) -> bool:
     """Let readers of the numbers skip a pair, if these have gone through it before.
 
-    Between both, ops only moved them.
+    Between both, ops only moved them. Layers that may multiply integers do not skip it,
+    as they need the bytes: then the pair before is skipped.
     """
     value, type_ = op.input, sq.quant_type(op.result)
+    moves: list[SSAValue] = []
     while isinstance(value.owner, nn.ReshapeOp | nn.TransposeOp | nn.SliceOp):
+        moves.append(value)
         value = value.owner.input
     maker = value.owner
     if not isinstance(maker, sq.DequantizeOp) or sq.quant_type(maker.input) != type_:
@@ -246,7 +251,32 @@ def skip_pair(op: sq.QuantizeOp) -> bool:
     if type_.numbers is None or not pairs:
         return False
     for pair in pairs:
-        pair.result.replace_all_uses_with(op.input)
+        pair.result.replace_uses_with_if(op.input, lambda use: not wants_bytes(use))
+    if any(pair.result.first_use for pair in pairs):
+        return skip_first(maker, moves)
+    # What is not read any more counts as a reader no longer, for the next pair.
+    for gone in (*pairs, op):
+        if not gone.results[0].first_use:
+            gone.detach()
+            gone.erase()
+    return True
+
+
+def wants_bytes(use: Use) -> bool:
+    """Whether what reads numbers here is a layer with a weight in integers."""
+    op = use.operation
+    is_layer = isinstance(op, nn.LinearOp | nn.ConvOp) and use.index == 0
+    return is_layer and isinstance(op.operands[1].owner, sq.DequantizeOp)
+
+
+def skip_first(op: sq.DequantizeOp, moves: Sequence[SSAValue]) -> bool:
+    """Move the numbers that were quantized, if nobody else reads what they became."""
+    first = op.input.owner
+    if not isinstance(first, sq.QuantizeOp):
+        return False
+    if not all(value.has_one_use() for value in (op.input, op.result, *moves)):
+        return False
+    op.result.replace_all_uses_with(first.input)
     return True
 
 
@@ -313,6 +343,8 @@ class PropagateQuantization(ReportingPass):
         weights = weights_of(ctx)
         counts: dict[str, int] = dict.fromkeys(STATISTICS, 0)
         for old in list(op.walk()):
+            if old.parent is None:
+                continue  # the module, or an op that was erased on the way
             if isinstance(old, sq.QuantizeOp):
                 for what in self._quantize(old):
                     counts[what] += 1

@@ -1,4 +1,4 @@
-"""What linear layers on integers read."""
+"""What linear layers on integers read, and in which shape others read that."""
 
 from __future__ import annotations
 
@@ -26,3 +26,15 @@ def quantized_rows(value: SSAValue) -> SSAValue | None:
     if len(shape) < 2 or flattened(shape) != nn.shape_of(flat.result):
         return None
     return source.input
+
+
+def is_unflattened(op: nn.ReshapeOp) -> bool:
+    """Whether the rows of a matrix get back the dimensions that they had."""
+    rows, shape = nn.shape_of(op.input), nn.shape_of(op.result)
+    return len(rows) == 2 and shape[-1:] == rows[-1:]
+
+
+def unflattened(value: SSAValue) -> SSAValue:
+    """The matrix whose rows a tensor has, or the tensor itself."""
+    op = producer(value, nn.ReshapeOp)
+    return value if op is None or not is_unflattened(op) else op.input

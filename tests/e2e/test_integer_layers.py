@@ -256,15 +256,6 @@ def test_linear_layers_write_bytes() -> None:
     assert not [op for op in imported.module.walk() if isinstance(op, kinds)]
 
 
-def test_linear_layers_of_rank_3_are_floats() -> None:
-    torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(8, 8)).eval()
-    program = quantize(model, [torch.randn(2, 12, 8)])
-    report = edgec.compile(program, threads=1, options=NO_CACHE).report()
-    why = report.layers[0].why
-    assert why.startswith("float32: the input has rank 3, not 2; ")
-
-
 def test_what_is_left_in_float32_and_why() -> None:
     program, _ = quantized("mixed")
     report = edgec.compile(program, threads=1, options=NO_CACHE).report()

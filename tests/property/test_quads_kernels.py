@@ -16,6 +16,7 @@ from edgec.kernels.layout import SLACK, Layout, plain
 from edgec.kernels.quads import (
     DequantizeQuads,
     DequantizeRows,
+    QuantizeQuads,
     QuantizeRows,
     dequantize_kernel,
     quantize_kernel,

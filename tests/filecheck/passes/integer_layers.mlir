@@ -190,3 +190,42 @@ func.func @signed_ends(%q: tensor<1x4x2x2x!sq.quant<i8<-128:127>, scale = 0.5, z
   %y = nn.conv %a, %w {stride = array<i64: 1, 1>, padding_low = array<i64: 0, 0>, padding_high = array<i64: 0, 0>, dilation = array<i64: 1, 1>, groups = 1 : i64} : (tensor<1x4x2x2xf32>, tensor<1x4x1x1xf32>) -> tensor<1x1x2x2xf32>
   func.return %y, %p, %q : tensor<1x1x2x2xf32>, tensor<1x4x1x1x!sq.quant<i8<-128:127>, scale = 0.5, zero_point = 1>>, tensor<1x4x2x2x!sq.quant<i8<-128:127>, scale = 0.5, zero_point = 1>>
 }
+
+// Between integer layers: what has no integer kernel says so, the last softmax is not
+// between any.
+
+// CHECK-LABEL: func.func @attention(
+// CHECK: nn.matmul {{.*}}sq.why_float = "float32: there is no integer kernel of nn.matmul"
+// CHECK-NEXT: nn.softmax {{.*}}sq.why_float = "float32: there is no integer kernel of nn.softmax"
+// CHECK: nn.softmax
+// CHECK-NOT: sq.why_float
+// CHECK: func.return
+func.func @attention(%x: tensor<8x8x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>) -> tensor<8x32xf32> {
+  %a = sq.dequantize %x : (tensor<8x8x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>) -> tensor<8x8xf32>
+  %c = nn.constant "codes" : tensor<32x8x!sq.quant<i8<-127:127>, scale = 0.25, zero_point = 0>>
+  %w = sq.dequantize %c : (tensor<32x8x!sq.quant<i8<-127:127>, scale = 0.25, zero_point = 0>>) -> tensor<32x8xf32>
+  %y = nn.linear %a, %w : (tensor<8x8xf32>, tensor<32x8xf32>) -> tensor<8x32xf32>
+  %t = nn.transpose %y {permutation = array<i64: 1, 0>} : (tensor<8x32xf32>) -> tensor<32x8xf32>
+  %m = nn.matmul %y, %t : (tensor<8x32xf32>, tensor<32x8xf32>) -> tensor<8x8xf32>
+  %s = nn.softmax %m {axis = 1 : i64, log = false} : (tensor<8x8xf32>) -> tensor<8x8xf32>
+  %q = sq.quantize %s : (tensor<8x8xf32>) -> tensor<8x8x!sq.quant<ui8<0:255>, scale = 0.004, zero_point = 0>>
+  %b = sq.dequantize %q : (tensor<8x8x!sq.quant<ui8<0:255>, scale = 0.004, zero_point = 0>>) -> tensor<8x8xf32>
+  %z = nn.linear %b, %w : (tensor<8x8xf32>, tensor<32x8xf32>) -> tensor<8x32xf32>
+  %r = nn.softmax %z {axis = 1 : i64, log = false} : (tensor<8x32xf32>) -> tensor<8x32xf32>
+  func.return %r : tensor<8x32xf32>
+}
+
+// A reshape back to tokens says nothing, its readers do.
+
+// CHECK-LABEL: func.func @tokens(
+// CHECK-NOT: nn.reshape {{.*}}sq.why_float
+// CHECK: nn.layer_norm {{.*}}sq.why_float = "float32: there is no kernel of nn.layer_norm on these bytes"
+func.func @tokens(%x: tensor<6x8x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>, %s: tensor<8xf32>) -> (tensor<2x3x8xf32>, tensor<6x32xf32>) {
+  %a = sq.dequantize %x : (tensor<6x8x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>) -> tensor<6x8xf32>
+  %r = nn.reshape %a : (tensor<6x8xf32>) -> tensor<2x3x8xf32>
+  %n = nn.layer_norm %r, %s, %s {eps = 1.0e-05 : f64, normalized_rank = 1 : i64} : (tensor<2x3x8xf32>, tensor<8xf32>, tensor<8xf32>) -> tensor<2x3x8xf32>
+  %c = nn.constant "codes" : tensor<32x8x!sq.quant<i8<-127:127>, scale = 0.25, zero_point = 0>>
+  %w = sq.dequantize %c : (tensor<32x8x!sq.quant<i8<-127:127>, scale = 0.25, zero_point = 0>>) -> tensor<32x8xf32>
+  %y = nn.linear %a, %w : (tensor<6x8xf32>, tensor<32x8xf32>) -> tensor<6x32xf32>
+  func.return %n, %y : tensor<2x3x8xf32>, tensor<6x32xf32>
+}

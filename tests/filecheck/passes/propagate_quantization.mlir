@@ -148,3 +148,41 @@ func.func @no_shuffles(%x: tensor<1x6x2x2x!sq.quant<ui8<0:255>, scale = 0.5, zer
   %f = nn.reshape %e : (tensor<1x3x2x2x2xf32>) -> tensor<1x4x3x2xf32>
   func.return %d, %f : tensor<1x6x2x2xf32>, tensor<1x4x3x2xf32>
 }
+
+// Heads that are merged before a layer: it is the layer that needs bytes. What others
+// read between is quantized before it, as it was.
+
+// CHECK-LABEL: func.func @heads(
+// CHECK-NEXT: %[[T:.*]] = nn.transpose %x {permutation = array<i64: 0, 2, 1, 3>} : (tensor<1x2x3x4xf32>)
+// CHECK-NEXT: %[[R:.*]] = nn.reshape %[[T]] : {{.*}} -> tensor<3x8xf32>
+// CHECK-NEXT: %[[Q:.*]] = sq.quantize %[[R]] : (tensor<3x8xf32>)
+// CHECK-NEXT: %[[A:.*]] = sq.dequantize %[[Q]]
+// CHECK: nn.linear %[[A]],
+// CHECK: sq.quantize %y
+// CHECK-NEXT: %[[B:.*]] = sq.dequantize
+// CHECK-NEXT: nn.softmax %[[B]]
+// CHECK-NEXT: %[[C:.*]] = nn.transpose %[[B]]
+// CHECK-NEXT: %[[P:.*]] = sq.quantize %[[C]]
+// CHECK-NEXT: %[[D:.*]] = sq.dequantize %[[P]]
+// CHECK-NEXT: nn.linear %[[D]],
+func.func @heads(%x: tensor<1x2x3x4xf32>, %y: tensor<8x3xf32>) -> (tensor<3x2xf32>, tensor<8x3xf32>, tensor<3x2xf32>) {
+  %q = sq.quantize %x : (tensor<1x2x3x4xf32>) -> tensor<1x2x3x4x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>
+  %a = sq.dequantize %q : (tensor<1x2x3x4x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>) -> tensor<1x2x3x4xf32>
+  %t = nn.transpose %a {permutation = array<i64: 0, 2, 1, 3>} : (tensor<1x2x3x4xf32>) -> tensor<1x3x2x4xf32>
+  %p = sq.quantize %t : (tensor<1x3x2x4xf32>) -> tensor<1x3x2x4x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>
+  %b = sq.dequantize %p : (tensor<1x3x2x4x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>) -> tensor<1x3x2x4xf32>
+  %r = nn.reshape %b : (tensor<1x3x2x4xf32>) -> tensor<3x8xf32>
+  %o = sq.quantize %r : (tensor<3x8xf32>) -> tensor<3x8x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>
+  %c = sq.dequantize %o : (tensor<3x8x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>) -> tensor<3x8xf32>
+  %k = nn.constant "k" : tensor<2x8x!sq.quant<i8<-127:127>, scale = 0.25, zero_point = 0>>
+  %w = sq.dequantize %k : (tensor<2x8x!sq.quant<i8<-127:127>, scale = 0.25, zero_point = 0>>) -> tensor<2x8xf32>
+  %z = nn.linear %c, %w : (tensor<3x8xf32>, tensor<2x8xf32>) -> tensor<3x2xf32>
+  %q1 = sq.quantize %y : (tensor<8x3xf32>) -> tensor<8x3x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>
+  %a1 = sq.dequantize %q1 : (tensor<8x3x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>) -> tensor<8x3xf32>
+  %s = nn.softmax %a1 {axis = 1 : i64, log = false} : (tensor<8x3xf32>) -> tensor<8x3xf32>
+  %t1 = nn.transpose %a1 {permutation = array<i64: 1, 0>} : (tensor<8x3xf32>) -> tensor<3x8xf32>
+  %p1 = sq.quantize %t1 : (tensor<3x8xf32>) -> tensor<3x8x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>
+  %b1 = sq.dequantize %p1 : (tensor<3x8x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>) -> tensor<3x8xf32>
+  %z1 = nn.linear %b1, %w : (tensor<3x8xf32>, tensor<2x8xf32>) -> tensor<3x2xf32>
+  func.return %z, %s, %z1 : tensor<3x2xf32>, tensor<8x3xf32>, tensor<3x2xf32>
+}

@@ -16,6 +16,7 @@ single = (places * 7919 % 9973 < 250).reshape(64, 64, 3, 3)
 arrays = {
     "single": single.astype(np.int8),
     "codes": codes.astype(np.int8),
+    "down": codes.astype(np.int8).reshape(8, 32),
     "few": (codes % 3 - 1).astype(np.int8),
     "bytes": np.arange(-128, 128, dtype=np.int8).reshape(32, 8),
     "kept": kept,
