@@ -10,6 +10,7 @@ from xdsl.dialects.builtin import TensorType, f32
 from xdsl.utils.test_value import create_ssa_value
 
 import edgec
+from edgec.compress import prune, quantize
 from edgec.dialects import nn as ops
 from edgec.kernels.cost import Registers
 from edgec.options import Options
@@ -58,6 +59,27 @@ def test_both_sides() -> None:
 def test_what_is_not_looked_at() -> None:
     assert gain(0.5, WIDE) is None
     assert gain(0.004, WIDE, groups=4) is None
+    assert linear_gain(0.5, WIDE, 128) is None
+
+
+def linear_gain(density: float, machine: Machine, rows: int) -> Gain | None:
+    """Of 768 inputs, kept one by one."""
+    keep = np.random.default_rng(0).random((768, 768)) < density
+    weight = np.where(keep, 5, 0).astype(np.int8)
+    x = create_ssa_value(TensorType(f32, (rows, 768)))
+    w = create_ssa_value(TensorType(f32, weight.shape))
+    return gain_of(ops.LinearOp(x, w), weight, machine)
+
+
+@pytest.mark.parametrize(
+    ("machine", "rows", "is_float"),
+    [(WIDE, 128, False), (NARROW, 128, True), (NARROW, 1, False)],
+)
+def test_linear_layers(machine: Machine, rows: int, is_float: bool) -> None:
+    """With one row it is the bytes of the weights that count."""
+    found = linear_gain(0.1, machine, rows)
+    assert found is not None
+    assert found.is_float == is_float
 
 
 class Two(nn.Module):
@@ -73,6 +95,21 @@ class Two(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = torch.relu(self.sparse(fake_quantize(x, 0.03, 5)))
         return fake_quantize(self.last(fake_quantize(x, 0.002, -128)), 0.002, 3)
+
+
+@pytest.mark.parametrize("scheme", ["", "unstructured"])
+def test_tokens_run_in_float32_where_that_is_faster(scheme: str) -> None:
+    torch.manual_seed(0)
+    model, x = nn.Sequential(nn.Linear(256, 256)).eval(), torch.randn(2, 37, 256)
+    if scheme:
+        prune(model, scheme, 0.05)
+    program = quantize(model, [x], observer="minmax")
+    options = Options(use_cache=False)
+    compiled = edgec.compile(program, target="x86-64-v3", threads=1, options=options)
+    (row,) = compiled.report().layers
+    assert row.scheme == (scheme or "int8")
+    assert row.why.startswith("float32: so sparse that it is faster") == bool(scheme)
+    torch.testing.assert_close(compiled(x), program.module()(x), rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize(("density", "scheme"), [(0.02, "unstructured"), (0.3, "int8")])
