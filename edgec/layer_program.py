@@ -18,6 +18,7 @@ from xdsl.dialects.func import FuncOp, ReturnOp
 from xdsl.ir import Attribute, OpResult, SSAValue
 
 from edgec.codegen.entry import ENTRY_SYMBOL
+from edgec.codegen.intrinsics.amx import Product, has_tiles
 from edgec.codegen.jit import load_object
 from edgec.context import EdgecContext, WeightStore
 from edgec.dialects import nn, sq
@@ -81,15 +82,22 @@ class Candidate:
         return " ".join([self.family, *settings])
 
 
-def layers_of(module: ModuleOp) -> list[Layer]:
-    """Layers that can run in several ways, with weights that are known."""
+def layers_of(module: ModuleOp, target: Target) -> list[Layer]:
+    """Layers that can run in several ways on a target, with weights that are known."""
     layers = [op for op in module.walk() if isinstance(op, sq.ConvOp | sq.LinearOp)]
     return [
         op
         for op in layers
         if isinstance(op.weight.owner, nn.ConstantOp | sq.WeightOp)
-        and (isinstance(op, sq.ConvOp) or len(families_of(op)) > 1)
+        and (isinstance(op, sq.ConvOp) or _has_choice(op, target))
     ]
+
+
+def _has_choice(op: sq.LinearOp, target: Target) -> bool:
+    """Whether a linear layer has several families; tiles are counted later."""
+    product = Product.PAIRS if sq.has_bf16(op.input) else Product.BYTES
+    is_tiled = is_in_lanes(op.input) and len(nn.shape_of(op.input)) == 2
+    return len(families_of(op)) > 1 or (is_tiled and has_tiles(target, product))
 
 
 def isolate(op: Layer, ctx: EdgecContext) -> LayerModule:

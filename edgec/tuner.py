@@ -136,7 +136,7 @@ def tune(  # noqa: PLR0913  the options of the command, all but three by keyword
     options = Options(precision=precision, error_budget=error_budget)
     imported, machine = import_for_tuning(model, example_inputs, target, options)
     threads = threads or machine.cores
-    work = _distinct_layers(imported, layers)
+    work = _distinct_layers(imported, machine, layers)
     check_log(log)
     end = math.inf if timeout is None else time.monotonic() + timeout
     known = _Known(Path(log), machine, threads, is_believed=not again)
@@ -155,14 +155,14 @@ def tune(  # noqa: PLR0913  the options of the command, all but three by keyword
 
 
 def _distinct_layers(
-    imported: ImportedModel, layers: str
+    imported: ImportedModel, target: Target, layers: str
 ) -> dict[str, tuple[LayerModule, list[str]]]:
     """By key: a layer by itself, and the paths of all that are equal to it.
 
     Raises `InvalidInput` if the glob `layers` matches no path.
     """
     work: dict[str, tuple[LayerModule, list[str]]] = {}
-    for op in layers_of(imported.module):
+    for op in layers_of(imported.module, target):
         path = op.attributes.get("nn.path")
         name = path.data if isinstance(path, StringAttr) else op.name
         if fnmatchcase(name, layers):

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from torch.export import ExportedProgram
+from xdsl.dialects.builtin import ModuleOp
 
 import edgec
 from edgec import driver, tuner
@@ -24,6 +25,7 @@ from edgec.layer_program import candidates, compile_layer, isolate, layers_of
 from edgec.options import Options, Precision
 from edgec.passes.analysis.layer_key import layer_key
 from edgec.runtime.executable import Executable
+from edgec.target import Target
 from edgec.tools import cli
 from edgec.tuning_log import Entry, append, fingerprint, read_log
 from tests.networks import seeded
@@ -94,7 +96,7 @@ def test_known_layers_are_measured_again_when_asked_to() -> None:
 
 def test_every_candidate_gives_the_same_results() -> None:
     imported, target = import_for_tuning(seeded(network), X, "native", Options())
-    for op in layers_of(imported.module):
+    for op in layers_of(imported.module, target):
         layer = isolate(op, imported.ctx)
         several = candidates(layer, target)
         assert len({each.label for each in several}) == len(several)
@@ -139,8 +141,10 @@ def quantized(density: float) -> ExportedProgram:
 def test_layers_on_integers_are_named_by_what_they_keep() -> None:
     keys: list[list[str]] = []
     for density in (1.0, 0.25, 0.25):
-        imported, _ = import_for_tuning(quantized(density), X, "native", Options())
-        several = layers_of(imported.module)
+        imported, machine = import_for_tuning(
+            quantized(density), X, "native", Options()
+        )
+        several = layers_of(imported.module, machine)
         keys.append([layer_key(op, imported.ctx.weights) for op in several])
         assert all(sq.has_integers(op.input) for op in several)
     dense, pruned, again = keys
@@ -154,7 +158,7 @@ def test_layers_on_integers_are_named_by_what_they_keep() -> None:
 def test_every_candidate_of_integers_gives_the_same_bytes(target: str) -> None:
     imported, machine = import_for_tuning(quantized(0.5), X, target, Options())
     families: set[str] = set()
-    for op in layers_of(imported.module):
+    for op in layers_of(imported.module, machine):
         layer = isolate(op, imported.ctx)
         several = candidates(layer, machine)
         assert len(several) > 1
@@ -188,6 +192,11 @@ def test_a_quantized_model_is_tuned() -> None:
 HALF = Options(precision="bfloat16")
 
 
+def convolutions_of(module: ModuleOp, target: Target) -> list[sq.ConvOp]:
+    """Without linear layers, which may be tuned where there are tiles."""
+    return [op for op in layers_of(module, target) if isinstance(op, sq.ConvOp)]
+
+
 def in_blocks(density: float) -> torch.nn.Module:
     """Two convolutions, and a linear layer, whose kernel has no schedules."""
     torch.manual_seed(0)
@@ -203,8 +212,8 @@ def in_blocks(density: float) -> torch.nn.Module:
 def test_layers_of_bfloat16_are_named_by_what_they_keep() -> None:
     keys: list[list[str]] = []
     for density in (1.0, 0.25):
-        imported, _ = import_for_tuning(in_blocks(density), X, "native", HALF)
-        several = layers_of(imported.module)
+        imported, machine = import_for_tuning(in_blocks(density), X, "native", HALF)
+        several = convolutions_of(imported.module, machine)
         keys.append([layer_key(op, imported.ctx.weights) for op in several])
     assert [len(each) for each in keys] == [2, 2]
     assert all(" bf16" in key and " kept=" in key for each in keys for key in each)
@@ -239,7 +248,7 @@ def test_tiles_are_candidates_where_the_target_has_them(
     model = in_blocks(1.0) if precision == "bfloat16" else quantized(1.0)
     options = Options(precision=precision)
     imported, machine = import_for_tuning(model, X, amx, options)
-    layer = isolate(layers_of(imported.module)[-1], imported.ctx)
+    layer = isolate(convolutions_of(imported.module, machine)[-1], imported.ctx)
     several = candidates(layer, machine)
     usual = "pairs" if precision == "bfloat16" else "quads"
     assert {each.family for each in several} == {usual, "tiles"}
