@@ -39,6 +39,7 @@ from xdsl.ir import Operation, SSAValue, Use
 
 from edgec.context import WeightStore, weights_of
 from edgec.dialects import nn, sq
+from edgec.passes.analysis.linear_inputs import quantized_rows
 from edgec.passes.analysis.quantized import (
     STEP_RANKS,
     has_same_channels,
@@ -235,7 +236,7 @@ def skip_pair(op: sq.QuantizeOp) -> bool:
     """Let readers of the numbers skip a pair, if these have gone through it before.
 
     Between both, ops only moved them. Layers that may multiply integers do not skip it,
-    as they need the bytes: then the pair before is skipped.
+    unless they flatten the bytes themselves: then the pair before is skipped.
     """
     value, type_ = op.input, sq.quant_type(op.result)
     moves: list[SSAValue] = []
@@ -250,8 +251,11 @@ def skip_pair(op: sq.QuantizeOp) -> bool:
     pairs = [reader for reader in readers if isinstance(reader, sq.DequantizeOp)]
     if type_.numbers is None or not pairs:
         return False
+    is_flat = quantized_rows(op.input) is not None
     for pair in pairs:
-        pair.result.replace_uses_with_if(op.input, lambda use: not wants_bytes(use))
+        pair.result.replace_uses_with_if(
+            op.input, lambda use: is_flat or not wants_bytes(use)
+        )
     if any(pair.result.first_use for pair in pairs):
         return skip_first(maker, moves)
     # What is not read any more counts as a reader no longer, for the next pair.
