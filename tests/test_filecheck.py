@@ -1,4 +1,4 @@
-"""All `.mlir` files under tests/filecheck, by lit, in one go."""
+"""Each `.mlir` file under tests/filecheck, by lit."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 
 FOLDER = Path(__file__).parent / "filecheck"
+FILES = sorted(path.relative_to(FOLDER) for path in FOLDER.rglob("*.mlir"))
 
 
-def run_lit(folder: Path, output: Path) -> subprocess.CompletedProcess[str]:
+def run_lit(test: Path, output: Path) -> subprocess.CompletedProcess[str]:
     lit = [sys.executable, "-c", "from lit.main import main; main()"]
     return subprocess.run(
-        [*lit, "-j2", "-v", "--config-prefix=lit", str(folder)],
+        [*lit, "-j1", "-v", "--config-prefix=lit", str(test)],
         env={**os.environ, "EDGEC_LIT_OUTPUT": str(output)},
         capture_output=True,
         text=True,
@@ -23,8 +24,9 @@ def run_lit(folder: Path, output: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_filecheck(tmp_path: Path) -> None:
-    result = run_lit(FOLDER, tmp_path)
+@pytest.mark.parametrize("path", FILES, ids=str)
+def test_filecheck(path: Path, tmp_path: Path) -> None:
+    result = run_lit(FOLDER / path, tmp_path)
     if result.returncode:
         pytest.fail(result.stdout + result.stderr, pytrace=False)
 
