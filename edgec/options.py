@@ -33,9 +33,10 @@ class Options:
     is a kernel. `never`: they compute the same in float32 (the baseline)."""
 
     precision: Precision = "float32"
-    """What layers compute in whose input is float32. `bfloat16`: every layer that has a
-    kernel for it rounds its input and weight to bfloat16 and sums products in float32.
-    `auto`: those that are predicted faster so, within the error budget."""
+    """What layers compute in whose input is float32. `bfloat16`: convolutions with one
+    group and linear layers round their input and weight to bfloat16 and sum products in
+    float32, but for pruned ones that are predicted faster as they are. `auto`: those of
+    them that are predicted to save time, casts included, within the error budget."""
 
     error_budget: float = 0.03
     """With `precision="auto"`, the estimated relative error of the results that all

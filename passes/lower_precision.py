@@ -11,8 +11,9 @@ linear layer gets all its rows in one dimension. Each layer has an attribute
 Why: a lane holds two numbers, which one instruction multiplies and adds, and tensors
 and weights take half the memory, at whose speed a linear layer on few rows runs.
 
-How: with `precision="bfloat16"` all layers are taken that have a kernel, but for
-sparse ones that are predicted faster as they are. With `auto` those are taken that are
+How: with `precision="bfloat16"` all layers with a kernel are taken (not grouped,
+depthwise and recurrent ones, nor computed weights), but for sparse ones that are
+predicted faster as they are. With `auto` those are taken that are
 predicted to save time, casts included, and of them as many as the error budget allows,
 the most time for the least error first (`analysis.precision`).
 
@@ -212,8 +213,9 @@ class LowerPrecision(ReportingPass):
     name = "lower-precision"
 
     precision: str = "bfloat16"
-    """`bfloat16`: every layer that has a kernel. `auto`: where it is predicted faster
-    and the error budget allows it."""
+    """`bfloat16`: layers that have a kernel, but for sparse ones that are predicted
+    faster as they are. `auto`: those that are predicted to save time, within the error
+    budget."""
     error_budget: float = 0.03
     """For `auto`: the estimated relative error that all layers together may have."""
     lanes: int = 8

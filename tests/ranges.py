@@ -6,8 +6,8 @@ range stays as narrow as float32 sums are, but for numbers in the middle between
 Where a value may be kept in bfloat16 for one reader while another is in float32, the
 range holds both, and what follows has a worst-case bound.
 
-Source: Higham, "Accuracy and Stability of Numerical Algorithms" (2002), section 3.3,
-running error analysis.
+Source: running error analysis, as in Higham, "Accuracy and Stability of Numerical
+Algorithms" (2002), chapter 3.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from torch import Tensor, nn
 
 from tests.pair_convs import SUM
 
-Weighted = nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear
+Transposed = nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d
+Weighted = nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear | Transposed
 AveragePool = nn.AvgPool1d | nn.AvgPool2d | nn.AvgPool3d
 
 
@@ -151,12 +152,13 @@ def _both(x: Range, y: Range) -> Range:
 def _layer(layer: Weighted, x: Range, *, is_bf16: bool) -> Range:
     """A sum of products and a bias; each of its terms may add an error of `SUM`."""
     weight = layer.weight.detach().double()
-    bias = torch.zeros(len(weight)) if layer.bias is None else layer.bias.detach()
+    filters = weight.transpose(0, 1) if isinstance(layer, Transposed) else weight
+    bias = torch.zeros(len(filters)) if layer.bias is None else layer.bias.detach()
     x, weight = (x.rounded(), rounded(weight)) if is_bf16 else (x, weight)
     center = _product(layer, weight, bias, x.center)
     spread = _product(layer, weight.abs(), torch.zeros_like(bias), x.off)
     size = _product(layer, weight.abs(), bias.abs(), x.size)
-    off = spread + SUM * (weight[0].numel() + 1) * size
+    off = spread + SUM * (filters[0].numel() + 1) * size
     return Range(center - off, center + off, may_round=is_bf16)
 
 

@@ -10,10 +10,11 @@ is an estimate of the mean error of all results, not a bound: where results are 
 differences of large sums, or the error of one layer is systematic, the true one is
 larger; where terms are of one sign it is smaller.
 
-Source: Widrow and Kollar, "Quantization Noise" (2008), chapters 4 and 12, for errors of
-rounding floating-point numbers as noise that is uniform in each power of two and
-uncorrelated; Higham and Mary, "A New Approach to Probabilistic Rounding Error Analysis"
-(SIAM J. Sci. Comput., 2019), for why errors of sums grow as the root of their number.
+Source: Widrow, Kollár and Liu, "Statistical Theory of Quantization" (IEEE Trans.
+Instrum. Meas. 45(2), 1996), for errors of rounding, of floating-point numbers too, as
+uncorrelated noise; Higham and Mary, "A New Approach to Probabilistic Rounding Error
+Analysis" (SIAM J. Sci. Comput. 41(5), 2019), for why errors of sums grow as the root of
+their number.
 """
 
 from __future__ import annotations

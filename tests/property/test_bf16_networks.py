@@ -25,7 +25,7 @@ from edgec.pipeline import run_passes, tensor_passes
 from edgec.target import Target
 from tests.effort import examples
 from tests.lanes import runnable_targets
-from tests.ranges import Beside, Mean, Residual, Weighted, network_range
+from tests.ranges import Beside, Mean, Residual, Transposed, Weighted, network_range
 
 Draw = st.DrawFn
 Step = tuple[nn.Module, int]
@@ -35,6 +35,7 @@ machines = (*runnable_targets(), Target.native(host_features()))
 targets = pytest.mark.parametrize("target", machines, ids=lambda t: t.name)
 
 CONVS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 MAXIMA = (nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d)
 AVERAGES = (nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d)
 SIZES = (st.integers(7, 41), st.integers(7, 13), st.integers(5, 7))
@@ -79,11 +80,19 @@ def around(draw: Draw, rank: int, channels: int) -> Step:
     return Residual(inner), channels
 
 
+def transposed(draw: Draw, rank: int, channels: int) -> Step:
+    """One that decompose-conv-transpose makes a convolution of."""
+    filters, window = draw(st.sampled_from([3, 6])), draw(st.integers(1, 3))
+    bias, stride = draw(st.booleans()), draw(st.integers(1, 2))
+    kind = TRANSPOSED[rank - 1]
+    return kind(channels, filters, window, stride, bias=bias), filters
+
+
 def pool(draw: Draw, rank: int, channels: int) -> Step:
     """A maximum or an average."""
     kinds = draw(st.sampled_from([MAXIMA, AVERAGES]))
-    stride, padding = draw(st.sampled_from([(1, 1), (2, 1), (2, 0)]))
-    return kinds[rank - 1](3 if padding else 2, stride, padding), channels
+    window, stride = draw(st.integers(2, 3)), draw(st.integers(1, 2))
+    return kinds[rank - 1](window, stride, 1), channels
 
 
 def activation(draw: Draw, rank: int, channels: int) -> Step:
@@ -92,7 +101,7 @@ def activation(draw: Draw, rank: int, channels: int) -> Step:
     return draw(st.sampled_from(kinds)), channels
 
 
-STEPS = (conv, conv, around, pool, activation)
+STEPS = (conv, conv, around, transposed, pool, activation)
 
 
 @st.composite
@@ -116,7 +125,7 @@ def networks(draw: Draw) -> Case:
         layers += [nn.Linear(sizes[-1], 18, bias=False), nn.ReLU6(), nn.Linear(18, 7)]
     model = nn.Sequential(*layers).eval()
     for layer in model.modules():
-        if isinstance(layer, Weighted):
+        if isinstance(layer, Weighted) and not isinstance(layer, Transposed):
             prune(
                 layer, draw(st.sampled_from(["dense", "blocks", "single", "kernels"]))
             )
