@@ -62,7 +62,8 @@ def test_one_name_in_five_places(name: str) -> None:
 
 @pytest.mark.parametrize("folder", ["docs/passes", "tests/filecheck/passes"])
 def test_nothing_is_left_of_a_removed_pass(folder: str) -> None:
-    stems = {path.stem for path in (ROOT / folder).glob("*.m*")}
+    files = (ROOT / folder).glob("*.m*")
+    stems = {path.stem.removesuffix("_invalid") for path in files}
     assert stems - pass_files() - {"index"} == set()
 
 
