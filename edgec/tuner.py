@@ -124,15 +124,7 @@ def tune(  # noqa: PLR0913  the options of the command, all but three by keyword
     Raises `InvalidInput` if optuna is not installed or an argument does not fit.
     """
     optuna = _optuna()
-    if trials < 1:
-        raise InvalidInput(f"`trials` must be at least 1, got {trials}")
-    if again and storage is not None:
-        raise InvalidInput(
-            f"`again` measures anew, but storage '{storage}' remembers what was "
-            "measured; give `again` alone, or another storage and another log"
-        )
-    if threads is not None:
-        check_threads(threads)
+    _check_arguments(trials, threads, storage, again=again)
     options = Options(precision=precision, error_budget=error_budget)
     imported, machine = import_for_tuning(model, example_inputs, target, options)
     threads = threads or machine.cores
@@ -152,6 +144,21 @@ def tune(  # noqa: PLR0913  the options of the command, all but three by keyword
         replace(result, entry=known.best(key))
         for key, result in zip(work, results, strict=True)
     ]
+
+
+def _check_arguments(
+    trials: int, threads: int | None, storage: str | None, *, again: bool
+) -> None:
+    """Raise `InvalidInput` for arguments that do not fit."""
+    if trials < 1:
+        raise InvalidInput(f"`trials` must be at least 1, got {trials}")
+    if again and storage is not None:
+        raise InvalidInput(
+            f"`again` measures anew, but storage '{storage}' remembers what was "
+            "measured; give `again` alone, or another storage and another log"
+        )
+    if threads is not None:
+        check_threads(threads)
 
 
 def _distinct_layers(

@@ -38,7 +38,7 @@ from xdsl.context import Context
 from xdsl.dialects.builtin import ModuleOp, StringAttr, UnitAttr
 from xdsl.ir import Operation
 
-from edgec.context import tuned_of, weights_of
+from edgec.context import WeightStore, tuned_of, weights_of
 from edgec.dialects import nn, sq
 from edgec.errors import InvalidInput, PassFailed
 from edgec.kernels import cost_pairs
@@ -178,25 +178,35 @@ class ChooseKernel(ReportingPass):
         measured = self._measured(ctx, layers)
         families = self._choose(op, layers, measured, registers)
         for layer in layers:
-            if layer.kernel is not None:
-                continue
-            family = families[layer]
-            is_linear = isinstance(layer, sq.LinearOp)
-            entry = measured.get(layer)
-            counts["measured"] += entry is not None
-            is_sparse = isinstance(layer.weight.owner, sq.WeightOp)
-            if is_sparse or "tiles" in families_of(layer):
-                self._explain(layer, family, registers, entry)
-            if is_sparse and family == "dense":
-                decode_weight(layer, weights_of(ctx))
-                counts["decoded"] += 1
-            if not is_linear or family != "dense":
-                settings: Mapping[str, int] = entry.settings if entry else {}
-                if isinstance(layer, sq.LinearOp) and family == FAMILY:
-                    settings = code_settings(layer, weights_of(ctx), self.lanes)
-                layer.properties["kernel"] = sq.KernelAttr.of(family, settings)
-                counts[f"linear_{family}" if is_linear else family] += 1
+            if layer.kernel is None:
+                entry, weights = measured.get(layer), weights_of(ctx)
+                is_sparse = isinstance(layer.weight.owner, sq.WeightOp)
+                if is_sparse or "tiles" in families_of(layer):
+                    self._explain(layer, families[layer], registers, entry)
+                self._take(layer, families[layer], entry, weights, counts)
         return counts
+
+    def _take(
+        self,
+        layer: Layer,
+        family: str,
+        entry: Entry | None,
+        weights: WeightStore,
+        counts: dict[str, int],
+    ) -> None:
+        """Give a layer its kernel, and count it; a dense linear layer needs none."""
+        is_linear = isinstance(layer, sq.LinearOp)
+        counts["measured"] += entry is not None
+        if isinstance(layer.weight.owner, sq.WeightOp) and family == "dense":
+            decode_weight(layer, weights)
+            counts["decoded"] += 1
+        if is_linear and family == "dense":
+            return
+        settings: Mapping[str, int] = entry.settings if entry else {}
+        if isinstance(layer, sq.LinearOp) and family == FAMILY:
+            settings = code_settings(layer, weights, self.lanes)
+        layer.properties["kernel"] = sq.KernelAttr.of(family, settings)
+        counts[f"linear_{family}" if is_linear else family] += 1
 
     def _count(self, ctx: Context, layer: Layer, registers: Registers) -> None:
         """Say what a layer keeps, where its cost and kernel depend on it."""

@@ -116,20 +116,11 @@ class ShuffleTaps(RewritePattern):
         new_weight = make_constant(
             split_taps(weight), f"{name}.taps", op.weight, self.weights
         )
-        ops: list[Operation] = [new_weight]
-        bias = None
-        if op.bias is not None:
-            array = read_constant(op.bias, self.weights)
-            assert array is not None
-            hint = f"{constant_name(op.bias)}.taps"
-            ops.append(
-                make_constant(np.repeat(array, taps), hint, op.bias, self.weights)
-            )
-            bias = ops[-1].results[0]
+        biases = [] if op.bias is None else [self._repeated(op.bias, taps)]
         conv = nn.ConvOp(
             op.input,
             new_weight.result,
-            bias,
+            biases[0].result if biases else None,
             stride=(1,) * rank,
             padding_low=(0,) * rank,
             padding_high=(0,) * rank,
@@ -141,8 +132,16 @@ class ShuffleTaps(RewritePattern):
         woven = nn.TransposeOp(apart.result, interleave(rank))
         merged = nn.ReshapeOp(woven.result, nn.shape_of(op.result))
         old = op.operands[1:]
-        replace(rewriter, op, [*ops, conv, apart, woven, merged])
+        ops = [new_weight, *biases, conv, apart, woven, merged]
+        replace(rewriter, op, ops)
         erase_unused(*old)
+
+    def _repeated(self, bias: SSAValue, taps: int) -> nn.ConstantOp:
+        """The bias of a filter for each of its taps."""
+        array = read_constant(bias, self.weights)
+        assert array is not None
+        hint = f"{constant_name(bias)}.taps"
+        return make_constant(np.repeat(array, taps), hint, bias, self.weights)
 
 
 @dataclass

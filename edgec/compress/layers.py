@@ -41,11 +41,6 @@ class LayerWeight:
         return _join(self.path, self.attribute)
 
 
-def weighted_layers(model: nn.Module) -> dict[str, WeightedLayer]:
-    """Every convolution and linear layer by its dotted path, in the model's order."""
-    return {n: m for n, m in _modules(model) if isinstance(m, WeightedLayer)}
-
-
 def layer_weights(model: nn.Module) -> dict[str, LayerWeight]:
     """Every weight to compress by its name, in the model's order."""
     return {w.name: w for path, m in _modules(model) for w in _weights(path, m)}

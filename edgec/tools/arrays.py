@@ -15,9 +15,6 @@ from edgec.runtime.executable import TensorSpec
 
 Array = npt.NDArray[Any]
 
-SUFFIXES = (".npy", ".npz")
-"""One array; or several with names."""
-
 
 def read_inputs(given: Sequence[str], specs: Sequence[TensorSpec]) -> list[Array]:
     """The arrays for `specs`, from what stands behind `--input`.

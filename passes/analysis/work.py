@@ -11,7 +11,6 @@ import math
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import Operation, SSAValue
 
 from edgec.dialects import nn
@@ -74,8 +73,3 @@ def work_of(ops: Iterable[Operation]) -> Work:
     """The sum over some ops."""
     found = list(ops)
     return Work(sum(map(arithmetic, found)), sum(map(traffic, found)))
-
-
-def total_work(module: ModuleOp) -> Work:
-    """That of a whole module."""
-    return work_of(module.walk())

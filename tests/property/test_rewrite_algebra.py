@@ -18,7 +18,7 @@ from edgec.context import EdgecContext
 from edgec.dialects import nn
 from edgec.interpreter import interpret
 from edgec.interpreter.arrays import AnyArray
-from edgec.passes.analysis.work import total_work
+from edgec.passes.analysis.work import work_of
 from edgec.passes.rewrite_algebra import RewriteAlgebra, patterns_of
 from edgec.testing import Case, assert_pass_preserves, nn_modules
 from tests.effort import examples
@@ -85,9 +85,9 @@ class Graph:
 
 def run(case: Case, rtol: float = 0) -> tuple[dict[str, int], list[str]]:
     """What was applied, and the ops that are left; numbers and work are checked."""
-    before = total_work(case.module)
+    before = work_of(case.module.walk())
     result = assert_pass_preserves(RewriteAlgebra(), *case, rtol=rtol, idempotent=True)
-    after = total_work(result.module)
+    after = work_of(result.module.walk())
     applied = {k: n for k, n in result.statistics.items() if n and k != "dead_ops"}
     assert after == before or after.is_less_than(before)
     assert not applied or after != before

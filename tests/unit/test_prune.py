@@ -14,7 +14,7 @@ from torch import nn
 
 import edgec
 from edgec import compress
-from edgec.compress.layers import WeightedLayer, weighted_layers
+from edgec.compress.layers import WeightedLayer
 from edgec.compress.patterns import CANDIDATES, FIXED
 from edgec.compress.storage import fkw_bytes
 from edgec.dialects import fkw
@@ -38,7 +38,9 @@ def network() -> nn.Sequential:
 
 def layer(model: nn.Module, index: int) -> WeightedLayer:
     """Layer number `index` of `network()`."""
-    return weighted_layers(model)[str(index)]
+    found = model.get_submodule(str(index))
+    assert isinstance(found, WeightedLayer)
+    return found
 
 
 def conv(model: nn.Module, index: int) -> npt.NDArray[np.float32]:
