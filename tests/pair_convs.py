@@ -11,24 +11,18 @@ from hypothesis import strategies as st
 
 from edgec.dialects import bf16
 from edgec.dialects.bf16 import PAIR
-from edgec.dialects.sq import Step
 from edgec.interpreter import windows
 from edgec.kernels.conv.pairs import PairConv
 from edgec.kernels.conv.positions import Extra, row_mask
-from edgec.kernels.layout import Layout, plain
+from edgec.kernels.layout import Layout
 from edgec.target import Target
-from tests.conv_cases import deep
-from tests.convs import Array, Room, Shape, conv_shapes, places, put, spaced
+from tests.convs import Array, Room, Shape, places, spaced
+from tests.held_convs import Epilogue, draw_epilogue, draw_kept, ends
 from tests.lanes import program, run_both
 
 Floats = npt.NDArray[np.float32]
 Wide = npt.NDArray[np.float64]
 
-STEPS = {
-    "relu": Step("relu", (), -1, False),
-    "clamp": Step("clamp", (-0.5, 6.0), -1, False),
-}
-"""Steps without an extra operand."""
 SUM = 2.0**-22
 """Of the size of all terms, for each of them: what `lane.dot_pairs` promises."""
 HALF = 2.0**-8
@@ -42,7 +36,7 @@ class Numbers:
     packed: bool
     has_bias: bool
     end: tuple[str, ...]
-    """Kinds of steps, see `epilogue`."""
+    """Kinds of steps, see `ends`."""
     density: float
     seed: int
 
@@ -51,9 +45,7 @@ numbers = st.builds(
     Numbers,
     st.booleans(),
     st.booleans(),
-    st.lists(st.sampled_from([*STEPS, "full", "channel", "pairs"]), max_size=2).map(
-        tuple
-    ),
+    ends,
     st.sampled_from([0.0, 0.3, 1.0]),
     st.integers(0, 2**16),
 )
@@ -75,42 +67,17 @@ def pairs_in(layout: Layout, values: Floats) -> npt.NDArray[np.int32]:
     return buffer
 
 
-@dataclass(frozen=True)
-class Epilogue:
-    """Steps and their extra operands: layouts, buffers, values."""
-
-    steps: tuple[Step, ...]
-    extras: tuple[Extra, ...]
-    buffers: tuple[Array, ...]
-    values: tuple[Floats, ...]
-
-
 def epilogue(shape: Shape, result: Layout, room: Room, given: Numbers) -> Epilogue:
-    """What the kinds of `given` stand for; rows of extras have the result's pitch."""
+    """What the kinds of `given` stand for; what is held are pairs."""
+
+    def pairs(rng: np.random.Generator) -> tuple[Extra, Array, Floats]:
+        layout = spaced(in_pairs(shape.output), result.pitch, room, result.slab)
+        value = bf16.rounded(rng.standard_normal(shape.output))
+        extra = Extra(layout, per_channel=False, pairs=True)
+        return extra, pairs_in(layout, value), value
+
     rng = np.random.default_rng(given.seed)
-    steps: list[Step] = []
-    found: list[tuple[Extra, Array, Floats]] = []
-    full = shape.output
-    for kind in given.end:
-        if kind in STEPS:
-            steps.append(STEPS[kind])
-            continue
-        steps.append(Step("sub", (), len(found), len(found) == 1))
-        if kind == "channel":
-            layout = plain((1, full[1], *(1 for _ in full[2:])))
-        else:
-            stored = in_pairs(full) if kind == "pairs" else full
-            layout = spaced(stored, result.pitch, room, result.slab)
-        size = layout.shape if kind == "channel" else full
-        value = rng.standard_normal(size).astype(np.float32)
-        if kind == "pairs":
-            value = bf16.rounded(value)
-            extra = Extra(layout, per_channel=False, pairs=True)
-            found.append((extra, pairs_in(layout, value), value))
-        else:
-            found.append((Extra(layout, kind == "channel"), put(layout, value), value))
-    extras, buffers, values = zip(*found, strict=True) if found else ((), (), ())
-    return Epilogue(tuple(steps), extras, buffers, values)
+    return draw_epilogue(given.end, shape.output, result, room, pairs, rng)
 
 
 def draw_arrays(
@@ -120,11 +87,8 @@ def draw_arrays(
     rng = np.random.default_rng(given.seed)
     x = bf16.rounded(rng.standard_normal(shape.input))
     w = rng.standard_normal(shape.weight).astype(np.float32)
-    filters, channels, *window = shape.weight
-    grid = (-(-filters // block), -(-channels // PAIR), *window)
-    keep = rng.random(grid) < given.density
-    keep = keep.repeat(block, 0)[:filters].repeat(PAIR, 1)[:, :channels]
-    bias = rng.standard_normal(filters).astype(np.float32)
+    keep = draw_kept(shape.weight, block, PAIR, given.density, rng)
+    bias = rng.standard_normal(shape.filters).astype(np.float32)
     return x, w * keep, bias * given.has_bias
 
 
@@ -157,11 +121,6 @@ def expected(
     terms = shape.channels * shape.taps + len(end.steps) + 1
     off = SUM * terms * size
     return v, off + HALF * (np.abs(v) + off) * packed
-
-
-shapes = conv_shapes(grouped=False, most_kernel=3) | deep.filter(
-    lambda shape: shape.groups == 1
-)
 
 
 def numbers_in(layout: Layout, buffer: Array, filters: int, *, packed: bool) -> Floats:

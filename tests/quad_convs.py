@@ -11,27 +11,20 @@ import numpy.typing as npt
 from hypothesis import strategies as st
 
 from edgec.dialects.lane import QUAD
-from edgec.dialects.sq import Step
 from edgec.interpreter import windows
 from edgec.interpreter.lane import fused_multiply_add
 from edgec.kernels.conv.positions import Extra, row_mask
 from edgec.kernels.conv.quads import QuadConv
-from edgec.kernels.layout import Layout, plain
+from edgec.kernels.layout import Layout
 from edgec.kernels.requantize import Dequantize, Requantize
 from edgec.target import Target
-from tests.conv_cases import deep
-from tests.convs import Array, Room, Shape, conv_shapes, places, put, spaced
+from tests.convs import Array, Room, Shape, places, put, spaced
+from tests.held_convs import Epilogue, draw_epilogue, draw_kept, ends
 from tests.lanes import program, run_both
 
 Bytes = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
-
-STEPS = {
-    "relu": Step("relu", (), -1, False),
-    "clamp": Step("clamp", (-0.5, 6.0), -1, False),
-}
-"""Steps without an extra operand."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +35,7 @@ class Numbers:
     """Of the input."""
     result: Requantize | None
     end: tuple[str, ...]
-    """Kinds of steps, see `epilogue`."""
+    """Kinds of steps, see `ends`."""
     density: float
     corner: bool
     """Whether all bytes are the largest, so that sums are too."""
@@ -61,9 +54,7 @@ numbers = st.builds(
         st.sampled_from([255, 127]),
         st.booleans(),
     ),
-    st.lists(st.sampled_from([*STEPS, "full", "channel", "quads"]), max_size=2).map(
-        tuple
-    ),
+    ends,
     st.sampled_from([0.0, 0.3, 1.0]),
     st.booleans(),
     st.integers(0, 2**16),
@@ -79,52 +70,25 @@ def draw_arrays(
     w = rng.integers(-128, 128, shape.weight).astype(np.int8)
     if given.corner:
         x[:], w[:] = 255, rng.choice(np.array([127, -128], np.int8))
-    filters, channels, *window = shape.weight
-    grid = (-(-filters // block), -(-channels // QUAD), *window)
-    keep = rng.random(grid) < given.density
-    keep = keep.repeat(block, 0)[:filters].repeat(QUAD, 1)[:, :channels]
-    scale = rng.uniform(1e-4, 1e-2, filters).astype(np.float32)
-    shift = rng.standard_normal(filters).astype(np.float32)
+    keep = draw_kept(shape.weight, block, QUAD, given.density, rng)
+    scale = rng.uniform(1e-4, 1e-2, shape.filters).astype(np.float32)
+    shift = rng.standard_normal(shape.filters).astype(np.float32)
     return x, w * keep, scale, shift
 
 
-@dataclass(frozen=True)
-class Epilogue:
-    """Steps and their extra operands: layouts, buffers, values."""
-
-    steps: tuple[Step, ...]
-    extras: tuple[Extra, ...]
-    buffers: tuple[Array, ...]
-    values: tuple[Floats, ...]
-
-
 def epilogue(shape: Shape, result: Layout, room: Room, given: Numbers) -> Epilogue:
-    """What the kinds of `given` stand for; rows of extras have the result's pitch."""
+    """What the kinds of `given` stand for; what is held are quads."""
+
+    def quads(rng: np.random.Generator) -> tuple[Extra, Array, Floats]:
+        means, full = Dequantize(0.37, 7), shape.output
+        size = (full[0], -(-full[1] // QUAD), *full[2:])
+        layout = spaced(size, result.pitch, room, result.slab)
+        q = rng.integers(0, 256, full).astype(np.uint8)
+        value = (q.astype(np.float32) - 7) * np.float32(0.37)
+        return Extra(layout, False, means), quads_in(layout, q, 0), value
+
     rng = np.random.default_rng(given.seed)
-    steps: list[Step] = []
-    found: list[tuple[Extra, Array, Floats]] = []
-    for kind in given.end:
-        if kind in STEPS:
-            steps.append(STEPS[kind])
-            continue
-        steps.append(Step("sub", (), len(found), len(found) == 1))
-        full = shape.output
-        if kind == "quads":
-            means = Dequantize(0.37, 7)
-            size = (full[0], -(-full[1] // QUAD), *full[2:])
-            layout = spaced(size, result.pitch, room, result.slab)
-            q = rng.integers(0, 256, full).astype(np.uint8)
-            value = (q.astype(np.float32) - 7) * np.float32(0.37)
-            found.append((Extra(layout, False, means), quads_in(layout, q, 0), value))
-            continue
-        if kind == "full":
-            layout = spaced(full, result.pitch, room, result.slab)
-        else:
-            layout = plain((1, full[1], *(1 for _ in full[2:])))
-        value = rng.standard_normal(layout.shape).astype(np.float32)
-        found.append((Extra(layout, kind == "channel"), put(layout, value), value))
-    extras, buffers, values = zip(*found, strict=True) if found else ((), (), ())
-    return Epilogue(tuple(steps), extras, buffers, values)
+    return draw_epilogue(given.end, shape.output, result, room, quads, rng)
 
 
 def expected(
@@ -193,11 +157,6 @@ def grouped(shape: Shape) -> Shape:
         channels=-(-shape.channels // QUAD),
         filters=-(-shape.filters // QUAD),
     )
-
-
-shapes = conv_shapes(grouped=False, most_kernel=3) | deep.filter(
-    lambda shape: shape.groups == 1
-)
 
 
 def check(layout: Layout, zero: int, filters: int, found: Array, wanted: Array) -> None:

@@ -32,6 +32,7 @@ from tests.convs import (
     spaced,
 )
 from tests.effort import examples
+from tests.held_convs import shapes
 from tests.lanes import program, run_both, runnable_targets
 from tests.pair_convs import (
     Numbers,
@@ -41,7 +42,6 @@ from tests.pair_convs import (
     numbers,
     numbers_in,
     pairs_in,
-    shapes,
 )
 
 Floats = npt.NDArray[np.float32]

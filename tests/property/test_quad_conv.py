@@ -16,6 +16,7 @@ from edgec.target import Target
 from tests.conv_cases import MOST_PRODUCTS
 from tests.convs import Room, Shape, layouts_of, rooms, spaced
 from tests.effort import examples
+from tests.held_convs import shapes
 from tests.lanes import runnable_targets
 from tests.quad_convs import (
     Numbers,
@@ -24,7 +25,6 @@ from tests.quad_convs import (
     epilogue,
     grouped,
     numbers,
-    shapes,
 )
 
 machines = (*runnable_targets(), Target.native(host_features()))

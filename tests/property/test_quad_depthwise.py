@@ -23,10 +23,9 @@ from edgec.kernels.requantize import Requantize
 from edgec.target import Target
 from tests.convs import Array, Room, Shape, conv_shapes, layouts_of, rooms
 from tests.effort import examples
+from tests.held_convs import STEPS, Epilogue
 from tests.lanes import program, run_both, runnable_targets
 from tests.quad_convs import (
-    STEPS,
-    Epilogue,
     Numbers,
     check,
     draw_arrays,

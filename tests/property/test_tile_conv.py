@@ -19,14 +19,13 @@ from edgec.dialects.sq import LaneAttr
 from edgec.kernels.conv.quads import as_quads
 from edgec.kernels.conv.tile_columns import COLUMNS, count_groups, group_columns
 from edgec.kernels.conv.tiles import TileConv, pack_tiles
-from edgec.kernels.conv.window import Window
-from edgec.kernels.cost_tiles import fits
 from edgec.kernels.layout import lane_layout
 from edgec.kernels.requantize import Requantize
 from edgec.target import Target
 from tests.assembly import loops
 from tests.convs import Room, Shape, layouts_of, rooms, spaced
 from tests.effort import examples
+from tests.held_convs import Schedule, schedules, shapes, wide_shapes
 from tests.lanes import program, runnable_targets
 from tests.quad_convs import (
     Numbers,
@@ -35,19 +34,10 @@ from tests.quad_convs import (
     epilogue,
     grouped,
     numbers,
-    shapes,
 )
 
 machines = (*runnable_targets(), Target.native(host_features()))
 targets = pytest.mark.parametrize("target", machines, ids=lambda t: t.name)
-
-BLOCKS = [
-    (tiles, vectors)
-    for tiles in range(1, 4)
-    for vectors in range(1, 4)
-    if fits(tiles, vectors)
-]
-"""Tiles of filters, tiles of positions."""
 
 
 def run(
@@ -55,7 +45,7 @@ def run(
     shape: Shape,
     spaces: tuple[Room, Room, Room],
     given_: Numbers,
-    schedule: tuple[int, tuple[int, int], int],
+    schedule: Schedule,
 ) -> None:
     filters, (tiles, vectors), chunk = schedule
     arrays = draw_arrays(shape, given_, filters)
@@ -92,54 +82,32 @@ def run(
     shape=shapes,
     spaces=st.tuples(rooms, rooms, rooms),
     given_=numbers,
-    schedule=st.tuples(
-        st.sampled_from([16, 32, 64]), st.sampled_from(BLOCKS), st.integers(1, 5)
-    ),
+    schedule=schedules,
 )
 def test_exact(
     target: Target,
     shape: Shape,
     spaces: tuple[Room, Room, Room],
     given_: Numbers,
-    schedule: tuple[int, tuple[int, int], int],
+    schedule: Schedule,
 ) -> None:
     run(target, shape, spaces, given_, schedule)
-
-
-wide = st.builds(
-    Shape,
-    batch=st.just(1),
-    channels=st.sampled_from([64, 67, 130]),
-    size=st.tuples(st.integers(1, 4), st.integers(1, 7)),
-    filters=st.sampled_from([5, 33, 70]),
-    groups=st.just(1),
-    window=st.sampled_from(
-        [
-            Window((1, 1), (1, 1), (0, 0), (0, 0), (1, 1)),
-            Window((3, 2), (1, 1), (1, 0), (1, 1), (1, 1)),
-            Window((1, 3), (1, 2), (0, 1), (0, 1), (1, 1)),
-        ]
-    ),
-)
-"""Channels whose columns lie side by side, sixteen of four channels each."""
 
 
 @pytest.mark.parametrize("target", machines[-1:], ids=lambda t: t.name)
 @examples(12)
 @given(
-    shape=wide,
+    shape=wide_shapes([64, 67, 130]),
     spaces=st.tuples(rooms, rooms, rooms),
     given_=numbers,
-    schedule=st.tuples(
-        st.sampled_from([16, 32, 64]), st.sampled_from(BLOCKS), st.integers(1, 2)
-    ),
+    schedule=schedules,
 )
 def test_columns_that_lie_side_by_side(
     target: Target,
     shape: Shape,
     spaces: tuple[Room, Room, Room],
     given_: Numbers,
-    schedule: tuple[int, tuple[int, int], int],
+    schedule: Schedule,
 ) -> None:
     run(target, shape, spaces, replace(given_, end=()), schedule)
 

@@ -17,13 +17,12 @@ from edgec.dialects.sq import LaneAttr
 from edgec.kernels.conv.pairs import as_pairs
 from edgec.kernels.conv.tile_columns import COLUMNS, count_groups
 from edgec.kernels.conv.tile_pairs import TilePairConv, pack_tile_pairs
-from edgec.kernels.conv.window import Window
-from edgec.kernels.cost_tiles import fits
 from edgec.kernels.layout import lane_layout, plain
 from edgec.target import Target
 from tests.assembly import loops
 from tests.convs import Array, Room, Shape, layouts_of, rooms, spaced
 from tests.effort import examples
+from tests.held_convs import Schedule, schedules, shapes, wide_shapes
 from tests.lanes import program, run_both, runnable_targets
 from tests.pair_convs import (
     Numbers,
@@ -33,25 +32,12 @@ from tests.pair_convs import (
     numbers,
     numbers_in,
     pairs_in,
-    shapes,
 )
 
 machines = (*runnable_targets(), Target.native(host_features()))
 targets = pytest.mark.parametrize("target", machines, ids=lambda t: t.name)
 
 AMX = Target.parse("x86-64-v4+vnni+amx+bf16")
-BLOCKS = [
-    (tiles, vectors)
-    for tiles in range(1, 4)
-    for vectors in range(1, 4)
-    if fits(tiles, vectors)
-]
-"""Tiles of filters, tiles of positions."""
-Schedule = tuple[int, tuple[int, int], int]
-
-schedules = st.tuples(
-    st.sampled_from([16, 32, 64]), st.sampled_from(BLOCKS), st.integers(1, 5)
-)
 
 
 def run(
@@ -111,28 +97,10 @@ def test_within_the_bound(
     run(target, shape, spaces, given_, schedule)
 
 
-wide = st.builds(
-    Shape,
-    batch=st.integers(1, 2),
-    channels=st.sampled_from([32, 35, 66]),
-    size=st.tuples(st.integers(1, 4), st.integers(1, 7)),
-    filters=st.sampled_from([5, 33, 70]),
-    groups=st.just(1),
-    window=st.sampled_from(
-        [
-            Window((1, 1), (1, 1), (0, 0), (0, 0), (1, 1)),
-            Window((3, 2), (1, 1), (1, 0), (1, 1), (1, 1)),
-            Window((1, 3), (1, 2), (0, 1), (0, 1), (1, 1)),
-        ]
-    ),
-)
-"""Channels whose columns lie side by side, sixteen of two channels each."""
-
-
 @pytest.mark.parametrize("target", machines[-1:], ids=lambda t: t.name)
 @examples(12)
 @given(
-    shape=wide,
+    shape=wide_shapes([32, 35, 66]),
     spaces=st.tuples(rooms, rooms, rooms),
     given_=numbers,
     schedule=schedules,
