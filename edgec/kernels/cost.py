@@ -127,15 +127,19 @@ class Block:
         )
 
 
+def position_tiles(positions: int, vectors: int, lanes: int) -> list[tuple[int, int]]:
+    """Tiles of so many vectors, and one of the vectors that are left: size, count."""
+    full, rest = divmod(positions, vectors * lanes)
+    tiles = [(vectors, full), (-(-rest // lanes), 1)]
+    return [(size, count) for size, count in tiles if size and count]
+
+
 def dense_cycles(
     block: Block, *, lanes: int, positions: int, filters: int, columns: int
 ) -> float:
     """All positions of all filters of one group; `columns` = channels x taps."""
     total = 0.0
-    full, rest = divmod(positions, block.vectors * lanes)
-    tiles = [(block.vectors, full)]
-    if rest:
-        tiles.append((-(-rest // lanes), 1))
+    tiles = position_tiles(positions, block.vectors, lanes)
     whole, few = divmod(filters, block.filters)
     for size, count in ((block.filters, whole), (few, 1 if few else 0)):
         for vectors, times in tiles:

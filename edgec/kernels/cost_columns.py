@@ -18,6 +18,7 @@ from edgec.kernels.cost import (
     TILE_OVERHEAD,
     Block,
     Registers,
+    position_tiles,
 )
 
 FAR_LOAD = 2.2
@@ -63,10 +64,7 @@ def columns_cycles(layer: ColumnLayer, block: Block, *, lanes: int) -> float:
     blocks = layer.groups * math.ceil(layer.filters / layer.groups / block.filters)
     columns = layer.columns * layer.block / block.filters
     total = 0.0
-    full, rest = divmod(layer.positions, block.vectors * lanes)
-    for vectors, tiles in ((block.vectors, full), (math.ceil(rest / lanes), 1)):
-        if not vectors or not tiles:
-            continue
+    for vectors, tiles in position_tiles(layer.positions, block.vectors, lanes):
         part = Block(block.filters, vectors)
         is_near = layer.channels * vectors * lanes * 4 <= NEAR_BYTES
         far = 0.0 if is_near else vectors * FAR_LOAD

@@ -17,6 +17,7 @@ from edgec.kernels.cost import (
     TILE_OVERHEAD,
     Block,
     Registers,
+    position_tiles,
 )
 from edgec.kernels.cost_columns import (
     COLUMN_OVERHEAD,
@@ -72,10 +73,7 @@ def pairs_cycles(layer: PairLayer, block: Block, *, lanes: int) -> float:
     columns = dict(layer.kept)[block.filters]
     blocks = math.ceil(layer.filters / block.filters)
     total = 0.0
-    full, rest = divmod(layer.positions, block.vectors * lanes)
-    for vectors, tiles in ((block.vectors, full), (math.ceil(rest / lanes), 1)):
-        if not vectors or not tiles:
-            continue
+    for vectors, tiles in position_tiles(layer.positions, block.vectors, lanes):
         products = Block(block.filters, vectors).column_cycles(lanes)
         if layer.emulated:
             taken_apart = 2 * (block.filters + vectors)

@@ -17,6 +17,7 @@ from edgec.kernels.cost import (
     TILE_OVERHEAD,
     Block,
     Registers,
+    position_tiles,
 )
 from edgec.kernels.cost_columns import COLUMN_OVERHEAD, FAR_LOAD, NEAR_BYTES
 
@@ -114,10 +115,7 @@ def quads_cycles(layer: QuadLayer, block: Block, *, lanes: int) -> float:
     columns = dict(layer.kept)[block.filters]
     blocks = math.ceil(layer.filters / block.filters)
     total = 0.0
-    full, rest = divmod(layer.positions, block.vectors * lanes)
-    for vectors, tiles in ((block.vectors, full), (math.ceil(rest / lanes), 1)):
-        if not vectors or not tiles:
-            continue
+    for vectors, tiles in position_tiles(layer.positions, block.vectors, lanes):
         part = Block(block.filters, vectors)
         is_near = layer.channels * vectors * lanes * 4 <= NEAR_BYTES
         far = 0.0 if is_near else vectors * FAR_LOAD
