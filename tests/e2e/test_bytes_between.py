@@ -100,6 +100,18 @@ class Sum(nn.Module):
         return fake_quantize(torch.relu(self.layer(x) + x), 4 * STEP, -128)
 
 
+class Joined(nn.Module):
+    """What a layer reads, and in the same rows what it makes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = Layer(26, 72)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = torch.relu(self.layer(x))
+        return fake_quantize(torch.cat([x, y], 1), STEP, -3)
+
+
 def halves(x: Tensor) -> Tensor:
     """Other steps, but the sum is still exact."""
     return fake_quantize(functional.hardtanh(x, -0.5, 1.5), STEP / 2, 30)
@@ -160,6 +172,7 @@ CASES = {
     "matrix": matrix_case(lambda x: fake_quantize(functional.silu(x), STEP, -9)),
     "sum": matrix_case(lambda x: fake_quantize(x - halves(x), STEP, 7)),
     "linear sum": matrix_case(Sum()),
+    "linear part": Case(Joined(), (9, 9), (72, 9), (26, 98)),
 }
 
 

@@ -18,7 +18,7 @@ from edgec.codegen.intrinsics.lookup import Selects, Shuffle, lookup_for
 from edgec.dialects.lane import QUAD, TABLE_LANES, buffer_type
 from edgec.dialects.sq import Step
 from edgec.kernels.builder import KernelBuilder
-from edgec.kernels.layout import plain
+from edgec.kernels.layout import Layout, plain
 from edgec.kernels.linear.codes import (
     CODE_BITS,
     Codes,
@@ -200,6 +200,8 @@ class Layer:
     step: str
     corner: int
     """The byte of all inputs, whose weights are as large as they get; -1 for any."""
+    before: int
+    """Elements of a wider tensor before each row of the result."""
     seed: int
 
 
@@ -222,6 +224,7 @@ layers = st.builds(
     ).filter(lambda to: to.zero_point <= to.high),
     st.sampled_from(["", "relu", "abs", "residual", "bytes", "per output"]),
     st.sampled_from([-1, -1, 0, 255]),
+    st.sampled_from([0, 3]),
     st.integers(0, 2**16),
 )
 
@@ -246,7 +249,7 @@ def quads_of(values: npt.NDArray[np.uint8], fill: int = 0) -> npt.NDArray[np.int
 
 @targets
 @examples(12)
-@example(layer=Layer("int8", 1, 9, 4096, 1, False, 0, None, "", 255, 0))
+@example(layer=Layer("int8", 1, 9, 4096, 1, False, 0, None, "", 255, 0, 0))
 @given(layer=layers)
 def test_quad_linear_is_exact(target: Target, layer: Layer) -> None:
     rng = np.random.default_rng(layer.seed)
@@ -287,7 +290,7 @@ def test_quad_linear_is_exact(target: Target, layer: Layer) -> None:
         result = (layer.rows, -(-layer.outputs // QUAD))
     spec = QuadLinear(
         plain((layer.rows, groups)),
-        plain(result),
+        part_of_rows(result, layer.before),
         codes.shape,
         is_bounded,
         STEPS[layer.step],
@@ -301,10 +304,21 @@ def test_quad_linear_is_exact(target: Target, layer: Layer) -> None:
     module = program(spec.build("kernel", lanes), len(buffers))
     ((found,), (interpreted,)) = run_both(module, buffers, target)
     wanted = expected(layer, x, weight, scale, shift, sides)
+    found, interpreted = (
+        wide.reshape(layer.rows, -1)[:, layer.before :].reshape(-1)
+        for wide in (found, interpreted)
+    )
     np.testing.assert_array_equal(interpreted, wanted)
     if not target.fma:
         wanted = expected(layer, x, weight, scale, shift, sides, fused=False)
     np.testing.assert_array_equal(found, wanted)
+
+
+def part_of_rows(shape: tuple[int, int], before: int) -> Layout:
+    """A matrix whose rows have so many elements of another one before them."""
+    rows, columns = shape
+    width = before + columns
+    return Layout(shape, (width, 1), before, size=rows * width)
 
 
 @given(

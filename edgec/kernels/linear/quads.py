@@ -77,11 +77,11 @@ class QuadLinear:
 
     @property
     def real_output(self) -> Layout:
-        """A layout with the shape of the result in float32."""
+        """Where rows of the result begin, with its shape in float32."""
         if self.requantize is None:
             return self.output
         shape = (*self.output.shape[:-1], self.codes.outputs)
-        return Layout(shape, (*self.output.strides[:-1], 1))
+        return replace(self.output, shape=shape)
 
     def build(self, name: str, lanes: int) -> func.FuncOp:
         """The kernel; buffers: x, the codes, sums, scale, shift, extras, y."""
