@@ -26,9 +26,11 @@ def why_float(op: Layer, weights: WeightStore) -> str | None:
     """Why no integer kernel runs a layer with a stored weight; None if one does."""
     if isinstance(op, nn.ConvTransposeOp):
         return "there is no integer kernel for transposed layers"
-    is_linear = isinstance(op, nn.LinearOp)
+    if isinstance(op, nn.LinearOp):
+        # `flatten-rows` has made matrices of the inputs that nothing else stops.
+        return why_not_as_rows(op, weights) or _why_not_rows(op)
     return (
-        (_why_not_rows(op) if is_linear else _why_not_geometry(op))
+        _why_not_geometry(op)
         or _why_not_input(op)
         or _why_not_weight(op.weight, weights)
     )
@@ -43,9 +45,7 @@ def why_not_as_rows(op: nn.LinearOp, weights: WeightStore) -> str | None:
 
 def _why_not_rows(op: nn.LinearOp) -> str | None:
     rank = len(nn.shape_of(op.input))
-    if rank != 2:
-        return f"the input has rank {rank}, not 2"
-    return _why_not_bias(op)
+    return None if rank == 2 else f"the input has rank {rank}, not 2"
 
 
 def _why_not_geometry(op: nn.ConvOp) -> str | None:
@@ -107,7 +107,7 @@ def _why_not_weight(weight: SSAValue, weights: WeightStore) -> str | None:
     assert type_ is not None
     reason = sq.why_no_weight(type_)
     if reason is not None:
-        return f"of the weight: {reason}"
+        return f"the weight does not suit integer kernels: {reason}"
     shape = nn.shape_of(stored)
     if parameters_of(type_, shape, weights).zero_point.any():
         return "the weight has zero points"

@@ -80,6 +80,25 @@ func.func @codes(%x: tensor<1x8x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 
   func.return %y : tensor<1x3xf32>
 }
 
+// The rank of the input is the reason only where there is no other: `flatten-rows` makes
+// matrices of those.
+
+// CHECK-LABEL: func.func @ranks(
+// CHECK: nn.linear {{.*}}nn.path = "stacked", sq.why_float = "float32: the input has rank 3, not 2"
+// CHECK: nn.linear {{.*}}nn.path = "shifted", sq.why_float = "float32: the weight does not suit integer kernels: it has a zero point"
+// CHECK: nn.linear {{.*}}nn.path = "floats", sq.why_float = "float32: the input is float32"
+func.func @ranks(%x: tensor<1x2x8x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>, %f: tensor<1x2x8xf32>) -> (tensor<1x2x32xf32>, tensor<1x2x32xf32>, tensor<1x2x32xf32>) {
+  %a = sq.dequantize %x : (tensor<1x2x8x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>) -> tensor<1x2x8xf32>
+  %c = nn.constant "codes" : tensor<32x8x!sq.quant<i8<-127:127>, scale = 0.25, zero_point = 0>>
+  %w = sq.dequantize %c : (tensor<32x8x!sq.quant<i8<-127:127>, scale = 0.25, zero_point = 0>>) -> tensor<32x8xf32>
+  %d = nn.constant "codes" : tensor<32x8x!sq.quant<i8<-127:127>, scale = 0.25, zero_point = 2>>
+  %v = sq.dequantize %d : (tensor<32x8x!sq.quant<i8<-127:127>, scale = 0.25, zero_point = 2>>) -> tensor<32x8xf32>
+  %y = nn.linear %a, %w {nn.path = "stacked"} : (tensor<1x2x8xf32>, tensor<32x8xf32>) -> tensor<1x2x32xf32>
+  %z = nn.linear %a, %v {nn.path = "shifted"} : (tensor<1x2x8xf32>, tensor<32x8xf32>) -> tensor<1x2x32xf32>
+  %u = nn.linear %f, %w {nn.path = "floats"} : (tensor<1x2x8xf32>, tensor<32x8xf32>) -> tensor<1x2x32xf32>
+  func.return %y, %z, %u : tensor<1x2x32xf32>, tensor<1x2x32xf32>, tensor<1x2x32xf32>
+}
+
 // Means of bytes: in bytes if they are quantized, else in float32; a reduction that
 // drops its axes is reshaped.
 
