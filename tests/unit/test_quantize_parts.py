@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from edgec.compress import quantize
+from edgec.compress import QuantizeReport, quantize
 from edgec.compress.quantization.batches import Run
 from edgec.compress.quantization.equalization import equalize
 from edgec.compress.quantization.network import read_network
@@ -150,6 +150,14 @@ def test_batches_that_do_not_fit_the_model() -> None:
         quantize(exported, [torch.zeros(1, 3, 8, 8)])
     with pytest.raises(InvalidInput, match=r"must have 1 tensors .* got 2"):
         quantize(exported, [(batches()[0], batches()[0])])
+
+
+def test_the_report_has_a_dash_for_what_is_not_measured() -> None:
+    reports: list[QuantizeReport] = []
+    quantize(nn.GRU(4, 4).eval(), [torch.zeros(2, 1, 4)], report=reports.append)
+    rows = [line for line in str(reports[0]).splitlines() if "recurrent" in line]
+    assert len(rows) == 2
+    assert all(" -  recurrent: rounded" in row for row in rows)
 
 
 def test_models_that_cannot_be_quantized() -> None:

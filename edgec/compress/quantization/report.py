@@ -66,10 +66,11 @@ class QuantizeReport:
         for row in self.layers:
             shape = "x".join(map(str, row.shape))
             ends = "-" if math.isnan(row.low) else f"{row.low:.4g} .. {row.high:.4g}"
+            snr = "-" if math.isnan(row.snr_db) else f"{row.snr_db:.1f}"
             lines.append(
                 f"{row.name:{width}}  {shape:>16}  {row.weights:>10}  "
                 f"{row.activations:>5}  {ends:>20}  {row.dense_bytes:11,}  "
-                f"{row.stored_bytes:11,}  {row.snr_db:6.1f}  {row.note}".rstrip()
+                f"{row.stored_bytes:11,}  {snr:>6}  {row.note}".rstrip()
             )
         ratio = self.dense_bytes / self.stored_bytes
         lines.append(
