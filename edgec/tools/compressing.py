@@ -19,6 +19,7 @@ from edgec.compress.lifting import lift_layers
 from edgec.compress.machine import scheme_for
 from edgec.compress.parsing import parse_scheme
 from edgec.compress.quantization.formats import parse_format
+from edgec.compress.quantization.network import check_is_float
 from edgec.errors import EdgecError, InvalidInput
 from edgec.importer.export import exported
 from edgec.importer.signature import is_dynamic
@@ -56,6 +57,8 @@ def compress(
     scheme = _checked_scheme(wanted)
     program = exported(model, None)
     _check_shapes(program)
+    if scheme is not None:
+        check_is_float(program.graph, "prune")
     batches: list[Any] = []
     if wanted.calibration is not None:
         batches = read_calibration(wanted.calibration, program)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from edgec.compress import granules_for
+from edgec.compress import granules_for, quantize
 from edgec.compress.layers import layer_weights
 from edgec.compress.lifting import lift_layers
 from edgec.compress.machine import scheme_for
@@ -204,6 +204,17 @@ def test_wrong_usage(
     assert message in capsys.readouterr().err
     assert not Path("c.pt2").exists()
     del net
+
+
+def test_what_is_quantized_is_not_pruned(
+    net: nn.Module, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.export.save(quantize(net, [X]), "net.pt2")
+    assert compress("--scheme", "pattern", "--no-predict") == 1
+    error = capsys.readouterr().err
+    assert "the model is quantized already" in error
+    assert "prune the float32 model it was made from" in error
+    assert not Path("c.pt2").exists()
 
 
 def arrays(**content: Any) -> None:

@@ -107,7 +107,7 @@ def read_network(model: object, args: tuple[Any, ...], kwargs: Any) -> Network:
     # Calibration compares batches with what an exported program takes.
     is_exported = isinstance(model, ExportedProgram)
     program = exported(model, None if is_exported else kwargs or args)
-    _check_is_float(program.graph)
+    check_is_float(program.graph, "quantize")
     # torch 2.13 calls its own deprecated functions here.
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore", FutureWarning)
@@ -133,12 +133,13 @@ def read_network(model: object, args: tuple[Any, ...], kwargs: Any) -> Network:
     return network
 
 
-def _check_is_float(graph: fx.Graph) -> None:
+def check_is_float(graph: fx.Graph, action: str) -> None:
+    """Raise `InvalidInput`, which says to do the action before, if it is quantized."""
     for node in graph.nodes:
         if str(node.target).startswith("quantized_decomposed."):
             raise InvalidInput(
                 f"the model is quantized already ({node.target} in its graph): "
-                "quantize the float32 model it was made from"
+                f"{action} the float32 model it was made from"
             )
 
 
