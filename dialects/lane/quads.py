@@ -96,6 +96,42 @@ class DotQuadsOp(IRDLOperation):
 
 
 @irdl_op_definition
+class DotWordsOp(IRDLOperation):
+    """`%r = lane.dot_words %acc, %x, %w {odd} : vector<8xi32>`.
+
+    `acc + sum(h) u8(byte 2 h of x) * s16(half h of w)` in each lane, modulo 2^32, for
+    the two 16-bit halves of a lane of `w`; with `{odd}`, bytes 2 h + 1. Exact whatever
+    the numbers: weights for which no `{bounded}` can be promised are two such products.
+    """
+
+    name = "lane.dot_words"
+
+    T: ClassVar = VarConstraint("T", quads)
+    acc = operand_def(T)
+    lhs = operand_def(T)
+    rhs = operand_def(T)
+    result = result_def(T)
+    odd = opt_prop_def(UnitAttr)
+
+    traits = traits_def(Pure())
+    irdl_options = (ParsePropInAttrDict(),)
+    assembly_format = "$acc `,` $lhs `,` $rhs attr-dict `:` type($result)"
+
+    def __init__(
+        self, acc: SSAValue, lhs: SSAValue, rhs: SSAValue, *, odd: bool = False
+    ) -> None:
+        super().__init__(
+            operands=[acc, lhs, rhs],
+            properties={"odd": UnitAttr()} if odd else {},
+            result_types=[acc.type],
+        )
+
+    def verify_(self) -> None:
+        """Lanes of 32 bits."""
+        _check(self, self.acc)
+
+
+@irdl_op_definition
 class PackQuadsOp(IRDLOperation):
     """`%q = lane.pack_quads %a, %b, %c, %d {offset = 3 : i64} : vector<16xi32>`.
 

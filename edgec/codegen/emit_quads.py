@@ -29,6 +29,15 @@ def emit_dot_quads(emitter: FunctionEmitter, op: lane.DotQuadsOp) -> None:
     emitter.define(op.result, text)
 
 
+def emit_dot_words(emitter: FunctionEmitter, op: lane.DotWordsOp) -> None:
+    """`lane.dot_words`."""
+    lanes = lanes_of(op.result.type)
+    values = (emitter.value(value) for value in op.operands)
+    found = intrinsics_for(emitter.target, lanes)
+    text = found.dot_words(emitter, lanes, *values, is_odd=op.odd is not None)
+    emitter.define(op.result, text)
+
+
 def emit_pack_quads(emitter: FunctionEmitter, op: lane.PackQuadsOp) -> None:
     """`lane.pack_quads`."""
     lanes = lanes_of(op.result.type)
@@ -150,6 +159,7 @@ def emit_min_quads(emitter: FunctionEmitter, op: lane.MinQuadsOp) -> None:
 
 QUADS: Mapping[type[Operation], Emitter] = {
     lane.DotQuadsOp: emit_dot_quads,
+    lane.DotWordsOp: emit_dot_words,
     lane.PackQuadsOp: emit_pack_quads,
     lane.TransposeQuadsOp: emit_transpose_quads,
     lane.UnpackQuadsOp: emit_unpack_quads,

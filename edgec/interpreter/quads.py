@@ -55,6 +55,17 @@ class QuadFunctions(InterpreterFunctions):
         products = bytes_of(x).astype(np.int64) * weights
         return ((np.asarray(acc, np.int64) + products.sum(-1)).astype(np.int32)[()],)
 
+    @impl(lane.DotWordsOp)
+    def run_dot_words(
+        self, interpreter: Interpreter, op: lane.DotWordsOp, args: PythonValues
+    ) -> PythonValues:
+        """Exact, then modulo 2^32."""
+        acc, x, w = args
+        weights = np.ascontiguousarray(bytes_of(w)).view("<i2")
+        products = bytes_of(x)[..., int(op.odd is not None) :: 2].astype(np.int64)
+        sums = np.asarray(acc, np.int64) + (products * weights).sum(-1)
+        return (sums.astype(np.int32)[()],)
+
     @impl(lane.PackQuadsOp)
     def run_pack(
         self, interpreter: Interpreter, op: lane.PackQuadsOp, args: PythonValues

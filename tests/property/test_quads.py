@@ -48,7 +48,7 @@ def machines() -> list[Target]:
     return made
 
 
-ROWS = 25
+ROWS = 27
 """Results of `kernel`."""
 
 targets = pytest.mark.parametrize("target", machines(), ids=lambda t: t.name)
@@ -81,6 +81,7 @@ def kernel(lanes: int, *, bounded: bool) -> FuncOp:
         *transpose.results,
         *signed.results,
         *ordered.results,
+        *(b.add(lane.DotWordsOp(acc, x, w, odd=odd)) for odd in (False, True)),
     ]
     for number, result in enumerate(results):
         b.store(result, "y", 0, offset=number * lanes)
@@ -110,7 +111,15 @@ def reference(acc: Ints, x: Bytes, w: Bytes) -> Ints:
         rows[9].append(quad([a + 7, some[1] + 7, a + 7, a + 7]))
         rows[10].append(quad([a] * 4))
     add_transposed(rows, acc, x, w)
-    rows[21:] = x.reshape(4, -1).tolist()
+    rows[21:25] = x.reshape(4, -1).tolist()
+    for odd in (0, 1):
+        halves = w.view("<i2").tolist()
+        rows[25 + odd] = [
+            a + some[odd] * low + some[2 + odd] * high
+            for a, some, (low, high) in zip(
+                acc.tolist(), x.tolist(), halves, strict=True
+            )
+        ]
     return np.array(rows, np.int64).astype(np.int32).reshape(-1)
 
 

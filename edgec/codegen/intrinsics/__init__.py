@@ -47,6 +47,22 @@ class Intrinsics(Protocol):
         """
         ...
 
+    def dot_words(
+        self,
+        emitter: FunctionEmitter,
+        lanes: int,
+        acc: str,
+        x: str,
+        w: str,
+        *,
+        is_odd: bool,
+    ) -> str:
+        """`acc + sum(h) u8(x.(2 h)) * s16(w.h)` on `<lanes x i32>`, modulo 2^32.
+
+        `is_odd`: of the bytes 2 h + 1.
+        """
+        ...
+
     def pack_quads(
         self,
         emitter: FunctionEmitter,

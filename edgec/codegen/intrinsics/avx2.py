@@ -56,6 +56,26 @@ class Avx2:
             acc = emitter.emit(f"add {wide} {acc}, {pair}")
         return acc
 
+    def dot_words(
+        self,
+        emitter: FunctionEmitter,
+        lanes: int,
+        acc: str,
+        x: str,
+        w: str,
+        *,
+        is_odd: bool,
+    ) -> str:
+        """`vpmaddwd`; LLVM takes the bytes of `x` apart once for all weights."""
+        wide, halves = f"<{lanes} x i32>", f"<{2 * lanes} x i16>"
+        x, w = (emitter.emit(f"bitcast {wide} {v} to {halves}") for v in (x, w))
+        name, by = ("lshr", "8") if is_odd else ("and", "255")
+        part = emitter.emit(f"{name} {halves} {x}, {splat_text('i16', by, 2 * lanes)}")
+        pair = emitter.emit(
+            f"call {wide} @llvm.x86.{WORDS[lanes]}({halves} {part}, {halves} {w})"
+        )
+        return emitter.emit(f"add {wide} {acc}, {pair}")
+
     def pack_quads(
         self,
         emitter: FunctionEmitter,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from edgec.codegen.emit_function import FunctionEmitter
+from edgec.codegen.intrinsics.words import dot_words
 
 
 class Pack(Protocol):
@@ -54,3 +55,16 @@ class DotProduct:
         return emitter.emit(
             f"call {wide} @llvm.{name}({wide} {acc}, {narrow} {x}, {narrow} {w})"
         )
+
+    def dot_words(
+        self,
+        emitter: FunctionEmitter,
+        lanes: int,
+        acc: str,
+        x: str,
+        w: str,
+        *,
+        is_odd: bool,
+    ) -> str:
+        """Plain: a dot product of bytes is exact, so no kernel asks for another."""
+        return dot_words(emitter, lanes, acc, x, w, is_odd=is_odd)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from edgec.codegen.emit_function import FunctionEmitter, splat_text
 from edgec.codegen.intrinsics.packs import pack_with_shifts
+from edgec.codegen.intrinsics.words import dot_words
 
 BYTES = 4
 """Of a lane."""
@@ -43,6 +44,19 @@ class Generic:
             signed = op("ashr", op("shl", w, 8 * (BYTES - 1 - byte)), 24)
             acc = op("add", acc, op("mul", low, signed))
         return acc
+
+    def dot_words(
+        self,
+        emitter: FunctionEmitter,
+        lanes: int,
+        acc: str,
+        x: str,
+        w: str,
+        *,
+        is_odd: bool,
+    ) -> str:
+        """Two products of 32-bit lanes."""
+        return dot_words(emitter, lanes, acc, x, w, is_odd=is_odd)
 
     def pack_quads(
         self,

@@ -176,6 +176,14 @@ func.func @quads_of_bytes(%x: vector<16xi8>) {
 
 // -----
 
+// CHECK: 'lane.dot_words' op takes lanes of i32, got vector<16xi16>
+func.func @words_of_halves(%x: vector<16xi16>) {
+  %r = lane.dot_words %x, %x, %x {odd} : vector<16xi16>
+  func.return
+}
+
+// -----
+
 // CHECK: 'lane.transpose_quads' op takes a multiple of 4 lanes, got vector<2xi32>
 func.func @half_a_block(%x: vector<2xi32>) {
   %a, %b, %c, %d = lane.transpose_quads %x, %x, %x, %x : vector<2xi32>

@@ -135,6 +135,17 @@ func.func @bounded_quads(%acc: vector<16xi32>, %x: vector<16xi32>) {
   func.return
 }
 
+// CHECK-LABEL: func.func @words
+func.func @words(%acc: vector<8xi32>, %x: vector<8xi32>, %a: i32) {
+  // CHECK-NEXT: lane.dot_words %acc, %x, %x : vector<8xi32>
+  %r = lane.dot_words %acc, %x, %x : vector<8xi32>
+  // CHECK-NEXT: lane.dot_words %acc, %x, %x {odd} : vector<8xi32>
+  %s = lane.dot_words %acc, %x, %x {odd} : vector<8xi32>
+  // CHECK-NEXT: lane.dot_words %a, %a, %a {odd} : i32
+  %t = lane.dot_words %a, %a, %a {odd} : i32
+  func.return
+}
+
 // CHECK-LABEL: func.func @pairs
 func.func @pairs(%acc: vector<16xf32>, %x: vector<16xi32>, %w: vector<16xi32>) {
   // CHECK-NEXT: lane.dot_pairs %acc, %x, %w : vector<16xf32>, vector<16xi32>
