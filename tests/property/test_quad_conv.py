@@ -71,8 +71,8 @@ def test_exact(
         requantize=given_.result,
         bounded=bounded,
     )
-    columns = quad_columns(arrays[1], spec.num_filters, filters, bounded=bounded)
-    spec = replace(spec, columns=columns.num_columns)
+    slots, _ = quad_columns(arrays[1], spec.num_filters, filters, bounded=bounded)
+    spec = replace(spec, columns=slots.num_columns)
     tables = pack_quads(arrays[1], given_.zero_point, spec)
     check_conv(target, spec, vars(tables), (shape, given_, arrays, end))
 
@@ -89,26 +89,33 @@ def test_a_byte_of_minus_128_is_no_zero() -> None:
     """As float32 the quad would be -0."""
     weight = np.zeros((4, 4), np.int8)
     weight[2, 3] = -128
-    assert quad_columns(weight, 4, 4, bounded=False).num_columns == 1
+    assert quad_columns(weight, 4, 4, bounded=False).slots.num_columns == 1
 
 
 @examples(50)
-@given(seed=st.integers(0, 2**16), spread=st.sampled_from([20, 64, 127]))
-def test_columns_are_split_where_pairs_are_too_large(seed: int, spread: int) -> None:
+@given(seed=st.integers(0, 2**16), spread=st.sampled_from([20, 80, 127]))
+def test_wide_columns_have_two_slots_behind_the_others(seed: int, spread: int) -> None:
     rng = np.random.default_rng(seed)
     weight = rng.integers(-spread - 1, spread + 1, (8, 12)).astype(np.int8)
-    plain, split = (
+    (plain, none), (split, wide) = (
         quad_columns(weight, 8, 4, bounded=bounded) for bounded in (False, True)
     )
-    parts = split.weight.view(np.int8).astype(np.int64).reshape(-1, 2)
-    assert (parts.clip(min=0).sum(1) <= PAIR_BOUND).all()
-    assert (-parts.clip(max=0).sum(1) <= PAIR_BOUND).all()
+    np.testing.assert_array_equal(none, plain.offset[1:])
     for block in range(2):
-        sums = np.zeros((2, 3, 4, QUAD), np.int64)
-        for number, columns in enumerate((plain, split)):
-            begin, end = columns.offset[block : block + 2]
-            stored = columns.weight.view(np.int8).reshape(-1, 4, QUAD)
-            for k in range(begin, end):
-                sums[number, columns.index[k]] += stored[k]
-        np.testing.assert_array_equal(sums[0], sums[1])
-    assert plain.num_columns <= split.num_columns <= 2 * plain.num_columns
+        stored = plain.weight.view(np.int8).reshape(-1, 4, QUAD)
+        begin, end = plain.offset[block : block + 2]
+        wanted = {plain.index[k]: stored[k].tolist() for k in range(begin, end)}
+        first, last = split.offset[block : block + 2]
+        found: dict[int, list[list[int]]] = {}
+        for k in range(first, wide[block]):
+            narrow = split.weight[k].view(np.int8).reshape(4, QUAD)
+            pairs = narrow.astype(int).reshape(-1, 2)
+            assert (pairs.clip(min=0).sum(1) <= PAIR_BOUND).all()
+            assert (-pairs.clip(max=0).sum(1) <= PAIR_BOUND).all()
+            found[split.index[k]] = narrow.tolist()
+        assert (last - wide[block]) % 2 == 0
+        for k in range(wide[block], last, 2):
+            assert split.index[k] == split.index[k + 1]
+            even, odd = (split.weight[k + s].view("<i2").reshape(4, 2) for s in (0, 1))
+            found[split.index[k]] = np.stack([even, odd], -1).reshape(4, QUAD).tolist()
+        assert found == wanted

@@ -66,6 +66,11 @@ class ColumnConv(FlatConv):
         """Blocks of `filters` filters, the last one perhaps of fewer."""
         return -(-self.result.shape[1] // self.groups // self.filters)
 
+    @property
+    def num_starts(self) -> int:
+        """Entries of the table of where blocks begin."""
+        return self.groups * self.blocks_of_group + 1
+
     def build(self, name: str, lanes: int) -> func.FuncOp:
         """The kernel; buffers: x, tables (see `ColumnTables`), then as `DenseConv`.
 
@@ -135,12 +140,11 @@ class ColumnBuild(RegisterBuild):
     """Of the input and the weights."""
 
     def __init__(self, spec: ColumnConv, name: str, lanes: int) -> None:
-        blocks = spec.groups * spec.blocks_of_group
         size = spec.columns * spec.filters + CACHE_LINE
         tables = {
             "w": buffer_type(size, self.element),
             "where": buffer_type(spec.columns + COLUMNS_AHEAD, i32),
-            "starts": buffer_type(blocks + 1, i32),
+            "starts": buffer_type(spec.num_starts, i32),
         }
         if spec.reordered:
             tables["rows_of"] = buffer_type(spec.result.shape[1], i32)
@@ -157,8 +161,11 @@ class ColumnBuild(RegisterBuild):
         rows = [self.b.load_index("rows_of", first, f) for f in range(filters)]
         return Planes.single(rows)
 
-    def multiply(self, acc: SSAValue, x: SSAValue, weight: SSAValue) -> SSAValue:
-        """A column's part of a sum."""
+    def multiply(
+        self, acc: SSAValue, x: SSAValue, weights: Sequence[SSAValue]
+    ) -> SSAValue:
+        """A column's part of a sum; one weight for each of its slots."""
+        (weight,) = weights
         return self.b.dot(acc, x, weight)
 
     def block_of(self, first: Index) -> Index:
@@ -198,11 +205,29 @@ class ColumnBuild(RegisterBuild):
         vectors: int,
     ) -> Sequence[SSAValue]:
         """A loop over the columns of the block."""
-        spec, b = self.spec, self.b
+        b = self.b
         block = b.value(self.block_of(first))
         begin = b.load_index("starts", block)
         end = b.load_index("starts", block, 1)
         start = b.plus(source, at)
+        return self.over_columns((begin, end), start, initial, filters, vectors)
+
+    def over_columns(
+        self,
+        bounds: tuple[SSAValue, SSAValue],
+        start: Index,
+        initial: Sequence[SSAValue],
+        filters: int,
+        vectors: int,
+        *,
+        slots: int = 1,
+    ) -> Sequence[SSAValue]:
+        """Sums of the columns from one to another, of which each takes some slots.
+
+        `start` is the place of the tile in the first channel.
+        """
+        spec, b = self.spec, self.b
+        begin, end = bounds
         origin = spec.source.origin + min(spec.taps)
         vectors_of_line = max(1, CACHE_LINE // b.lanes)
 
@@ -220,12 +245,15 @@ class ColumnBuild(RegisterBuild):
             b.prefetch("w", w_at, offset=WEIGHTS_AHEAD)
             values = list(acc)
             for f in range(filters):
-                weight = b.splat(b.load("w", w_at, lanes=1, offset=f))
+                weights = [
+                    b.splat(b.load("w", w_at, lanes=1, offset=f + s * spec.filters))
+                    for s in range(slots)
+                ]
                 for v in range(vectors):
                     x = b.load("x", x_at, offset=origin + v * b.lanes, filter_=f)
                     number = f * vectors + v
-                    values[number] = self.multiply(values[number], x, weight)
-            return [b.value(b.plus(w_at, spec.filters)), *values]
+                    values[number] = self.multiply(values[number], x, weights)
+            return [b.value(b.plus(w_at, slots * spec.filters)), *values]
 
-        weights = b.value(b.times(begin, spec.filters))
-        return b.loop(begin, end, body, carried=[weights, *initial])[1:]
+        w_start = b.value(b.times(begin, spec.filters))
+        return b.loop(begin, end, body, step=slots, carried=[w_start, *initial])[1:]

@@ -140,6 +140,9 @@ class _Build(ColumnBuild):
         """To numbers or pairs."""
         return self.pairs.sink(self.b)
 
-    def multiply(self, acc: SSAValue, x: SSAValue, weight: SSAValue) -> SSAValue:
+    def multiply(
+        self, acc: SSAValue, x: SSAValue, weights: Sequence[SSAValue]
+    ) -> SSAValue:
         """Two channels at once."""
+        (weight,) = weights
         return self.b.add(lane.DotPairsOp(acc, x, weight))

@@ -5,13 +5,19 @@ tap, its weights are four bytes for each filter, and `lane.dot_quads` adds all f
 products to the lane. A dense weight keeps all columns. Inputs are unsigned bytes with a
 zero point z; sums start at `-z sum(w)`, and gaps between rows hold z, so that what
 stands outside of the image adds nothing.
+
+Targets without a dot product add pairs of products in 16 bits, which saturate where a
+pair of weights sums to more than `PAIR_BOUND`. A column with such a pair is *wide*: it
+has two slots in the tables, of 16-bit weights for the even and for the odd channels
+(`lane.dot_words`). Wide columns stand behind the others of their block, and have a loop
+of their own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +25,7 @@ from xdsl.dialects import func
 from xdsl.dialects.builtin import MemRefType, f32, i8, i32
 from xdsl.ir import Attribute, SSAValue
 
+from edgec.dialects import lane
 from edgec.dialects.columns import Columns, pack
 from edgec.dialects.lane import PAIR_BOUND, QUAD, buffer_type
 from edgec.kernels.builder import Index, KernelBuilder
@@ -42,8 +49,7 @@ class QuadConv(ColumnConv):
     requantize: Requantize | None
     """None for a result in float32."""
     bounded: bool
-    """Whether columns are split so that pairs of products fit 16 bits: for targets
-    without a dot product."""
+    """Whether there are wide columns: for targets without a dot product."""
 
     @property
     def num_filters(self) -> int:
@@ -54,6 +60,11 @@ class QuadConv(ColumnConv):
     def blocks_of_group(self) -> int:
         """Blocks of `filters` filters, the last one perhaps of fewer."""
         return -(-self.num_filters // self.filters)
+
+    @property
+    def num_starts(self) -> int:
+        """Entries of the table of where blocks, and their wide columns, begin."""
+        return self.blocks_of_group * (2 if self.bounded else 1) + 1
 
     def sink(self, b: KernelBuilder) -> SumStore:
         """What is done with the sums."""
@@ -72,22 +83,26 @@ class QuadTables:
     """Arrays of a `QuadConv`."""
 
     w: Ints
-    """`[columns][filters of the block]`, four bytes each, flat."""
+    """`[slots][filters of the block]`, four bytes or two halves each, flat."""
     where: Ints
     """As in `ColumnTables`."""
     starts: Ints
-    """As in `ColumnTables`."""
+    """As in `ColumnTables`; if `bounded`, between the first slots of two blocks is the
+    first one of a wide column."""
     sums: Ints
     """`[filters]` where sums start."""
 
 
 def pack_quads(weight: Bytes, zero_point: int, spec: QuadConv) -> QuadTables:
     """Tables of a weight `[F, C, *K]` for inputs with this zero point."""
-    columns = quad_columns(weight, spec.num_filters, spec.filters, bounded=spec.bounded)
-    tables = pack_columns(columns, spec)
+    slots, wide = quad_columns(
+        weight, spec.num_filters, spec.filters, bounded=spec.bounded
+    )
+    tables, starts = pack_columns(slots, spec), slots.offset
+    if spec.bounded:
+        starts = np.append(np.stack([starts[:-1], wide], 1), starts[-1])
     sums = sum_starts(weight, zero_point, spec.num_filters)
-    w = tables.w.view(np.int32)
-    return QuadTables(w, tables.where, tables.starts, sums)
+    return QuadTables(tables.w.view(np.int32), tables.where, starts, sums)
 
 
 def sum_starts(weight: Bytes, zero_point: int, filters: int) -> Ints:
@@ -97,35 +112,54 @@ def sum_starts(weight: Bytes, zero_point: int, filters: int) -> Ints:
     return sums.astype(np.int32)
 
 
-def quad_columns(weight: Bytes, filters: int, block: int, *, bounded: bool) -> Columns:
-    """The kept columns of quads, of `filters` filters in blocks.
+class QuadColumns(NamedTuple):
+    """The kept columns of quads."""
 
-    `bounded`: a column of which a pair of bytes has more than `PAIR_BOUND` stands
-    there twice, with half of each weight, as `lane.dot_quads` promises.
+    slots: Columns
+    """As the tables hold them: wide columns count twice."""
+    wide: Ints
+    """`[blocks]` the first slot of a wide column, or else where the block ends."""
+
+
+def quad_columns(
+    weight: Bytes, filters: int, block: int, *, bounded: bool
+) -> QuadColumns:
+    """The kept columns of `filters` filters in blocks.
+
+    `bounded`: a column of which a pair of bytes has more than `PAIR_BOUND`, which
+    `lane.dot_quads` would not be promised, is wide.
     """
     columns = pack(cast(Any, as_quads(weight, filters)), block)
-    return _split(columns) if bounded else columns
+    return _split(columns) if bounded else QuadColumns(columns, columns.offset[1:])
 
 
-def _split(columns: Columns) -> Columns:
-    """The same sums from columns whose pairs are bounded."""
+def _split(columns: Columns) -> QuadColumns:
+    """Wide columns behind the others of their block, in two slots each."""
     parts = columns.weight.view(np.int8).astype(np.int16)
     pairs = parts.reshape(columns.num_columns, columns.block * QUAD // 2, 2)
     most = np.maximum(pairs.clip(min=0).sum(2), -pairs.clip(max=0).sum(2))
-    times = 1 + (most > PAIR_BOUND).any(1)
-    number = np.repeat(np.arange(len(times)), times)
-    is_second = np.append(False, number[1:] == number[:-1])[: len(number)]
-    wide = parts[number]
-    half = wide >> 1
-    is_halved = (times[number] == 2)[:, None]
-    wide = np.where(is_halved, np.where(is_second[:, None], wide - half, half), wide)
-    before = np.append(0, np.cumsum(times))
-    return replace(
-        columns,
-        offset=before[columns.offset].astype(np.int32),
-        index=columns.index[number],
-        weight=np.ascontiguousarray(wide.astype(np.int8)).view(columns.weight.dtype),
+    is_wide = (most > PAIR_BOUND).any(1)
+    blocks = len(columns.offset) - 1
+    of_block = np.repeat(np.arange(blocks), np.diff(columns.offset))
+    order = np.lexsort((is_wide, of_block))
+    takes = 1 + is_wide[order]
+    number = np.repeat(order, takes)
+    # Even bytes, then odd ones.
+    halves = np.moveaxis(pairs[order[takes == 2]], 2, 1).astype("<i2")
+    weight = columns.weight.view(np.int32)[number]
+    weight[takes.repeat(takes) == 2] = (
+        halves.copy().view("<i4").reshape(-1, columns.block)
     )
+    each = np.bincount(of_block, minlength=blocks)
+    twice = np.bincount(of_block[is_wide], minlength=blocks)
+    offset = np.append(0, np.cumsum(each + twice)).astype(np.int32)
+    slots = replace(
+        columns,
+        offset=offset,
+        index=columns.index[number],
+        weight=weight.view(columns.weight.dtype),
+    )
+    return QuadColumns(slots, (offset[1:] - 2 * twice).astype(np.int32))
 
 
 def as_quads(weight: Bytes, filters: int) -> Ints:
@@ -178,6 +212,32 @@ class _Build(ColumnBuild):
         """What the zero point of the input takes away."""
         return self.b.splat(self.b.load("sums", first, lanes=1, offset=number))
 
-    def multiply(self, acc: SSAValue, x: SSAValue, weight: SSAValue) -> SSAValue:
-        """Four channels at once."""
-        return self.b.dot_quads(acc, x, weight, bounded=self.quads.bounded)
+    def accumulate(
+        self,
+        first: Index,
+        source: Index,
+        at: Index,
+        initial: Sequence[SSAValue],
+        filters: int,
+        vectors: int,
+    ) -> Sequence[SSAValue]:
+        """A loop over the columns of the block; if `bounded`, another of wide ones."""
+        if not self.quads.bounded:
+            return super().accumulate(first, source, at, initial, filters, vectors)
+        b = self.b
+        entry = b.value(b.times(self.block_of(first), 2))
+        begin, wide, end = (b.load_index("starts", entry, n) for n in range(3))
+        start = b.plus(source, at)
+        sums = self.over_columns((begin, wide), start, initial, filters, vectors)
+        return self.over_columns((wide, end), start, sums, filters, vectors, slots=2)
+
+    def multiply(
+        self, acc: SSAValue, x: SSAValue, weights: Sequence[SSAValue]
+    ) -> SSAValue:
+        """Four channels at once, or even and odd ones apart."""
+        b = self.b
+        if len(weights) == 1:
+            return b.dot_quads(acc, x, weights[0], bounded=self.quads.bounded)
+        even, odd = weights
+        acc = b.add(lane.DotWordsOp(acc, x, even))
+        return b.add(lane.DotWordsOp(acc, x, odd, odd=True))
