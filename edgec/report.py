@@ -15,7 +15,7 @@ from edgec.context import WeightStore
 from edgec.dialects import nn, sq
 from edgec.dialects.bf16 import PAIR
 from edgec.dialects.lane import QUAD
-from edgec.kernels.conv.quad_columns import kept_columns
+from edgec.kernels.conv.quad_columns import kept_columns, wide_columns
 from edgec.kernels.conv.tile_columns import COLUMNS, kept_groups
 from edgec.kernels.linear.codes import CodeShape
 from edgec.kernels.linear.lower_codes import code_shape_of
@@ -213,7 +213,7 @@ def _stored(op: Weighted, weights: WeightStore, lanes: int) -> _Stored:
     if isinstance(op, sq.ConvOp):
         quads, every = _stored_quads(op), _stored_quads(op, is_dense=True)
         scales = FLOAT_BYTES * nn.shape_of(op.weight)[0]
-        return _Stored("int8", quads + scales, quads / every)
+        return _Stored("int8", quads + _wide_quads(op) + scales, quads / every)
     if isinstance(op, sq.LinearOp) and sq.has_integers(op.input):
         codes = code_shape_of(op)
         return _of_codes(codes, 1, _nonzero_share(op.weight, weights))
@@ -250,6 +250,13 @@ def _stored_quads(op: sq.ConvOp, *, is_dense: bool = False) -> int:
     columns = -(-channels // QUAD) * math.prod(window)
     kept = _kept_columns(op, columns, is_dense=is_dense)
     return kept * (op.kernel.settings["filters"] + 1) * QUAD
+
+
+def _wide_quads(op: sq.ConvOp) -> int:
+    """Bytes of the second slots of wide columns."""
+    assert op.kernel is not None
+    filters = op.kernel.settings.get("filters", 0)
+    return wide_columns(op).get(filters, 0) * (filters + 1) * QUAD
 
 
 def _stored_pairs(op: sq.ConvOp, *, is_dense: bool = False) -> int:

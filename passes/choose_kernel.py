@@ -50,6 +50,7 @@ from edgec.kernels.conv.quad_columns import (
     EMULATED,
     FITS,
     count_columns,
+    count_wide_columns,
     keep_columns,
 )
 from edgec.kernels.conv.quads import as_quads
@@ -237,8 +238,8 @@ class ChooseKernel(ReportingPass):
                 layer.attributes[BOUNDED] = UnitAttr()
         else:
             blocks = candidates(registers)
-            counts = count_columns(weight, blocks, bounded=self.bounded)
-            keep_columns(layer, counts, bounded=self.bounded)
+            wide = count_wide_columns(weight, blocks) if self.bounded else None
+            keep_columns(layer, count_columns(weight, blocks), wide)
             if self._wants_tiles(ctx, layer):
                 self._keep_groups(layer, as_quads(weight, len(weight)))
 
@@ -252,7 +253,7 @@ class ChooseKernel(ReportingPass):
             )
         if isinstance(layer, sq.ConvOp):
             blocks = cost_pairs.candidates(registers)
-            keep_columns(layer, count_pair_columns(weight, blocks), bounded=False)
+            keep_columns(layer, count_pair_columns(weight, blocks))
         if self._wants_tiles(ctx, layer):
             self._keep_groups(layer, as_pairs(weight, len(weight)))
 

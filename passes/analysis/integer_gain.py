@@ -18,7 +18,7 @@ import numpy.typing as npt
 from edgec.dialects import nn
 from edgec.dialects.lane import QUAD
 from edgec.dialects.shapes import Shape
-from edgec.kernels.conv.quad_columns import count_columns
+from edgec.kernels.conv.quad_columns import count_columns, count_wide_columns
 from edgec.kernels.cost import (
     DENSE_EFFICIENCY,
     FMA_PER_CYCLE,
@@ -102,12 +102,14 @@ def gain_of(
 def _conv_gain(op: nn.ConvOp, weight: Bytes, machine: Machine) -> Gain:
     result = nn.shape_of(op.result)[2:]
     filters, channels = weight.shape[:2]
-    kept = count_columns(weight, candidates(machine.registers), bounded=machine.bounded)
+    blocks = candidates(machine.registers)
+    wide = count_wide_columns(weight, blocks) if machine.bounded else {}
     quads = QuadLayer(
         positions=math.prod(result),
         filters=filters,
         channels=-(-channels // QUAD),
-        kept=tuple(sorted(kept.items())),
+        kept=tuple(sorted(count_columns(weight, blocks).items())),
+        wide=tuple(sorted(wide.items())),
         steps=STEPS,
         bounded=machine.bounded,
     )

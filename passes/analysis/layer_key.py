@@ -11,7 +11,7 @@ from edgec.dialects import nn, sq
 from edgec.dialects.bf16 import PAIR
 from edgec.dialects.lane import QUAD
 from edgec.kernels.conv.pairs import count_pair_columns
-from edgec.kernels.conv.quad_columns import count_columns
+from edgec.kernels.conv.quad_columns import count_columns, count_wide_columns
 from edgec.kernels.cost_quads import MOST_FILTERS
 from edgec.passes.constants import read_constant
 
@@ -58,18 +58,19 @@ def layer_key(op: sq.ConvOp | sq.LinearOp, weights: WeightStore) -> str:
 def _kept(op: sq.ConvOp | sq.LinearOp, weights: WeightStore) -> list[str]:
     """Columns of quads that are kept by blocks of 4, 8, … filters.
 
-    Those of `bounded` are for targets where pairs of products must fit 16 bits.
+    `bounded` counts wide ones twice: those of targets without a dot product.
     """
     weight = read_constant(op.weight, weights)
     is_whole = isinstance(op, sq.ConvOp) and op.groups.value.data > 1
     if weight is None or is_whole or isinstance(op, sq.LinearOp):
         return []
     blocks = range(QUAD, MOST_FILTERS + 1, QUAD)
-    lists = {
-        name: count_columns(weight, blocks, bounded=name == "bounded").values()
-        for name in ("kept", "bounded")
-    }
-    return [f"{name}={','.join(map(str, each))}" for name, each in lists.items()]
+    kept, wide = count_columns(weight, blocks), count_wide_columns(weight, blocks)
+    slots = [count + wide[block] for block, count in kept.items()]
+    return [
+        f"{name}={','.join(map(str, counts))}"
+        for name, counts in (("kept", kept.values()), ("bounded", slots))
+    ]
 
 
 def _kept_pairs(op: sq.ConvOp | sq.LinearOp, weights: WeightStore) -> list[str]:

@@ -8,7 +8,12 @@ from edgec.dialects import nn, sq
 from edgec.dialects.bf16 import PAIR
 from edgec.dialects.lane import QUAD
 from edgec.kernels import cost_pairs, cost_quads
-from edgec.kernels.conv.quad_columns import EMULATED, is_bounded, kept_columns
+from edgec.kernels.conv.quad_columns import (
+    EMULATED,
+    is_bounded,
+    kept_columns,
+    wide_columns,
+)
 from edgec.kernels.conv.tile_columns import KeptGroups, kept_groups
 from edgec.kernels.conv.window import window_of
 from edgec.kernels.cost import SparseLayer
@@ -98,6 +103,7 @@ def quad_layer(op: sq.ConvOp, positions: int) -> QuadLayer:
         filters=filters,
         channels=-(-channels // QUAD),
         kept=tuple(sorted(kept_columns(op).items())),
+        wide=tuple(sorted(wide_columns(op).items())),
         steps=len(op.epilogue),
         bounded=is_bounded(op),
     )

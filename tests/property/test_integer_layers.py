@@ -14,7 +14,7 @@ from xdsl.ir import Operation, SSAValue
 from edgec.context import EdgecContext
 from edgec.dialects import nn, sq
 from edgec.interpreter import interpret
-from edgec.kernels.conv.quad_columns import count_columns
+from edgec.kernels.conv.quad_columns import count_columns, count_wide_columns
 from edgec.kernels.conv.quads import quad_columns
 from edgec.passes.fuse import Fuse
 from edgec.passes.integer_layers import IntegerLayers
@@ -145,8 +145,10 @@ def test_columns_are_counted_as_they_are_packed(
     rng = np.random.default_rng(seed)
     w = rng.integers(-127, 128, (filters, channels, taps, 1)).astype(np.int8)
     w *= rng.random(w.shape) < density
-    counts = count_columns(w, (4, 8, 12), bounded=bounded)
+    counts = count_columns(w, (4, 8, 12))
+    twice = count_wide_columns(w, (4, 8, 12)) if bounded else {}
     whole = -(-filters // 4) * 4
     for block, count in counts.items():
-        slots, _ = quad_columns(w, whole, block, bounded=bounded)
-        assert count == slots.num_columns
+        slots, wide = quad_columns(w, whole, block, bounded=bounded)
+        assert count + twice.get(block, 0) == slots.num_columns
+        assert 2 * twice.get(block, 0) == (slots.offset[1:] - wide).sum()

@@ -72,7 +72,7 @@ def test_against_quads(channels: int, is_faster: bool) -> None:
     """Wide layers gain; of few channels most columns of a tile are empty."""
     weight = np.ones((channels, channels, 1, 1), np.int8)
     groups = count_groups(as_quads(weight, channels), candidates(channels))
-    kept = count_columns(weight, quad_candidates(REGISTERS), bounded=False)
+    kept = count_columns(weight, quad_candidates(REGISTERS))
     quads = channels // 4
     common = {"positions": 14 * 14, "filters": channels, "channels": quads, "steps": 1}
     tiles = TileLayer(

@@ -15,7 +15,7 @@ from edgec.interpreter.quant import parameters_of
 from edgec.kernels.constants import constant_array, constant_name
 from edgec.kernels.conv.depthwise_quads import QuadDepthwise, pack_depthwise
 from edgec.kernels.conv.ends import constant_operand, extras_of, masks_of
-from edgec.kernels.conv.quad_columns import FITS, is_bounded, kept_columns
+from edgec.kernels.conv.quad_columns import FITS, is_bounded, kept_columns, wide_columns
 from edgec.kernels.conv.quads import QuadConv, pack_quads
 from edgec.kernels.conv.tile_columns import COLUMNS, kept_groups
 from edgec.kernels.conv.tiles import TileConv, pack_tiles
@@ -29,9 +29,9 @@ from edgec.kernels.requantize import Requantize
 def lower_quads(op: sq.ConvOp, weights: WeightStore) -> Lowered:
     """The kernel of compressed columns of quads; a dense weight keeps all."""
     assert op.kernel is not None
-    columns = kept_columns(op)[op.kernel.settings["filters"]]
-    end = ending_of(op, weights)
-    return _lowered(op, weights, _spec(op, end, columns), end)
+    end, filters = ending_of(op, weights), op.kernel.settings["filters"]
+    slots = kept_columns(op)[filters] + wide_columns(op).get(filters, 0)
+    return _lowered(op, weights, _spec(op, end, slots), end)
 
 
 def lower_tiles(op: sq.ConvOp, weights: WeightStore) -> Lowered:

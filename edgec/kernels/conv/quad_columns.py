@@ -19,8 +19,11 @@ from edgec.errors import PassFailed
 
 KEPT = "sq.kept_columns"
 """`{"4" = 12 : i64, "8" = 9 : i64}`: columns that blocks of so many filters keep."""
+WIDE = "sq.wide_columns"
+"""Those among them that take two slots, as pairs of their products may not fit 16 bits;
+for targets without a dot product of bytes."""
 BOUNDED = "sq.bounded_pairs"
-"""Whether columns stand there twice so that pairs of products fit 16 bits."""
+"""Whether pairs of all other products do fit."""
 
 EMULATED = "sq.emulated_pairs"
 """Whether the target has no product of pairs of bfloat16 numbers."""
@@ -30,36 +33,57 @@ FITS = "sq.fits_32_bits"
 
 
 def count_columns(
-    weight: npt.NDArray[np.int8], blocks: Sequence[int], *, bounded: bool
+    weight: npt.NDArray[np.int8], blocks: Sequence[int]
 ) -> dict[int, int]:
-    """The columns of `quad_columns` for each number of filters, without making them.
+    """The columns of `quad_columns` for each number of filters, without making them."""
+    return _count(_quads(weight).any(2), blocks)
 
-    `bounded`: those with a pair of weights that is too large count twice.
-    """
+
+def count_wide_columns(
+    weight: npt.NDArray[np.int8], blocks: Sequence[int]
+) -> dict[int, int]:
+    """Those with a pair of weights that is too large, which take two slots."""
+    quads = _quads(weight)
+    filters, groups, _, taps = quads.shape
+    pairs = quads.reshape(filters, groups, QUAD // 2, 2, taps).astype(np.int16)
+    sums = np.maximum(pairs.clip(min=0).sum(3), -pairs.clip(max=0).sum(3))
+    return _count((sums > PAIR_BOUND).any(2), blocks)
+
+
+def _quads(weight: npt.NDArray[np.int8]) -> npt.NDArray[np.int8]:
+    """`[F, C, *K]` as `[F, groups of four channels, 4, taps]`."""
     filters, channels = weight.shape[:2]
     rows = weight.reshape(filters, channels, -1)
-    groups = -(-channels // QUAD)
-    padded = np.zeros((filters, groups * QUAD, rows.shape[2]), np.int8)
-    padded[:, :channels] = rows
-    quads = padded.reshape(filters, groups, QUAD, -1)
-    kept = quads.any(2)
-    pairs = quads.reshape(filters, groups, QUAD // 2, 2, -1).astype(np.int16)
-    sums = np.maximum(pairs.clip(min=0).sum(3), -pairs.clip(max=0).sum(3))
-    wide = (sums > PAIR_BOUND).any(2) if bounded else np.zeros_like(kept)
+    padded = np.pad(rows, ((0, 0), (0, -channels % QUAD), (0, 0)))
+    return padded.reshape(filters, -1, QUAD, rows.shape[2])
+
+
+def _count(found: npt.NDArray[np.bool_], blocks: Sequence[int]) -> dict[int, int]:
+    """Columns that any filter of a block has, for each number of filters."""
     counts: dict[int, int] = {}
     for block in blocks:
-        starts = np.arange(0, filters, block, dtype=np.int64)
-        parts = (np.logical_or.reduceat(each, starts, axis=0) for each in (kept, wide))
-        counts[block] = sum(int(part.sum()) for part in parts)
+        starts = np.arange(0, len(found), block, dtype=np.int64)
+        counts[block] = int(np.logical_or.reduceat(found, starts, axis=0).sum())
     return counts
 
 
-def keep_columns(op: sq.ConvOp, counts: Mapping[int, int], *, bounded: bool) -> None:
-    """Say on an op how many columns it keeps, and whether their pairs are bounded."""
-    if bounded:
+def keep_columns(
+    op: sq.ConvOp, counts: Mapping[int, int], wide: Mapping[int, int] | None = None
+) -> None:
+    """Say on an op how many columns it keeps.
+
+    `wide`: how many of them are; None if the target has a dot product.
+    """
+    op.attributes[KEPT] = _numbers(counts)
+    if wide is not None:
         op.attributes[BOUNDED] = UnitAttr()
-    numbers = {str(block): int_attr(count) for block, count in sorted(counts.items())}
-    op.attributes[KEPT] = DictionaryAttr(numbers)
+        op.attributes[WIDE] = _numbers(wide)
+
+
+def _numbers(counts: Mapping[int, int]) -> DictionaryAttr:
+    return DictionaryAttr(
+        {str(block): int_attr(count) for block, count in sorted(counts.items())}
+    )
 
 
 def kept_columns(op: sq.ConvOp) -> dict[int, int]:
@@ -70,6 +94,16 @@ def kept_columns(op: sq.ConvOp) -> dict[int, int]:
             f"'sq.conv' op on quads or pairs must say its {KEPT}: run choose-kernel "
             "first"
         )
+    return _counts(found)
+
+
+def wide_columns(op: sq.ConvOp) -> dict[int, int]:
+    """The same of wide ones; empty where the target has a dot product."""
+    found = op.attributes.get(WIDE)
+    return _counts(found) if isinstance(found, DictionaryAttr) else {}
+
+
+def _counts(found: DictionaryAttr) -> dict[int, int]:
     return {
         int(block): count.value.data
         for block, count in found.data.items()

@@ -11,6 +11,7 @@ from safetensors.numpy import save_file
 codes = np.arange(32 * 8, dtype=np.int64).reshape(32, 8) % 15 - 7
 kept = np.zeros((8, 8, 3, 3), np.int8)
 kept[:4, 4:, 1, 1] = 1
+kept[0, 4:6, 1, 1] = 100
 places = np.arange(64 * 64 * 9)
 single = (places * 7919 % 9973 < 250).reshape(64, 64, 3, 3)
 arrays = {
