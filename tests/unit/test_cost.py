@@ -29,7 +29,7 @@ from edgec.kernels.cost_columns import (
     most_rows,
     stream_cycles,
 )
-from edgec.kernels.cost_quads import QuadLayer, candidates, quads_blocks
+from edgec.kernels.cost_quads import QuadLayer, candidates, quads_blocks, quads_cycles
 from edgec.kernels.cost_recurrent import (
     RecurrentLayer,
     columns_step_cycles,
@@ -235,7 +235,7 @@ def test_blocks_of_channels_cost_sums(
 
 
 @pytest.mark.parametrize("registers", [Registers(8, 16), Registers(16, 32)])
-def test_products_without_an_instruction_keep_registers_for_their_parts(
+def test_products_without_an_instruction_have_registers_and_wide_columns(
     registers: Registers,
 ) -> None:
     kept = tuple((filters, 90 // filters) for filters in candidates(registers))
@@ -245,3 +245,10 @@ def test_products_without_an_instruction_keep_registers_for_their_parts(
     # The ones that add pairs, and a product on its way to the sum.
     assert all(block.used + 2 <= registers.count for block in blocks)
     assert set(blocks) <= set(quads_blocks(replace(layer, bounded=False), registers))
+    # Two slots of the tables cost less than two columns.
+    for block in blocks:
+        plain, wide = (
+            quads_cycles(each, block, lanes=registers.lanes)
+            for each in (layer, replace(layer, wide=kept))
+        )
+        assert plain < wide < 1.5 * plain

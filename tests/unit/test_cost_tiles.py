@@ -80,7 +80,8 @@ def test_against_quads(channels: int, is_faster: bool) -> None:
         kept=tuple((b, each.direct, each.gathered) for b, each in groups.items()),
         end=EPILOGUE,
     )
-    plain = QuadLayer(**common, kept=tuple(sorted(kept.items())), bounded=False)
+    ordered = tuple(sorted(kept.items()))
+    plain = QuadLayer(**common, kept=ordered, bounded=False, wide=())
     block = best_quads_block(plain, REGISTERS)
     fast = tiles_cycles(tiles, best_tile_shape(tiles))
     assert (fast < quads_cycles(plain, block, lanes=16)) == is_faster

@@ -36,7 +36,7 @@ def count_columns(
     weight: npt.NDArray[np.int8], blocks: Sequence[int]
 ) -> dict[int, int]:
     """The columns of `quad_columns` for each number of filters, without making them."""
-    return _count(_quads(weight).any(2), blocks)
+    return _count(_quads(weight) != 0, blocks)
 
 
 def count_wide_columns(
@@ -47,7 +47,7 @@ def count_wide_columns(
     filters, groups, _, taps = quads.shape
     pairs = quads.reshape(filters, groups, QUAD // 2, 2, taps).astype(np.int16)
     sums = np.maximum(pairs.clip(min=0).sum(3), -pairs.clip(max=0).sum(3))
-    return _count((sums > PAIR_BOUND).any(2), blocks)
+    return _count(sums > PAIR_BOUND, blocks)
 
 
 def _quads(weight: npt.NDArray[np.int8]) -> npt.NDArray[np.int8]:
@@ -59,11 +59,12 @@ def _quads(weight: npt.NDArray[np.int8]) -> npt.NDArray[np.int8]:
 
 
 def _count(found: npt.NDArray[np.bool_], blocks: Sequence[int]) -> dict[int, int]:
-    """Columns that any filter of a block has, for each number of filters."""
+    """Columns that any filter of a block has, from `[F, groups, parts, taps]`."""
     counts: dict[int, int] = {}
+    columns = np.asarray(found.any(2), np.bool_)
     for block in blocks:
-        starts = np.arange(0, len(found), block, dtype=np.int64)
-        counts[block] = int(np.logical_or.reduceat(found, starts, axis=0).sum())
+        starts = np.arange(0, len(columns), block, dtype=np.int64)
+        counts[block] = int(np.logical_or.reduceat(columns, starts, axis=0).sum())
     return counts
 
 

@@ -60,7 +60,7 @@ func.func @leaves_alone(%x: tensor<1x1x6x6xf32>) -> tensor<1x2x4x4xf32> {
 // CHECK-NOT: sq.kept_columns
 // CHECK-NEXT: sq.conv {{.*}}sq.fits_32_bits, {{.*}}groups = 8 : i64, {{.*}}kernel = #sq.kernel<"quad_depthwise">
 // BOUNDED-LABEL: func.func @integers(
-// BOUNDED: sq.conv {{.*}}sq.bounded_pairs, sq.kept_columns = {"4" = 1 : i64, "8" = 1 : i64, {{.*}}sq.wide_columns = {"4" = 1 : i64, {{.*}}kernel = #sq.kernel<"quads">
+// BOUNDED: sq.conv {{.*}}sq.kept_columns = {"4" = 1 : i64, "8" = 1 : i64, {{.*}}sq.bounded_pairs, sq.wide_columns = {"4" = 1 : i64, {{.*}}kernel = #sq.kernel<"quads">
 // BOUNDED: sq.conv {{.*}}sq.bounded_pairs, {{.*}}kernel = #sq.kernel<"quad_depthwise">
 func.func @integers(%x: tensor<1x8x6x6x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>) -> (tensor<1x8x6x6xf32>, tensor<1x8x6x6x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 128>>) {
   %w = nn.constant "kept" : tensor<8x8x3x3x!sq.quant<i8<-127:127>, scale = 0.25, zero_point = 0>>
