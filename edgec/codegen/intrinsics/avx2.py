@@ -4,6 +4,8 @@
 64770. It is used where weights are bounded, so that no pair gets there; `vpmaddwd` with
 ones then sums two pairs. Else bytes are widened first, even and odd ones apart, and
 `vpmaddwd` sums each pair in 32 bits: exact for all bytes, at 0.65 of the speed.
+Convolutions have the weights widened when they are packed, and only those of columns
+that are not bounded (`dot_words`): 0.8 of the speed.
 """
 
 from __future__ import annotations
