@@ -69,8 +69,9 @@ def draw_arrays(
     x = rng.integers(0, 256, shape.input).astype(np.uint8)
     w = rng.integers(-128, 128, shape.weight).astype(np.int8)
     # Of some columns, pairs of products fit 16 bits.
-    small = rng.random((1, -(-shape.channels // QUAD), *shape.weight[2:])) < 0.5
-    w //= np.where(small, 4, 1).repeat(QUAD, 1)[:, : shape.channels].astype(np.int8)
+    channels = w.shape[1]
+    small = rng.random((1, -(-channels // QUAD), *w.shape[2:])) < 0.5
+    w //= np.where(small, 4, 1).repeat(QUAD, 1)[:, :channels].astype(np.int8)
     if given.corner:
         x[:], w[:] = 255, rng.choice(np.array([127, -128], np.int8))
     keep = draw_kept(shape.weight, block, QUAD, given.density, rng)
