@@ -11,6 +11,7 @@ import numpy.typing as npt
 from hypothesis import strategies as st
 
 from edgec.dialects.lane import QUAD
+from edgec.dialects.quad_ending import Addend
 from edgec.interpreter import windows
 from edgec.interpreter.lane import fused_multiply_add
 from edgec.kernels.conv.positions import Extra, row_mask
@@ -27,6 +28,11 @@ Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 
 
+MEANS = Dequantize(0.37, 7)
+"""What bytes of extra operands stand for."""
+ADDEND = Addend(0, 0.61)
+
+
 @dataclass(frozen=True)
 class Numbers:
     """What a case is about, apart from its shape."""
@@ -40,6 +46,13 @@ class Numbers:
     corner: bool
     """Whether all bytes are the largest, so that sums are too."""
     seed: int
+    adds: bool
+    """Whether bytes are added as they are, before all steps."""
+
+    @property
+    def addend(self) -> Addend | None:
+        """Those bytes, which only a result in bytes has."""
+        return ADDEND if self.adds and self.result is not None else None
 
 
 numbers = st.builds(
@@ -58,6 +71,7 @@ numbers = st.builds(
     st.sampled_from([0.0, 0.3, 1.0]),
     st.booleans(),
     st.integers(0, 2**16),
+    st.booleans(),
 )
 
 
@@ -84,15 +98,19 @@ def epilogue(shape: Shape, result: Layout, room: Room, given: Numbers) -> Epilog
     """What the kinds of `given` stand for; what is held are quads."""
 
     def quads(rng: np.random.Generator) -> tuple[Extra, Array, Floats]:
-        means, full = Dequantize(0.37, 7), shape.output
+        full = shape.output
         size = (full[0], -(-full[1] // QUAD), *full[2:])
         layout = spaced(size, result.pitch, room, result.slab)
         q = rng.integers(0, 256, full).astype(np.uint8)
-        value = (q.astype(np.float32) - 7) * np.float32(0.37)
-        return Extra(layout, False, means), quads_in(layout, q, 0), value
+        value = (q.astype(np.float32) - MEANS.zero_point) * np.float32(MEANS.scale)
+        return Extra(layout, False, MEANS), quads_in(layout, q, 0), value
 
     rng = np.random.default_rng(given.seed)
-    return draw_epilogue(given.end, shape.output, result, room, quads, rng)
+    if given.addend is None:
+        return draw_epilogue(given.end, shape.output, result, room, quads, rng)
+    kinds = ("held", *given.end)
+    end = draw_epilogue(kinds, shape.output, result, room, quads, rng)
+    return replace(end, steps=end.steps[1:])
 
 
 def expected(
@@ -117,10 +135,11 @@ def expected(
     ones = [1] * len(shape.size)
     v = sums.astype(np.float32)
     scale, shift = scale.reshape(-1, *ones), shift.reshape(-1, *ones)
-    if fused:
-        v = fused_multiply_add(v, scale, shift).astype(np.float32)
-    else:
-        v = v * scale + shift
+    v = multiply_add(v, scale, shift, fused=fused)
+    if given.addend is not None:
+        numbers_added = end.values[given.addend.operand] / np.float32(MEANS.scale)
+        added = np.rint(numbers_added + MEANS.zero_point).astype(np.float32)
+        v = multiply_add(added, np.float32(given.addend.factor), v, fused=fused)
     for step in end.steps:
         if step.operand < 0:
             low, high = step.params or (0.0, np.inf)
@@ -135,6 +154,13 @@ def expected(
         v * np.float32(to.inverse), to.low - to.zero_point, to.high - to.zero_point
     )
     return (np.rint(steps) + to.zero_point).astype(np.uint8)
+
+
+def multiply_add(x: Any, y: Any, z: Any, *, fused: bool) -> Floats:
+    """`x y + z` in float32, rounded once or twice."""
+    if fused:
+        return fused_multiply_add(x, y, z).astype(np.float32)
+    return x * y + z
 
 
 def quads_in(layout: Layout, values: Bytes, fill: int) -> npt.NDArray[np.int32]:

@@ -44,6 +44,7 @@ from edgec.dialects.sq.ops import (
     ElementwiseOp,
     LinearOp,
     MatmulOp,
+    addable_types,
 )
 from edgec.dialects.sq.quant import (
     DequantizeOp,
@@ -94,6 +95,7 @@ __all__ = [
     "WeightOp",
     "YieldOp",
     "adaptive_positions",
+    "addable_types",
     "byte_of",
     "has_bf16",
     "has_integers",

@@ -41,7 +41,12 @@ from edgec.dialects.sq.attrs import (
 from edgec.dialects.sq.encodings import ColumnsAttr
 from edgec.dialects.sq.halves import has_bf16, verify_bf16_product
 from edgec.dialects.sq.integers import has_integers, verify_ends, verify_product
-from edgec.dialects.sq.quant import require_float, require_quantized
+from edgec.dialects.sq.quant import (
+    QuantType,
+    quant_type,
+    require_float,
+    require_quantized,
+)
 
 
 def check_epilogue(op: ConvOp | LinearOp | MatmulOp | ElementwiseOp) -> None:
@@ -349,3 +354,11 @@ class ElementwiseOp(NNOperation):
         """Check the shapes and the epilogue."""
         super().verify_()
         check_epilogue(self)
+
+
+def addable_types(op: ConvOp | LinearOp) -> list[QuantType | None]:
+    """Types of the extra operands whose bytes the kernels may add as they are.
+
+    For `edgec.dialects.quad_ending.ending`; linear layers add the numbers instead.
+    """
+    return [quant_type(v) for v in op.extras] if isinstance(op, ConvOp) else []

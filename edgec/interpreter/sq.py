@@ -147,13 +147,17 @@ class SqFunctions(InterpreterFunctions):
         extras = list(args[2:])
         bias = np.zeros(filters, np.float32) if op.bias is None else extras.pop(0)
         steps = [s.step for s in op.epilogue if isinstance(s, sq.StepAttr)]
-        end = ending(scale, scales.reshape(-1), bias, steps, sq.quant_type(op.result))
+        types, result = sq.addable_types(op), sq.quant_type(op.result)
+        end = ending(scale, scales.reshape(-1), bias, steps, result, types)
         # Products of two float32 numbers are exact in float64.
         y = sums.astype(np.float32) * per_channel(widen(end.scale), sums.ndim)
         y = (y + per_channel(widen(end.shift), sums.ndim)).astype(np.float32)
         if end.to is None or end.steps:
             pairs = zip(extras, op.extras, strict=True)
             return self._finish(y, op, [self._real(*pair) for pair in pairs])
+        if end.addend is not None:
+            added = widen(extras[end.addend.operand]) * np.float64(end.addend.factor)
+            y = (y + added).astype(np.float32)
         codes = np.rint(y * np.float32(end.to.inverse)) + end.to.zero_point
         return (np.clip(codes, end.to.low, end.to.high).astype(np.uint8),)
 

@@ -69,6 +69,7 @@ def test_exact(
         columns=0,
         reordered=False,
         requantize=given_.result,
+        addend=given_.addend,
         bounded=bounded,
     )
     slots, _ = quad_columns(arrays[1], spec.num_filters, filters, bounded=bounded)

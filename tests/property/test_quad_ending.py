@@ -14,6 +14,8 @@ from tests.effort import examples
 
 RELU = Step("relu", (), -1, False)
 GELU = Step("gelu", (), -1, False)
+ADD = Step("add", (), 1, False)
+UNSIGNED = QuantType.per_tensor("ui8", 0, 255, 0.02, 7)
 
 clamps = st.builds(
     lambda low, size: Step("clamp", (low, low + size), -1, False),
@@ -64,6 +66,74 @@ def test_a_folded_scale_is_at_most_one_step_off(
     assert found.to.zero_point == zero + sign
     assert np.abs(q - sign - wanted).max() <= 1
     assert (q - sign != wanted).mean() < 0.001
+
+
+@examples(200)
+@given(
+    steps=st.lists(st.just(RELU) | clamps, max_size=2),
+    kind=types,
+    scale=st.sampled_from([0.01, 0.37, 1.0]),
+    zero_added=st.sampled_from([0, 100, 255]),
+    seed=st.integers(0, 2**16),
+)
+def test_bytes_that_are_added_are_at_most_one_step_off(
+    steps: list[Step],
+    kind: tuple[str, int, int, int],
+    scale: float,
+    zero_added: int,
+    seed: int,
+) -> None:
+    storage, low, high, zero = kind
+    result = QuantType.per_tensor(storage, low, high, scale, zero)
+    other = QuantType.per_tensor("ui8", 0, 255, 0.02, zero_added)
+    rng = np.random.default_rng(seed)
+    weight_scale = rng.uniform(1e-3, 1e-2, 16).astype(np.float32)
+    bias = rng.standard_normal(16).astype(np.float32)
+    found = ending(0.05, weight_scale, bias, [ADD, *steps], result, [None, other])
+    assert found.steps == ()
+    assert found.addend is not None
+    assert found.addend.operand == 1
+    assert found.to is not None
+    assert found.to.bounded
+    sums = rng.integers(-(2**14), 2**14, (400, 16)).astype(np.float32)
+    added = rng.integers(0, 256, (400, 16)).astype(np.float32)
+
+    v = sums * (np.float32(0.05) * weight_scale) + bias
+    v += (added - zero_added) * np.float32(0.02)
+    for step in steps:
+        least, most = step.params or (0.0, np.inf)
+        v = np.clip(v, least, most).astype(np.float32)
+    wanted = np.clip(np.rint(v * np.float32(1 / scale)) + zero, low, high)
+
+    own = fused_multiply_add(sums, found.scale, found.shift).astype(np.float32)
+    factor = np.asarray(found.addend.factor, np.float32)
+    rounded = np.rint(fused_multiply_add(added, factor, own).astype(np.float32))
+    q = np.clip(rounded + found.to.zero_point, found.to.low, found.to.high)
+    sign = 0 if storage == "ui8" else 128
+    assert np.abs(q - sign - wanted).max() <= 1
+    assert (q - sign != wanted).mean() < 0.001
+
+
+@pytest.mark.parametrize(
+    ("steps", "types_of"),
+    [
+        ([RELU, ADD], [None, UNSIGNED]),  # not before the clamps
+        ([ADD], [None, None]),  # numbers
+        ([ADD], []),  # kernels without such an addition
+        ([ADD], [None, QuantType.per_tensor("i8", -128, 127, 0.02, 0)]),
+        ([ADD, GELU], [None, UNSIGNED]),
+        ([Step("sub", (), 1, False)], [None, UNSIGNED]),
+    ],
+)
+def test_what_is_added_as_numbers(
+    steps: list[Step], types_of: list[QuantType | None]
+) -> None:
+    result = QuantType.per_tensor("ui8", 0, 255, 0.5, 7)
+    bias = np.ones(3, np.float32)
+    found = ending(0.25, 0.5, bias, steps, result, types_of)
+    assert found.addend is None
+    assert found.steps == tuple(steps)
+    assert found.shift.tolist() == [1.0] * 3
 
 
 def test_other_steps_keep_their_scale() -> None:

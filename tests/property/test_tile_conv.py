@@ -69,6 +69,7 @@ def run(
         columns=COLUMNS * groups,
         reordered=False,
         requantize=given_.result,
+        addend=given_.addend,
         bounded=False,
         tiles=tiles,
     )
@@ -180,6 +181,7 @@ def test_the_loops_of_products(
         columns=16 * 100,
         reordered=False,
         requantize=Requantize(1.0, 0, bounded=True),
+        addend=None,
         bounded=False,
         tiles=tiles,
     )

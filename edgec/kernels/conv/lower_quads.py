@@ -64,6 +64,7 @@ def _spec(op: sq.ConvOp, end: Ending, columns: int) -> QuadConv:
         reordered=False,
         requantize=_requantize_of(op, end),
         bounded=is_bounded(op),
+        addend=end.addend,
     )
 
 
@@ -150,5 +151,11 @@ def ending_of(op: sq.ConvOp | sq.LinearOp, weights: WeightStore) -> Ending:
     bias = np.zeros(shape[0], np.float32)
     if op.bias is not None:
         bias = constant_operand(op.bias, weights)
-    result = sq.quant_type(op.result)
-    return ending(source.numbers[0], scales, bias, steps_of(op.epilogue), result)
+    return ending(
+        source.numbers[0],
+        scales,
+        bias,
+        steps_of(op.epilogue),
+        sq.quant_type(op.result),
+        sq.addable_types(op),
+    )

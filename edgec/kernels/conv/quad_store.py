@@ -7,7 +7,7 @@
 
 `round` is half to even. `edgec.dialects.quad_ending` says where the numbers come from,
 and that with steps that only clamp, nothing is left of the second line nor of
-`inverse`.
+`inverse`; bytes that are added before take another multiply-add.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from xdsl.dialects.builtin import i32
 from xdsl.ir import SSAValue
 
 from edgec.dialects.lane import QUAD, vector
+from edgec.dialects.quad_ending import Addend
 from edgec.dialects.sq import Step
 from edgec.kernels.builder import Index, KernelBuilder
 from edgec.kernels.conv.bands import Bands
@@ -89,12 +90,25 @@ class SumStore(PositionStore):
         extra = self.extras[number]
         if extra.quantized is None:
             return super().other(number, sides, f, v, exists, bands)
+        byte = self.byte(number, sides, f, v, exists, bands)
+        return extra.quantized.apply(self.b, byte)
+
+    def byte(
+        self,
+        number: int,
+        sides: Sequence[Index],
+        f: int,
+        v: int,
+        exists: SSAValue | None,
+        bands: Bands,
+    ) -> SSAValue:
+        """A byte of a quantized extra, in lanes of i32."""
         group, byte = divmod(f, QUAD)
         key = (number, group, v)
         if key not in self._bytes:
             quads = super().other(number, sides, group, v, exists, bands)
             self._bytes[key] = self.b.unpack_quads(quads)
-        return extra.quantized.apply(self.b, self._bytes[key][byte])
+        return self._bytes[key][byte]
 
 
 class QuadStore(SumStore):
@@ -110,9 +124,11 @@ class QuadStore(SumStore):
         steps: Sequence[Step],
         extras: Sequence[Extra],
         requantize: Requantize,
+        addend: Addend | None,
     ) -> None:
         super().__init__(builder, result, steps, extras)
         self.requantize = requantize
+        self.addend = addend
 
     def store(
         self,
@@ -143,6 +159,24 @@ class QuadStore(SumStore):
                 if mask is not None:
                     quad = b.select(mask, quad, self.gap())
                 put(quad, group, v * b.lanes, exists)
+
+    def finish(
+        self,
+        value: SSAValue,
+        sides: Sequence[Index],
+        f: int,
+        v: int,
+        exists: SSAValue | None,
+        bands: Bands | None = None,
+    ) -> SSAValue:
+        """As `PositionStore`, after what is added to the sum."""
+        b, addend = self.b, self.addend
+        if addend is not None:
+            around = bands or self.neighbours
+            byte = self.byte(addend.operand, sides, f, v, exists, around)
+            number = b.cast(byte, vector(b.lanes))
+            value = b.dot(value, number, b.constant(addend.factor))
+        return super().finish(value, sides, f, v, exists, bands)
 
     def sides_of(
         self, sides: Sequence[Index], image: Index, first: Index, f: int, at: Index

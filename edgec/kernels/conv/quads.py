@@ -28,6 +28,7 @@ from xdsl.ir import Attribute, SSAValue
 from edgec.dialects import lane
 from edgec.dialects.columns import Columns, pack
 from edgec.dialects.lane import PAIR_BOUND, QUAD, buffer_type
+from edgec.dialects.quad_ending import Addend
 from edgec.kernels.builder import Index, KernelBuilder
 from edgec.kernels.conv.columns import ColumnBuild, ColumnConv, pack_columns
 from edgec.kernels.conv.positions import declare_extras, row_mask_bytes
@@ -50,6 +51,8 @@ class QuadConv(ColumnConv):
     """None for a result in float32."""
     bounded: bool
     """Whether there are wide columns: for targets without a dot product."""
+    addend: Addend | None
+    """What is added to sums in units of the result; its bytes count as they are."""
 
     @property
     def num_filters(self) -> int:
@@ -71,7 +74,7 @@ class QuadConv(ColumnConv):
         end = (b, self.result, self.steps, self.extras)
         if self.requantize is None:
             return SumStore(*end)
-        return QuadStore(*end, self.requantize)
+        return QuadStore(*end, self.requantize, self.addend)
 
     def build(self, name: str, lanes: int) -> func.FuncOp:
         """The kernel; buffers: x, the tables of `QuadTables`, rows, extras, y."""
