@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from xdsl.context import Context
 
-from edgec.errors import InvalidInput
+from edgec.errors import InvalidInput, some_of
 from edgec.tuning_log import Entry
 
 Array = npt.NDArray[np.generic]
@@ -31,8 +31,9 @@ class WeightStore(Mapping[str, Array]):
         try:
             return self._arrays[name]
         except KeyError:
+            known = some_of(sorted(self._arrays))
             raise InvalidInput(
-                f"no weights named '{name}'; known are {sorted(self._arrays)[:8]}"
+                f"no weights named '{name}'; known are {known}"
             ) from None
 
     def __contains__(self, name: object) -> bool:

@@ -13,6 +13,11 @@ Every message names the thing, what was found and what is allowed.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+MOST_LISTED = 8
+"""Names in a message."""
+
 
 class EdgecError(Exception):
     """Base of all errors that edgec raises on purpose."""
@@ -40,3 +45,9 @@ class CodegenFailed(EdgecError):
 
 class InvalidArtefact(EdgecError):
     """A stored file is damaged, foreign or of another version."""
+
+
+def some_of(names: Sequence[str]) -> str:
+    """The first few, and how many more there are, for a message."""
+    more = len(names) - MOST_LISTED
+    return f"{list(names[:MOST_LISTED])}" + (f" and {more} more" if more > 0 else "")

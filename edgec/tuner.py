@@ -27,7 +27,7 @@ import numpy as np
 from xdsl.dialects.builtin import StringAttr
 
 from edgec.driver import Model, import_for_tuning
-from edgec.errors import InvalidInput, PassFailed
+from edgec.errors import InvalidInput, PassFailed, some_of
 from edgec.importer import ImportedModel
 from edgec.layer_program import (
     Array,
@@ -169,16 +169,19 @@ def _distinct_layers(
     Raises `InvalidInput` if the glob `layers` matches no path.
     """
     work: dict[str, tuple[LayerModule, list[str]]] = {}
+    known: list[str] = []
     for op in layers_of(imported.module, target):
         path = op.attributes.get("nn.path")
         name = path.data if isinstance(path, StringAttr) else op.name
+        known.append(name)
         if fnmatchcase(name, layers):
             key = layer_key(op, imported.ctx.weights)
             if key not in work:
                 work[key] = (isolate(op, imported.ctx), [])
             work[key][1].append(name)
     if not work:
-        raise InvalidInput(f"no layer to tune has a path like '{layers}'")
+        there = f"; there are {some_of(known)}" if known else ": the model has none"
+        raise InvalidInput(f"no layer to tune has a path like '{layers}'{there}")
     return work
 
 

@@ -29,7 +29,7 @@ from torch.utils.hooks import RemovableHandle
 from edgec.compress.channels import ChannelGroups, check_groups
 from edgec.compress.coupling import living_channels
 from edgec.compress.layers import layer_weights
-from edgec.errors import InvalidInput
+from edgec.errors import InvalidInput, some_of
 
 
 def masks_of(
@@ -151,7 +151,7 @@ def _match(
         if name not in parameters:
             raise InvalidInput(
                 f"mask '{name}' must name a parameter of the model; "
-                f"known are {sorted(parameters)[:8]}"
+                f"known are {some_of(sorted(parameters))}"
             )
         if mask.dtype != torch.bool or mask.shape != parameters[name].shape:
             raise InvalidInput(

@@ -11,7 +11,7 @@ from typing import TypeGuard
 from edgec.compress.layers import LayerWeight
 from edgec.compress.parsing import parse_scheme
 from edgec.compress.schemes import FilterScheme, Scheme
-from edgec.errors import InvalidInput
+from edgec.errors import InvalidInput, some_of
 
 DEFAULT_DENSITY = 0.125
 """Of schemes that do not fix it: eight times fewer weights."""
@@ -141,15 +141,14 @@ def _check_globs(
     option: str, globs: Iterable[str], weights: Iterable[LayerWeight]
 ) -> None:
     known = list(weights)
-    names = [weight.name for weight in known[:8]]
-    more = f" and {len(known) - 8} more" if len(known) > 8 else ""
+    names = some_of([weight.name for weight in known])
     for glob in globs:
         # pyright takes the annotation at its word, users need not.
         if not isinstance(glob, str):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise InvalidInput(f"{option} takes globs as text, got {glob!r}")
         if not any(_matches(glob, weight) for weight in known):
             raise InvalidInput(
-                f"{option}: '{glob}' must match a layer; known are {names}{more}"
+                f"{option}: '{glob}' must match a layer; known are {names}"
             )
 
 

@@ -68,5 +68,12 @@ def test_other_values_are_no_constants() -> None:
 
 def test_a_missing_weight_is_named() -> None:
     op = nn.ConstantOp("conv.weight", TensorType(f32, (1,)))
-    with pytest.raises(InvalidInput, match=r"no weights named .conv\.weight."):
-        read_constant(op.result, WeightStore())
+    store = WeightStore()
+    with pytest.raises(
+        InvalidInput, match=r"no weights named 'conv\.weight'; .* \[\]$"
+    ):
+        read_constant(op.result, store)
+    for number in range(10):
+        store.add(f"w{number}", np.zeros(number, np.float32))
+    with pytest.raises(InvalidInput, match=r"known are \['w0', .*'w7'\] and 2 more"):
+        read_constant(op.result, store)

@@ -395,7 +395,8 @@ def test_wrong_results_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_is_asked_for_must_be_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(InvalidInput, match="no layer to tune has a path like 'x'"):
+    paths = r"no layer to tune has a path like 'x'; there are \['0', '1', '2'\]"
+    with pytest.raises(InvalidInput, match=paths):
         edgec.tune(seeded(network), X, log="log.jsonl", layers="x")
     with pytest.raises(InvalidInput, match="`trials` must be at least 1, got 0"):
         edgec.tune(seeded(network), X, log="log.jsonl", trials=0)
