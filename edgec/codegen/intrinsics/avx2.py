@@ -44,19 +44,8 @@ class Avx2:
         is_bounded: bool,
     ) -> str:
         """Pairs, then pairs of pairs; or even and odd bytes apart."""
-        wide, halves = f"<{lanes} x i32>", f"<{2 * lanes} x i16>"
-        pairs = [
-            emitter.emit(
-                f"call {wide} @llvm.x86.{WORDS[lanes]}({halves} {left}, "
-                f"{halves} {right})"
-            )
-            for left, right in (_bounded if is_bounded else _widened)(
-                emitter, lanes, x, w
-            )
-        ]
-        for pair in pairs:
-            acc = emitter.emit(f"add {wide} {acc}, {pair}")
-        return acc
+        factors = (_bounded if is_bounded else _widened)(emitter, lanes, x, w)
+        return _sum_products(emitter, lanes, acc, factors)
 
     def dot_words(
         self,
@@ -73,10 +62,7 @@ class Avx2:
         x, w = (emitter.emit(f"bitcast {wide} {v} to {halves}") for v in (x, w))
         name, by = ("lshr", "8") if is_odd else ("and", "255")
         part = emitter.emit(f"{name} {halves} {x}, {splat_text('i16', by, 2 * lanes)}")
-        pair = emitter.emit(
-            f"call {wide} @llvm.x86.{WORDS[lanes]}({halves} {part}, {halves} {w})"
-        )
-        return emitter.emit(f"add {wide} {acc}, {pair}")
+        return _sum_products(emitter, lanes, acc, [(part, w)])
 
     def pack_quads(
         self,
@@ -93,6 +79,21 @@ class Avx2:
 
 Operands = list[tuple[str, str]]
 """Of `vpmaddwd`."""
+
+
+def _sum_products(
+    emitter: FunctionEmitter, lanes: int, acc: str, factors: Operands
+) -> str:
+    wide, halves = f"<{lanes} x i32>", f"<{2 * lanes} x i16>"
+    pairs = [
+        emitter.emit(
+            f"call {wide} @llvm.x86.{WORDS[lanes]}({halves} {left}, {halves} {right})"
+        )
+        for left, right in factors
+    ]
+    for pair in pairs:
+        acc = emitter.emit(f"add {wide} {acc}, {pair}")
+    return acc
 
 
 def _bounded(emitter: FunctionEmitter, lanes: int, x: str, w: str) -> Operands:

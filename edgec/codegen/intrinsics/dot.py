@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from edgec.codegen.emit_function import FunctionEmitter
-from edgec.codegen.intrinsics.words import dot_words
+from edgec.codegen.intrinsics.words import PlainWords
 
 
 class Pack(Protocol):
@@ -27,8 +27,12 @@ class Pack(Protocol):
 
 
 @dataclass(frozen=True)
-class DotProduct:
-    """An instruction set that sums four products of bytes into each lane, exactly."""
+class DotProduct(PlainWords):
+    """An instruction set that sums four products of bytes into each lane, exactly.
+
+    A product of bytes is exact, so no kernel asks for one of 16-bit numbers: a plain
+    one will do.
+    """
 
     features: frozenset[str]
     lanes: tuple[int, ...]
@@ -55,16 +59,3 @@ class DotProduct:
         return emitter.emit(
             f"call {wide} @llvm.{name}({wide} {acc}, {narrow} {x}, {narrow} {w})"
         )
-
-    def dot_words(
-        self,
-        emitter: FunctionEmitter,
-        lanes: int,
-        acc: str,
-        x: str,
-        w: str,
-        *,
-        is_odd: bool,
-    ) -> str:
-        """Plain: a dot product of bytes is exact, so no kernel asks for another."""
-        return dot_words(emitter, lanes, acc, x, w, is_odd=is_odd)
