@@ -9,7 +9,7 @@ are taken apart and packed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from xdsl.dialects import func
@@ -22,7 +22,7 @@ from edgec.kernels.gaps import zero_gaps
 from edgec.kernels.layout import Layout
 from edgec.kernels.requantize import quad_of
 from edgec.kernels.softmax import require_unphased
-from edgec.kernels.sweep import for_vectors
+from edgec.kernels.sweep import for_points, for_vectors
 
 Channel = tuple[int, int]
 """The number of an input, and a channel of it."""
@@ -162,7 +162,7 @@ class _Run:
 
             for_vectors(b, spec.output.shape[-1], b.lanes, vector)
 
-        self.rows(spec.output.shape[2:-1], (), row)
+        for_points(b, spec.output.shape[2:-1], row)
         gap = b.splat(b.integer(quad_of(spec.zero_point)))
         zero_gaps(b, "y", spec.output, n, place, gap)
 
@@ -193,15 +193,3 @@ class _Run:
         """Where a row of a plane begins."""
         pairs = zip(point, place.strides[2:], strict=False)
         return self.b.plus(base, *(self.b.times(i, step) for i, step in pairs))
-
-    def rows(
-        self,
-        sizes: Sequence[int],
-        point: tuple[Index, ...],
-        row: Callable[[Sequence[Index]], None],
-    ) -> None:
-        """`row` at each point of the outer dimensions of a plane."""
-        if not sizes:
-            row(point)
-            return
-        self.b.repeat(sizes[0], lambda i: self.rows(sizes[1:], (*point, i), row))

@@ -27,7 +27,7 @@ from edgec.kernels.epilogue import apply_steps
 from edgec.kernels.gaps import has_gaps, zero_gaps
 from edgec.kernels.layout import Layout
 from edgec.kernels.requantize import Dequantize, Requantize
-from edgec.kernels.sweep import for_vectors
+from edgec.kernels.sweep import for_points, for_vectors
 
 Shape = tuple[int, ...]
 
@@ -205,20 +205,8 @@ class _Build:
 
             for_vectors(b, columns, b.lanes, vector)
 
-        self._rows(outer, (), row)
+        for_points(b, outer, row)
         self._zero_gaps(n, group, count)
-
-    def _rows(
-        self,
-        sizes: Sequence[int],
-        point: tuple[Index, ...],
-        row: Callable[[Sequence[Index]], None],
-    ) -> None:
-        """`row` at each point of the outer dimensions of a plane."""
-        if not sizes:
-            row(point)
-            return
-        self.b.repeat(sizes[0], lambda i: self._rows(sizes[1:], (*point, i), row))
 
     def _row(
         self,

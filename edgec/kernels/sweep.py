@@ -88,6 +88,19 @@ class Cursor:
 Body = Callable[[Cursor], None]
 
 
+def for_points(
+    b: KernelBuilder,
+    sizes: Sequence[int],
+    body: Callable[[Sequence[Index]], None],
+    point: tuple[Index, ...] = (),
+) -> None:
+    """`body(point)` for each point of a box; `point` are coordinates before these."""
+    if not sizes:
+        body(point)
+        return
+    b.repeat(sizes[0], lambda i: for_points(b, sizes[1:], body, (*point, i)))
+
+
 def for_vectors(
     b: KernelBuilder,
     size: int,
