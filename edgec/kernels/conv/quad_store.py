@@ -22,60 +22,34 @@ from edgec.dialects.quad_ending import Addend
 from edgec.dialects.sq import Step
 from edgec.kernels.builder import Index, KernelBuilder
 from edgec.kernels.conv.bands import Bands
-from edgec.kernels.conv.positions import Extra, Planes, PositionStore
+from edgec.kernels.conv.held_store import HeldStore
+from edgec.kernels.conv.positions import Extra
 from edgec.kernels.layout import Layout
 from edgec.kernels.requantize import Requantize
 
 
-class SumStore(PositionStore):
+class SumStore(HeldStore):
     """Turns sums to numbers, and stores these."""
 
-    def __init__(
-        self,
-        builder: KernelBuilder,
-        result: Layout,
-        steps: Sequence[Step],
-        extras: Sequence[Extra],
-    ) -> None:
-        super().__init__(builder, result, steps, extras)
-        self._bytes: dict[tuple[int, int, int], Sequence[SSAValue]] = {}
-
-    def real(
-        self, values: Sequence[SSAValue], first: Index, vectors: int
+    def numbers(
+        self, sums: Sequence[SSAValue], first: Index, vectors: int
     ) -> list[SSAValue]:
         """What sums of filters from `first` on stand for."""
         b = self.b
         found: list[SSAValue] = []
-        for f in range(len(values) // vectors):
+        for f in range(len(sums) // vectors):
             scale, shift = (
                 b.splat(b.load(name, first, lanes=1, offset=f))
                 for name in ("scale", "shift")
             )
             for v in range(vectors):
-                number = b.cast(values[f * vectors + v], vector(b.lanes))
+                number = b.cast(sums[f * vectors + v], vector(b.lanes))
                 found.append(b.dot(shift, number, scale))
         return found
 
-    def store(
-        self,
-        image: Index,
-        planes: Planes,
-        at: Index,
-        values: Sequence[SSAValue],
-        vectors: int,
-        tail: int,
-    ) -> None:
-        """As `PositionStore`, from sums."""
-        ((first, _),) = planes.runs
-        self._bytes.clear()
-        numbers = self.real(values, first, vectors)
-        super().store(image, planes, at, numbers, vectors, tail)
-
-    def side(self, extra: Extra, image: Index, first: Index, at: Index) -> Index:
-        """As `PositionStore`; the planes of a quantized extra hold four filters."""
-        if extra.quantized is not None:
-            first = self.b.quotient(first, QUAD)
-        return super().side(extra, image, first, at)
+    def unpack(self, lanes: SSAValue) -> Sequence[SSAValue]:
+        """Four bytes."""
+        return self.b.unpack_quads(lanes)
 
     def other(
         self,
@@ -86,29 +60,10 @@ class SumStore(PositionStore):
         exists: SSAValue | None,
         bands: Bands,
     ) -> SSAValue:
-        """As `PositionStore`; four filters share what is read of a quantized extra."""
-        extra = self.extras[number]
-        if extra.quantized is None:
-            return super().other(number, sides, f, v, exists, bands)
-        byte = self.byte(number, sides, f, v, exists, bands)
-        return extra.quantized.apply(self.b, byte)
-
-    def byte(
-        self,
-        number: int,
-        sides: Sequence[Index],
-        f: int,
-        v: int,
-        exists: SSAValue | None,
-        bands: Bands,
-    ) -> SSAValue:
-        """A byte of a quantized extra, in lanes of i32."""
-        group, byte = divmod(f, QUAD)
-        key = (number, group, v)
-        if key not in self._bytes:
-            quads = super().other(number, sides, group, v, exists, bands)
-            self._bytes[key] = self.b.unpack_quads(quads)
-        return self._bytes[key][byte]
+        """As `PositionStore`; of a quantized extra, what its bytes stand for."""
+        value = super().other(number, sides, f, v, exists, bands)
+        quantized = self.extras[number].quantized
+        return value if quantized is None else quantized.apply(self.b, value)
 
 
 class QuadStore(SumStore):
@@ -130,35 +85,9 @@ class QuadStore(SumStore):
         self.requantize = requantize
         self.addend = addend
 
-    def store(
-        self,
-        image: Index,
-        planes: Planes,
-        at: Index,
-        values: Sequence[SSAValue],
-        vectors: int,
-        tail: int,
-    ) -> None:
-        """As `PositionStore`; planes of the result hold four filters."""
-        b = self.b
-        ((first, count),) = planes.runs
-        put = self.target(image, b.quotient(first, QUAD), 0, at)
-        shared = [self.side(extra, image, first, at) for extra in self.extras]
-        sides = [self.sides_of(shared, image, first, f, at) for f in range(count)]
-        self._bytes.clear()
-        numbers = self.real(values, first, vectors)
-        for v in range(vectors):
-            mask = self.rows(at, v)
-            exists = b.tail_mask(tail) if tail and v == vectors - 1 else None
-            for group in range(count // QUAD):
-                parts = [
-                    self.finish(numbers[f * vectors + v], sides[f], f, v, exists)
-                    for f in range(group * QUAD, (group + 1) * QUAD)
-                ]
-                quad = self.requantize.pack(b, parts)
-                if mask is not None:
-                    quad = b.select(mask, quad, self.gap())
-                put(quad, group, v * b.lanes, exists)
+    def pack(self, filters: Sequence[SSAValue]) -> SSAValue:
+        """Four bytes."""
+        return self.requantize.pack(self.b, filters)
 
     def finish(
         self,
@@ -173,7 +102,8 @@ class QuadStore(SumStore):
         b, addend = self.b, self.addend
         if addend is not None:
             around = bands or self.neighbours
-            byte = self.byte(addend.operand, sides, f, v, exists, around)
+            # The byte itself, not what it stands for.
+            byte = HeldStore.other(self, addend.operand, sides, f, v, exists, around)
             number = b.cast(byte, vector(b.lanes))
             value = b.dot(value, number, b.constant(addend.factor))
         return super().finish(value, sides, f, v, exists, bands)
@@ -181,7 +111,7 @@ class QuadStore(SumStore):
     def sides_of(
         self, sides: Sequence[Index], image: Index, first: Index, f: int, at: Index
     ) -> list[Index]:
-        """`sides` for filter `first + f`, which may be there to fill the last quad.
+        """As `HeldStore`, of filters that may be there to fill the last quad only.
 
         Such a filter reads what the last one reads.
         """
