@@ -5,7 +5,6 @@ Source of the constants as in `cost`.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -14,19 +13,18 @@ from edgec.kernels.cost import (
     DENSE_EFFICIENCY,
     FMA_PER_CYCLE,
     MOST_REMEMBERED,
-    TILE_OVERHEAD,
     Block,
     Registers,
-    position_tiles,
 )
-from edgec.kernels.cost_columns import (
-    COLUMN_OVERHEAD,
-    FAR_LOAD,
-    NEAR_BYTES,
-    LinearLayer,
-    dense_linear_cycles,
+from edgec.kernels.cost_columns import LinearLayer, dense_linear_cycles
+from edgec.kernels.cost_quads import (
+    MOST_FILTERS,
+    STEP,
+    HeldLayer,
+    fits,
+    held_blocks,
+    held_cycles,
 )
-from edgec.kernels.cost_quads import MOST_FILTERS, MOST_VECTORS, STEP, fits
 from edgec.kernels.linear.dense import linear_block
 
 EPILOGUE = 1.5
@@ -36,17 +34,9 @@ EMULATED = 2
 
 
 @dataclass(frozen=True)
-class PairLayer:
-    """A convolution of pairs, for one image."""
+class PairLayer(HeldLayer):
+    """A convolution of pairs."""
 
-    positions: int
-    filters: int
-    channels: int
-    """Of the input, in pairs."""
-    kept: tuple[tuple[int, int], ...]
-    """Filters of a block, and the columns that all blocks of so many keep."""
-    steps: int
-    """Of the epilogue."""
     emulated: bool
     """Whether the target has no product of pairs."""
 
@@ -60,31 +50,20 @@ def candidates(registers: Registers) -> list[int]:
 def pairs_blocks(layer: PairLayer, registers: Registers) -> list[Block]:
     """Register blocks that fit; of more filters than the layer has only the least."""
     most = -(-layer.filters // PAIR) * PAIR
-    return [
-        Block(filters, vectors)
-        for filters, _ in layer.kept
-        for vectors in range(1, MOST_VECTORS + 1)
-        if fits(Block(filters, vectors), registers) and filters <= most
-    ]
+    return [block for block in held_blocks(layer, most) if fits(block, registers)]
 
 
 def pairs_cycles(layer: PairLayer, block: Block, *, lanes: int) -> float:
     """All positions of all filters."""
     columns = dict(layer.kept)[block.filters]
-    blocks = math.ceil(layer.filters / block.filters)
-    total = 0.0
-    for vectors, tiles in position_tiles(layer.positions, block.vectors, lanes):
-        products = Block(block.filters, vectors).column_cycles(lanes)
-        if layer.emulated:
-            taken_apart = 2 * (block.filters + vectors)
-            count = block.filters * vectors * EMULATED + taken_apart
-            products = max(products, count / FMA_PER_CYCLE)
-        is_near = layer.channels * vectors * lanes * 4 <= NEAR_BYTES
-        far = 0.0 if is_near else vectors * FAR_LOAD
-        cycles = max(products, far) + COLUMN_OVERHEAD
-        end = (EPILOGUE + STEP * layer.steps) * block.filters * vectors / FMA_PER_CYCLE
-        total += tiles * (columns * cycles + blocks * (TILE_OVERHEAD + end))
-    return total / DENSE_EFFICIENCY
+    ending = EPILOGUE + STEP * layer.steps
+
+    def column(part: Block) -> int:
+        taken_apart = 2 * (part.filters + part.vectors)
+        products = part.filters * part.vectors * EMULATED
+        return products + taken_apart if layer.emulated else 0
+
+    return held_cycles(layer, block, columns, column, ending, lanes=lanes)
 
 
 @lru_cache(MOST_REMEMBERED)

@@ -6,6 +6,7 @@ Source of the constants as in `cost`.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -39,17 +40,23 @@ MOST_VECTORS = 4
 
 
 @dataclass(frozen=True)
-class QuadLayer:
-    """An integer convolution, for one image."""
+class HeldLayer:
+    """A convolution whose lanes hold several channels, for one image."""
 
     positions: int
     filters: int
     channels: int
-    """Of the input, in quads."""
+    """Of the input, in lanes that hold several."""
     kept: tuple[tuple[int, int], ...]
     """Filters of a block, and the columns that all blocks of so many keep."""
     steps: int
     """Of the epilogue."""
+
+
+@dataclass(frozen=True)
+class QuadLayer(HeldLayer):
+    """An integer convolution."""
+
     bounded: bool
     """Whether the target has no dot product of bytes."""
     wide: tuple[tuple[int, int], ...] = ()
@@ -108,11 +115,19 @@ def quads_blocks(layer: QuadLayer, registers: Registers) -> list[Block]:
     """Register blocks that fit; of more filters than the layer has only the least."""
     most = max(QUAD, -(-layer.filters // QUAD) * QUAD)
     return [
+        block
+        for block in held_blocks(layer, most)
+        if fits(block, registers, bounded=layer.bounded)
+    ]
+
+
+def held_blocks(layer: HeldLayer, most: int) -> list[Block]:
+    """Register blocks of at most so many filters."""
+    return [
         Block(filters, vectors)
         for filters, _ in layer.kept
-        for vectors in range(1, MOST_VECTORS + 1)
-        if fits(Block(filters, vectors), registers, bounded=layer.bounded)
         if filters <= most
+        for vectors in range(1, MOST_VECTORS + 1)
     ]
 
 
@@ -120,18 +135,37 @@ def quads_cycles(layer: QuadLayer, block: Block, *, lanes: int) -> float:
     """All positions of all filters."""
     wide = dict(layer.wide).get(block.filters, 0)
     columns = dict(layer.kept)[block.filters] + (WIDE_COLUMN - 1) * wide
+    ending = EPILOGUE + STEP * layer.steps
+
+    def column(part: Block) -> int:
+        return part.filters * part.vectors * BOUNDED_PRODUCT if layer.bounded else 0
+
+    return held_cycles(layer, block, columns, column, ending, lanes=lanes)
+
+
+def held_cycles(
+    layer: HeldLayer,
+    block: Block,
+    columns: float,
+    column: Callable[[Block], int],
+    ending: float,
+    *,
+    lanes: int,
+) -> float:
+    """All positions of all filters of a layer that holds channels in lanes.
+
+    `column`: instructions for one column besides loads, if more than a multiply-add for
+    each sum; `ending`: those after the columns for each sum.
+    """
     blocks = math.ceil(layer.filters / block.filters)
     total = 0.0
     for vectors, tiles in position_tiles(layer.positions, block.vectors, lanes):
         part = Block(block.filters, vectors)
         is_near = layer.channels * vectors * lanes * 4 <= NEAR_BYTES
         far = 0.0 if is_near else vectors * FAR_LOAD
-        products = part.column_cycles(lanes)
-        if layer.bounded:
-            count = block.filters * vectors * BOUNDED_PRODUCT
-            products = max(products, count / FMA_PER_CYCLE)
+        products = max(part.column_cycles(lanes), column(part) / FMA_PER_CYCLE)
         cycles = max(products, far) + COLUMN_OVERHEAD
-        end = (EPILOGUE + STEP * layer.steps) * block.filters * vectors / FMA_PER_CYCLE
+        end = ending * block.filters * vectors / FMA_PER_CYCLE
         total += tiles * (columns * cycles + blocks * (TILE_OVERHEAD + end))
     return total / DENSE_EFFICIENCY
 
