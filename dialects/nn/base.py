@@ -99,4 +99,5 @@ def check_rank(value: SSAValue, low: int, high: int) -> None:
     """The rank of `value` lies in `low..high`."""
     rank = len(shape_of(value))
     if not low <= rank <= high:
-        raise shapes.ShapeError(f"input must have rank {low} to {high}, got {rank}")
+        allowed = f"{low}" if low == high else f"{low} to {high}"
+        raise shapes.ShapeError(f"input must have rank {allowed}, got {rank}")

@@ -227,6 +227,16 @@ def spatial_result(data: SSAValue, result: SSAValue) -> shapes.Shape:
     return (*shape_of(data)[:2], *found[2:])
 
 
+def resized(data: SSAValue, result: SSAValue, scales: Sequence[float]) -> shapes.Shape:
+    """As `spatial_result`; there is a step along each dimension of `*S`."""
+    axes = len(shape_of(data)) - 2
+    if len(scales) != axes or min(scales) < 0:
+        raise shapes.ShapeError(
+            f"scales must be {axes} numbers of at least 0, got {scales}"
+        )
+    return spatial_result(data, result)
+
+
 @irdl_op_definition
 class ResizeOp(NNOperation):
     """`%y = nn.resize bilinear %x {align_corners, scales} : …`.
@@ -272,11 +282,7 @@ class ResizeOp(NNOperation):
     def result_shape(self) -> shapes.Shape:
         """Any `[N, C, *S']`."""
         check_rank(self.input, 3, 5)
-        rank, scales = len(shape_of(self.input)), self.scales.get_values()
+        rank = len(shape_of(self.input))
         if self.kind.data is ResizeKind.BILINEAR and rank != 4:
             raise shapes.ShapeError(f"input of bilinear must have rank 4, got {rank}")
-        if len(scales) != rank - 2 or min(scales) < 0:
-            raise shapes.ShapeError(
-                f"scales must be {rank - 2} numbers of at least 0, got {scales}"
-            )
-        return spatial_result(self.input, self.result)
+        return resized(self.input, self.result, self.scales.get_values())

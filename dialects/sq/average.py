@@ -20,7 +20,8 @@ from xdsl.utils.exceptions import VerifyException
 
 from edgec.dialects import shapes
 from edgec.dialects.nn import int_array, int_attr, shape_of, tensor
-from edgec.dialects.nn.base import NNOperation, ints
+from edgec.dialects.nn.base import NNOperation, check_rank, ints
+from edgec.dialects.nn.pooling import spatial_result
 from edgec.dialects.sq.integers import verify_ends
 from edgec.dialects.sq.quant import require_quantized
 
@@ -100,14 +101,10 @@ class AverageOp(NNOperation):
 
     def result_shape(self) -> shapes.Shape:
         """`[N, C, *S']`."""
-        shape, found = shape_of(self.input), shape_of(self.result)
         if self.is_adaptive:
-            if len(found) != len(shape) or len(shape) < 3 or min(found[2:]) < 1:
-                raise shapes.ShapeError(
-                    f"result must have the rank of {shape}, at least 3, and positive "
-                    f"sizes, got {found}"
-                )
-            return (*shape[:2], *found[2:])
+            check_rank(self.input, 3, 5)
+            return spatial_result(self.input, self.result)
+        shape = shape_of(self.input)
         return shapes.pool(
             shape,
             kernel=self.kernel.get_values(),

@@ -17,8 +17,9 @@ from xdsl.irdl import (
 from xdsl.traits import Pure
 
 from edgec.dialects import shapes
-from edgec.dialects.nn import float_array, shape_of, tensor
-from edgec.dialects.nn.base import NNOperation, floats
+from edgec.dialects.nn import float_array, tensor
+from edgec.dialects.nn.base import NNOperation, check_rank, floats
+from edgec.dialects.nn.pooling import resized
 from edgec.dialects.sq.integers import verify_ends
 from edgec.dialects.sq.quant import require_quantized
 
@@ -68,18 +69,8 @@ class ResizeOp(NNOperation):
 
     def result_shape(self) -> shapes.Shape:
         """Any `[N, C, H, W]`."""
-        shape, found = shape_of(self.input), shape_of(self.result)
-        if len(shape) != 4 or len(found) != 4 or min(found[2:]) < 1:
-            raise shapes.ShapeError(
-                "input and result must have rank 4, and the result positive sizes, got "
-                f"{shape} and {found}"
-            )
-        scales = self.scales.get_values()
-        if len(scales) != 2 or min(scales) < 0:
-            raise shapes.ShapeError(
-                f"scales must be 2 numbers of at least 0, got {scales}"
-            )
-        return (*shape[:2], *found[2:])
+        check_rank(self.input, 4, 4)
+        return resized(self.input, self.result, self.scales.get_values())
 
     def verify_elements(self) -> None:
         """Unsigned bytes with one scale, to these or to numbers."""

@@ -24,7 +24,7 @@ func.func @shape(%x: tensor<1x3x4x4x!sq.quant<ui8<0:255>, scale = 0.5, zero_poin
 
 // -----
 
-// CHECK: 'sq.average' op result must have the rank of (1, 3), at least 3
+// CHECK: 'sq.average' op input must have rank 3 to 5, got 2
 func.func @rank(%x: tensor<1x3x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 1>>) -> tensor<1x3xf32> {
   %a = sq.average %x {kernel = array<i64>, stride = array<i64>, padding = array<i64>, ceil_mode = false, count_include_pad = true, divisor = 0 : i64} : (tensor<1x3x!sq.quant<ui8<0:255>, scale = 0.5, zero_point = 1>>) -> tensor<1x3xf32>
   func.return %a : tensor<1x3xf32>
