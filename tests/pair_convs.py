@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 from hypothesis import strategies as st
 
+from edgec.codegen.host import host_features
 from edgec.dialects import bf16
 from edgec.dialects.bf16 import PAIR
 from edgec.interpreter import windows
 from edgec.kernels.conv.pairs import PairConv
 from edgec.kernels.conv.positions import Extra, row_mask
-from edgec.kernels.layout import Layout
+from edgec.kernels.layout import Layout, plain
 from edgec.target import Target
 from tests.convs import Array, Room, Shape, places, spaced
 from tests.held_convs import Epilogue, draw_epilogue, draw_kept, ends
@@ -155,3 +156,27 @@ def check_conv(
         is_gap = np.ones(result.elements - result.slack, np.bool_)
         is_gap[places(result)] = False
         assert not found[: len(is_gap)][is_gap].any()
+
+
+POINTS = plain((1, 1, 1, 24), 64)
+"""Where `check_infinities` has its input and its result."""
+
+
+def check_infinities(
+    spec: PairConv, tables: Callable[[Floats], Mapping[str, Array]], seed: int
+) -> None:
+    """Pixels that are no numbers show in the result, and nowhere else.
+
+    `tables`: those of a weight `[2, 2, 1, 1]`.
+    """
+    x = np.ones((1, 2, 1, 24), np.float32)
+    x[0, 0, 0, 3], x[0, 1, 0, 5], x[0, 1, 0, 7] = np.inf, np.nan, -np.inf
+    w = np.random.default_rng(seed).uniform(0.5, 1, (2, 2, 1, 1)).astype(np.float32)
+    target = Target.native(host_features())
+    inputs: list[Array] = [pairs_in(POINTS, x), *tables(w).values()]
+    module = program(spec.build("kernel", target.lanes), len(inputs))
+    for (found,) in run_both(module, inputs, target):
+        values = numbers_in(POINTS, found, 2, packed=True)[0, :, 0]
+        np.testing.assert_array_equal(values[:, [3, 7]], [[np.inf, -np.inf]] * 2)
+        assert np.isnan(values[:, 5]).all()
+        assert np.isfinite(np.delete(values, [3, 5, 7], axis=1)).all()

@@ -20,11 +20,9 @@ from edgec.kernels.conv.pairs import (
     pack_pairs,
     pair_columns,
 )
-from edgec.kernels.layout import plain
 from edgec.target import Target
 from tests.conv_cases import MOST_PRODUCTS
 from tests.convs import (
-    Array,
     Room,
     Shape,
     layouts_of,
@@ -33,15 +31,15 @@ from tests.convs import (
 )
 from tests.effort import examples
 from tests.held_convs import shapes
-from tests.lanes import program, run_both, runnable_targets
+from tests.lanes import runnable_targets
 from tests.pair_convs import (
+    POINTS,
     Numbers,
     check_conv,
+    check_infinities,
     draw_arrays,
     epilogue,
     numbers,
-    numbers_in,
-    pairs_in,
 )
 
 Floats = npt.NDArray[np.float32]
@@ -122,23 +120,7 @@ def test_a_negative_zero_is_left_out() -> None:
 @given(st.integers(0, 2**16))
 def test_infinities_and_nan_reach_the_result(seed: int) -> None:
     """A pixel that is no number shows in the result, where a weight reads it."""
-    rng = np.random.default_rng(seed)
-    shape = (1, 2, 1, 24)
-    x = np.ones(shape, np.float32)
-    x[0, 0, 0, 3], x[0, 1, 0, 5], x[0, 1, 0, 7] = np.inf, np.nan, -np.inf
-    w = rng.uniform(0.5, 1, (2, 2, 1, 1)).astype(np.float32)
-    layout = plain((1, 1, 1, 24), 64)
     spec = PairConv(
-        *(layout, layout, (0,), 1),
-        *(False, (), (), 2, 1, 1, 1, False, True),
+        *(POINTS, POINTS, (0,), 1), *(False, (), (), 2, 1, 1, 1, False, True)
     )
-    tables = pack_pairs(w, spec)
-    target = Target.native(host_features())
-    module = program(spec.build("kernel", target.lanes), 4)
-    inputs: list[Array] = [pairs_in(layout, x)]
-    inputs += [tables.w, tables.where, tables.starts]
-    for (found,) in run_both(module, inputs, target):
-        values = numbers_in(layout, found, 2, packed=True)[0, :, 0]
-        np.testing.assert_array_equal(values[:, [3, 7]], [[np.inf, -np.inf]] * 2)
-        assert np.isnan(values[:, 5]).all()
-        assert np.isfinite(np.delete(values, [3, 5, 7], axis=1)).all()
+    check_infinities(spec, lambda w: vars(pack_pairs(w, spec)), seed)

@@ -2,87 +2,55 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from edgec.codegen.host import host_features
-from edgec.dialects.lane import QUAD
 from edgec.errors import InvalidInput
 from edgec.interpreter.windows import pool_adaptive
 from edgec.kernels.adaptive_quads import AdaptiveQuads
-from edgec.kernels.layout import SLACK, Layout, plain
+from edgec.kernels.layout import plain
 from edgec.kernels.mean_quads import Ending, MeanQuads, flat
 from edgec.kernels.requantize import Dequantize, Requantize
 from edgec.target import Target
-from tests.convs import Room, put, rooms, spaced
+from tests.convs import Room, spaced
 from tests.effort import examples
 from tests.lanes import program, run_both, runnable_targets
 from tests.quad_convs import check, quads_in
+from tests.quad_planes import SCALE, Planes, draw_planes
 
 machines = (*runnable_targets(), Target.native(host_features()))
 targets = pytest.mark.parametrize("target", machines, ids=lambda t: t.name)
 
-Ints = tuple[int, ...]
-SCALE = 0.37
 ends = st.none() | st.sampled_from([Requantize(3.7, 9, 1, 254), Requantize(0.2, 255)])
 
 
-class Case(NamedTuple):
-    """A shape in channels, and the sizes of the result's planes."""
-
-    shape: Ints
-    out: Ints
-    source: Layout
-    result: Layout
-    """Of quads, or of numbers."""
-
-
 @st.composite
-def cases(draw: st.DrawFn, *, is_whole: bool, in_bytes: bool) -> Case:
+def cases(draw: st.DrawFn, *, is_whole: bool, in_bytes: bool) -> Planes:
     axes = draw(st.sampled_from([2, 2, 3]))
     most = 40 if axes == 2 else 7
     size = tuple(draw(st.integers(1, most)) for _ in range(axes))
     out = (1,) * axes if is_whole else tuple(draw(st.integers(1, 6)) for _ in size)
-    shape = (draw(st.integers(1, 2)), draw(st.integers(1, 9)), *size)
-    groups = -(-shape[1] // QUAD)
-
-    def layout(channels: int, spatial: Ints) -> Layout:
-        full = (shape[0], channels, *spatial)
-        if draw(st.booleans()):
-            return plain(full, SLACK)
-        return spaced(full, spatial[-1] + draw(st.integers(0, 3)), draw(rooms))
-
-    result = layout(groups if in_bytes else shape[1], out)
-    return Case(shape, out, layout(groups, size), result)
+    return draw_planes(draw, size, out, in_bytes=in_bytes)
 
 
 def check_mean(
     spec: MeanQuads | AdaptiveQuads,
-    case: Case,
+    case: Planes,
     to: Requantize | None,
     zero: int,
     seed: int,
     target: Target,
 ) -> None:
     """`f32(sum / count) * scale`, then the byte of it."""
-    q = np.random.default_rng(seed).integers(0, 256, case.shape).astype(np.uint8)
+    q = case.draw_bytes(seed)
     module = program(spec.build("kernel", target.lanes), 1)
-    results = run_both(module, [quads_in(case.source, q, zero)], target)
     means = pool_adaptive(q.astype(np.float64) - zero, case.out, is_max=False)
     v = means.astype(np.float32) * np.float32(SCALE)
-    for (found,) in results:
-        if to is None:
-            own = case.result.elements - case.result.slack
-            np.testing.assert_array_equal(found[:own], put(case.result, v)[:own])
-            continue
-        codes = np.rint(v * np.float32(to.inverse)) + to.zero_point
-        wanted = codes.clip(to.low, to.high).astype(np.uint8)
-        packed = quads_in(case.result, wanted, to.zero_point)
-        check(case.result, to.zero_point, case.shape[1], found, packed)
+    for (found,) in run_both(module, [quads_in(case.source, q, zero)], target):
+        case.check(found, v, to)
 
 
 @targets
@@ -129,7 +97,7 @@ def test_largest_of_windows(
     to = Requantize(1.0, zero)
     ending = Ending(case.result, case.shape[1], Dequantize(SCALE, zero), to)
     spec = AdaptiveQuads("max", case.source, ending)
-    q = np.random.default_rng(seed).integers(0, 256, case.shape).astype(np.uint8)
+    q = case.draw_bytes(seed)
     module = program(spec.build("kernel", target.lanes), 1)
     largest = pool_adaptive(q.astype(np.float64), case.out, is_max=True)
     wanted = quads_in(case.result, largest.astype(np.uint8), zero)

@@ -10,24 +10,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgec.codegen.host import host_features
-from edgec.dialects.lane import QUAD
 from edgec.errors import InvalidInput
 from edgec.interpreter.windows import resize_bytes
-from edgec.kernels.layout import SLACK, Layout, plain
+from edgec.kernels.layout import plain
 from edgec.kernels.mean_quads import Ending
 from edgec.kernels.requantize import Dequantize, Requantize
 from edgec.kernels.resize_quads import ResizeQuads
 from edgec.target import Target
-from tests.convs import Room, put, rooms, spaced
+from tests.convs import Room, spaced
 from tests.effort import examples
 from tests.lanes import Array, compiled, program, run_both, runnable_targets
-from tests.quad_convs import check, quads_in
+from tests.quad_convs import quads_in
+from tests.quad_planes import SCALE, Ints, Planes, draw_planes
 
 machines = (*runnable_targets(), Target.native(host_features()))
 targets = pytest.mark.parametrize("target", machines, ids=lambda t: t.name)
 
-Ints = tuple[int, ...]
-SCALE = 0.37
 ends = st.none() | st.sampled_from(
     [
         Requantize(float(np.float32(1 / SCALE)), 128, bounded=True),
@@ -39,13 +37,9 @@ ends = st.none() | st.sampled_from(
 
 
 class Case(NamedTuple):
-    """A shape in channels, the result's planes, and where both lie."""
+    """Planes, and how positions of the result are found in the input."""
 
-    shape: Ints
-    out: Ints
-    source: Layout
-    result: Layout
-    """Of quads, or of numbers."""
+    planes: Planes
     scales: tuple[float, ...]
     align: bool
 
@@ -64,17 +58,8 @@ def cases(draw: st.DrawFn, *, in_bytes: bool) -> Case:
     if draw(st.booleans()):
         out = 2 * size[0], 2 * size[1]
     align = draw(st.booleans())
-    shape = (draw(st.integers(1, 2)), draw(st.integers(1, 9)), *size)
-    groups = -(-shape[1] // QUAD)
-
-    def layout(channels: int, spatial: Ints) -> Layout:
-        full = (shape[0], channels, *spatial)
-        if draw(st.booleans()):
-            return plain(full, SLACK)
-        return spaced(full, spatial[-1] + draw(st.integers(0, 3)), draw(rooms))
-
-    places = layout(groups, size), layout(groups if in_bytes else shape[1], out)
-    return Case(shape, out, *places, scales_of(size, out, align), align)
+    planes = draw_planes(draw, size, out, in_bytes=in_bytes)
+    return Case(planes, scales_of(size, out, align), align)
 
 
 def check_resize(
@@ -84,25 +69,19 @@ def check_resize(
 
     With several threads too.
     """
-    q = np.random.default_rng(seed).integers(0, 256, case.shape).astype(np.uint8)
-    ending = Ending(case.result, case.shape[1], Dequantize(SCALE, zero), to)
-    spec = ResizeQuads(case.source, ending)
+    planes = case.planes
+    q = planes.draw_bytes(seed)
+    ending = Ending(planes.result, planes.shape[1], Dequantize(SCALE, zero), to)
+    spec = ResizeQuads(planes.source, ending)
     tables = spec.tables(case.scales, align_corners=case.align)
-    buffers: list[Array] = [quads_in(case.source, q, zero), *tables]
+    buffers: list[Array] = [quads_in(planes.source, q, zero), *tables]
     module = program(spec.build("kernel", target.lanes), 3)
-    u = resize_bytes(q, case.out, case.scales, align_corners=case.align)
+    u = resize_bytes(q, planes.out, case.scales, align_corners=case.align)
     v = (u - np.float32(zero)) * np.float32(SCALE)
     assert v.dtype == np.float32
     threaded = compiled(module, target, threads=3)(buffers)
     for (found,) in (*run_both(module, buffers, target), threaded):
-        if to is None:
-            own = case.result.elements - case.result.slack
-            np.testing.assert_array_equal(found[:own], put(case.result, v)[:own])
-            continue
-        codes = np.rint(v * np.float32(to.inverse)) + to.zero_point
-        wanted = codes.clip(to.low, to.high).astype(np.uint8)
-        packed = quads_in(case.result, wanted, to.zero_point)
-        check(case.result, to.zero_point, case.shape[1], found, packed)
+        planes.check(found, v, to)
 
 
 @targets
@@ -127,7 +106,8 @@ def test_parts_of_a_plane(to: Requantize | None) -> None:
     shape, out = (1, 3, 9, 61), (40, 97)
     source = spaced((1, 1, 9, 61), 64, Room(3, 5, 1))
     result = spaced((1, 3 if to is None else 1, *out), 99, Room(7, 2, 2))
-    case = Case(shape, out, source, result, scales_of(shape[2:], out, False), False)
+    planes = Planes(shape, out, source, result)
+    case = Case(planes, scales_of(shape[2:], out, False), False)
     ending = Ending(result, 3, Dequantize(SCALE, 7), to)
     assert ResizeQuads(source, ending).parts(target.lanes) == 5
     check_resize(case, 7, to, 0, target)

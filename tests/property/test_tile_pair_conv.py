@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,21 +16,21 @@ from edgec.dialects.sq import LaneAttr
 from edgec.kernels.conv.pairs import as_pairs
 from edgec.kernels.conv.tile_columns import COLUMNS, count_groups
 from edgec.kernels.conv.tile_pairs import TilePairConv, pack_tile_pairs
-from edgec.kernels.layout import lane_layout, plain
+from edgec.kernels.layout import lane_layout
 from edgec.target import Target
 from tests.assembly import loops
-from tests.convs import Array, Room, Shape, layouts_of, rooms, spaced
+from tests.convs import Room, Shape, layouts_of, rooms, spaced
 from tests.effort import examples
 from tests.held_convs import Schedule, schedules, shapes, wide_shapes
-from tests.lanes import program, run_both, runnable_targets
+from tests.lanes import program, runnable_targets
 from tests.pair_convs import (
+    POINTS,
     Numbers,
     check_conv,
+    check_infinities,
     draw_arrays,
     epilogue,
     numbers,
-    numbers_in,
-    pairs_in,
 )
 
 machines = (*runnable_targets(), Target.native(host_features()))
@@ -119,24 +118,11 @@ def test_columns_that_lie_side_by_side(
 @given(st.integers(0, 2**16))
 def test_infinities_and_nan_reach_the_result(seed: int) -> None:
     """Fifteen columns that only fill their group make no NaN of an infinity."""
-    rng = np.random.default_rng(seed)
-    x = np.ones((1, 2, 1, 24), np.float32)
-    x[0, 0, 0, 3], x[0, 1, 0, 5], x[0, 1, 0, 7] = np.inf, np.nan, -np.inf
-    w = rng.uniform(0.5, 1, (2, 2, 1, 1)).astype(np.float32)
-    layout = plain((1, 1, 1, 24), 64)
     spec = TilePairConv(
-        *(layout, layout, (0,), 1),
+        *(POINTS, POINTS, (0,), 1),
         *(False, (), (), 16, 1, 1, COLUMNS, False, True, 1),
     )
-    target = Target.native(host_features())
-    inputs: list[Array] = [pairs_in(layout, x)]
-    inputs += vars(pack_tile_pairs(w, spec)).values()
-    module = program(spec.build("kernel", target.lanes), len(inputs))
-    for (found,) in run_both(module, inputs, target):
-        values = numbers_in(layout, found, 2, packed=True)[0, :, 0]
-        np.testing.assert_array_equal(values[:, [3, 7]], [[np.inf, -np.inf]] * 2)
-        assert np.isnan(values[:, 5]).all()
-        assert np.isfinite(np.delete(values, [3, 5, 7], axis=1)).all()
+    check_infinities(spec, lambda w: vars(pack_tile_pairs(w, spec)), seed)
 
 
 @pytest.mark.parametrize(
