@@ -13,7 +13,10 @@ Every message names the thing, what was found and what is allowed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 MOST_LISTED = 8
 """Names in a message."""
