@@ -7,6 +7,7 @@ force for those behind it. Memory holds what is still needed, for all batches.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
@@ -84,8 +85,15 @@ def _show(call: Arguments) -> str:
 class Run:
     """The values of a network on all batches, computed node by node."""
 
-    def __init__(self, network: Network, batches: Sequence[Arguments]) -> None:
+    def __init__(
+        self,
+        network: Network,
+        batches: Sequence[Arguments],
+        replaced: Mapping[fx.Node, Tensor] | None = None,
+    ) -> None:
+        """Of the network with other tensors for some of its constants."""
         self._network = network
+        self._replaced = dict(replaced or {})
         self._count = len(batches)
         self._inputs = self._placeholders(batches)
         self._values: dict[fx.Node, list[Any]] = {}
@@ -97,7 +105,36 @@ class Run:
 
     def nodes(self) -> Iterator[fx.Node]:
         """Every node that depends on the inputs; forgets what is not needed."""
-        for node in self._network.graph.nodes:
+        yield from self._each(list(self._network.graph.nodes))
+
+    def outputs(self) -> list[list[Any]]:
+        """What the network gives, once all nodes have values: for each batch a list.
+
+        Constants of Python that it gives are left out.
+        """
+        last = next(n for n in self._network.graph.nodes if n.op == "output")
+        leaves = pytree.tree_leaves(last.args[0])
+        nodes = [leaf for leaf in leaves if isinstance(leaf, fx.Node)]
+        return [
+            [self._value(node, number) for node in nodes]
+            for number in range(self._count)
+        ]
+
+    def outputs_with(self, node: fx.Node, values: list[Any]) -> list[list[Any]]:
+        """What it would give if a node had these values, and those before it theirs.
+
+        The nodes before it are not computed again: this can be asked while the run is
+        there. The run stays as it is.
+        """
+        rest = copy.copy(self)
+        rest._values = {**self._values, node: values}
+        nodes = list(self._network.graph.nodes)
+        for each in rest._each(nodes[nodes.index(node) + 1 :]):
+            rest.keep(each, rest.compute(each))
+        return rest.outputs()
+
+    def _each(self, nodes: Sequence[fx.Node]) -> Iterator[fx.Node]:
+        for node in nodes:
             if node.op == "output" or self._network.constants.is_constant(node):
                 continue
             if node.op in ("placeholder", "call_function"):
@@ -105,6 +142,14 @@ class Run:
             for source in {*node.all_input_nodes, node}:
                 if self._last.get(source, node) is node:
                     self._values.pop(source, None)
+
+    def compute_with(
+        self, node: fx.Node, replaced: Mapping[fx.Node, Tensor]
+    ) -> list[Any]:
+        """The value of a call with other tensors for some of its constants."""
+        other = copy.copy(self)
+        other._replaced = {**self._replaced, **replaced}
+        return other.compute(node)
 
     def compute(self, node: fx.Node) -> list[Any]:
         """The value of a node in every batch, from those of the nodes before it."""
@@ -133,6 +178,8 @@ class Run:
         return target(*args, **kwargs)
 
     def _value(self, node: fx.Node, number: int) -> Any:
+        if node in self._replaced:
+            return self._replaced[node]
         if self._network.constants.is_constant(node):
             return self._network.constants.value(node)
         return self._values[node][number]

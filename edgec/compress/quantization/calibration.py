@@ -9,7 +9,7 @@ Quantization, 2019, section 4.2; there the means are derived, here they are meas
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -24,22 +24,25 @@ from edgec.compress.quantization.formats import (
 )
 from edgec.compress.quantization.network import Layer, Network
 from edgec.compress.quantization.observers import Range, observe
+from edgec.compress.quantization.parts import Formats
 from edgec.compress.quantization.placement import Placement
 from edgec.compress.quantization.reconstruction import output_errors, reconstruct
+from edgec.compress.quantization.recurrent import RecurrentWeight
 from edgec.compress.quantization.windows import moments
 from edgec.errors import InvalidInput
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What was asked for."""
+    """How weights and biases are quantized."""
 
-    format: WeightFormat | None
-    """None leaves the weights as they are."""
-    is_reconstructed: bool
+    reconstruct: bool | None
+    """None where rows have 4 bits or less."""
     is_corrected: bool
-    chosen: frozenset[fx.Node]
-    """The layers to quantize."""
+
+    def is_reconstructed(self, chosen: WeightFormat) -> bool:
+        """Whether weights of a format are rounded so that outputs stay."""
+        return chosen.is_narrow if self.reconstruct is None else self.reconstruct
 
 
 @dataclass(frozen=True)
@@ -80,18 +83,33 @@ def find_ranges(
 def quantize_layers(
     network: Network,
     batches: Sequence[Arguments],
-    ranges: dict[fx.Node, Range],
+    ranges: Mapping[fx.Node, Range],
+    formats: Formats,
     plan: Plan,
+    recurrent: Mapping[RecurrentWeight, QuantizedWeight],
 ) -> dict[fx.Node, Result]:
-    """Weights and biases of every layer, in the order in which they run."""
-    exact, coded = Run(network, batches), Run(network, batches)
+    """Weights and biases of every layer, in the order in which they run.
+
+    The quantized network has the matrices `recurrent`.
+    """
+    rounded = {weight.node: found.values for weight, found in recurrent.items()}
+    exact, coded = Run(network, batches), Run(network, batches, rounded)
     results: dict[fx.Node, Result] = {}
     for node, _ in zip(exact.nodes(), coded.nodes(), strict=True):
         wanted = exact.compute(node)
         if node in network.layers:
             layer = network.layers[node]
             inputs = coded.values(layer.source)
-            results[node], values = _quantize_layer(layer, inputs, wanted, plan)
+            if layer in formats.chosen:
+                chosen = formats.chosen[layer]
+                results[node], values = quantize_layer(
+                    layer, inputs, wanted, chosen, plan
+                )
+            else:
+                values = [layer(x, layer.weight, layer.bias) for x in inputs]
+                found = signal_to_noise(wanted, values)
+                note = formats.left[layer]
+                results[node] = Result(None, layer.bias, found, note)
         else:
             values = coded.compute(node)
         exact.keep(node, wanted)
@@ -101,23 +119,29 @@ def quantize_layers(
     return results
 
 
-def _quantize_layer(
-    layer: Layer, inputs: list[Tensor], wanted: list[Tensor], plan: Plan
+def quantize_layer(
+    layer: Layer,
+    inputs: list[Tensor],
+    wanted: list[Tensor],
+    chosen: WeightFormat | None,
+    plan: Plan,
 ) -> tuple[Result, list[Tensor]]:
-    """One layer for its inputs; with its outputs."""
+    """One layer for its inputs, the outputs of the float model known; with its own.
+
+    Without a format the bias alone is corrected.
+    """
     weight, note = None, ""
-    chosen = layer.node in plan.chosen
-    if chosen and plan.format is not None:
-        weight, note = quantized_weight(layer, inputs, plan)
+    if chosen is not None:
+        weight, note = quantized_weight(layer, inputs, chosen, plan)
     used = layer.weight if weight is None else weight.values
     outputs = [layer(x, used, layer.bias) for x in inputs]
     bias = layer.bias
-    if chosen and plan.is_corrected:
+    if plan.is_corrected:
         off = _mean_error(layer, outputs, wanted)
         bias = off if bias is None else bias + off
         outputs = [layer(x, used, bias) for x in inputs]
-    note = note if chosen else "skipped"
-    return Result(weight, bias, _snr(wanted, outputs), note), outputs
+    found = signal_to_noise(wanted, outputs)
+    return Result(weight, bias, found, note), outputs
 
 
 def _mean_error(layer: Layer, found: list[Tensor], wanted: list[Tensor]) -> Tensor:
@@ -132,7 +156,8 @@ def _mean_error(layer: Layer, found: list[Tensor], wanted: list[Tensor]) -> Tens
     return (total / count).float()
 
 
-def _snr(wanted: list[Tensor], found: list[Tensor]) -> float:
+def signal_to_noise(wanted: list[Tensor], found: list[Tensor]) -> float:
+    """In decibels; infinite where nothing is off."""
     pairs = zip(wanted, found, strict=True)
     noise = sum(float((a.double() - b.double()).square().sum()) for a, b in pairs)
     signal = sum(float(a.double().square().sum()) for a in wanted)
@@ -142,20 +167,19 @@ def _snr(wanted: list[Tensor], found: list[Tensor]) -> float:
 
 
 def quantized_weight(
-    layer: Layer, inputs: list[Tensor], plan: Plan
+    layer: Layer, inputs: list[Tensor], chosen: WeightFormat, plan: Plan
 ) -> tuple[QuantizedWeight, str]:
-    """The weight of a layer as planned, and a note if it has no groups."""
-    chosen = plan.format
-    assert chosen is not None
+    """The weight of a layer in a format, and a note if it has no groups."""
+    is_reconstructed = plan.is_reconstructed(chosen)
     matrix = layer.weight.reshape(len(layer.weight), -1)
     group, note = _group(layer, matrix.shape[1], chosen)
     rows = choose_rows(matrix, chosen.grid, group)
     found: Tensor | None = None
-    if plan.is_reconstructed or chosen.wide_percent:
+    if is_reconstructed or chosen.wide_percent:
         found = moments(layer, inputs)
     if found is not None and chosen.wide_percent:
         rows = _widened(matrix, rows, found, chosen.wide_percent)
-    if found is None or not plan.is_reconstructed:
+    if found is None or not is_reconstructed:
         codes = rows.round(matrix)
     else:
         parts = [

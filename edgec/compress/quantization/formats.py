@@ -88,10 +88,9 @@ class WeightFormat:
         return self.grid.bits <= 4
 
 
-def parse_format(text: str) -> WeightFormat | None:
+def parse_format(text: object) -> WeightFormat | None:
     """The format called `text`, None for `none`; raises `InvalidInput` for others."""
-    # pyright takes the annotation at its word, users need not.
-    if not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+    if not isinstance(text, str):
         raise InvalidInput(f"weights must be a text, got {text!r}")
     if text == "none":
         return None

@@ -43,7 +43,7 @@ BATCH_NORMS: dict[Any, tuple[int, int]] = {
 """Position of the mean, which the variance follows, and of epsilon, as arguments."""
 
 
-@dataclass
+@dataclass(eq=False)
 class Layer:
     """One convolution or linear layer of the graph."""
 

@@ -6,41 +6,26 @@ compiled = edgec.compile(program)
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from fnmatch import fnmatchcase
+from dataclasses import replace
 from typing import Any
 
-import torch
-from torch import fx, nn
+from torch import nn
 from torch.export import ExportedProgram
 
-from edgec.compress.quantization.batches import Arguments, read_batches
-from edgec.compress.quantization.calibration import (
-    Plan,
-    Result,
-    find_ranges,
-    quantize_layers,
-)
+from edgec.compress.quantization.assembly import Setup, assemble
+from edgec.compress.quantization.automatic import quantize_within
+from edgec.compress.quantization.batches import read_batches
+from edgec.compress.quantization.budget import predictor, read_budget
+from edgec.compress.quantization.calibration import Plan
 from edgec.compress.quantization.equalization import equalize as equalize_layers
-from edgec.compress.quantization.formats import (
-    QuantizedWeight,
-    WeightFormat,
-    parse_format,
-)
-from edgec.compress.quantization.network import Layer, Network, read_network
-from edgec.compress.quantization.observers import OBSERVERS, Range
-from edgec.compress.quantization.placement import Placement, place
-from edgec.compress.quantization.recurrent import (
-    RecurrentWeight,
-    chosen_weights,
-    recurrent_weights,
-    round_weights,
-)
-from edgec.compress.quantization.report import QuantizedLayer, QuantizeReport
-from edgec.compress.quantization.rewrite import write_program
+from edgec.compress.quantization.network import read_network
+from edgec.compress.quantization.observers import OBSERVERS
+from edgec.compress.quantization.parts import check_formats, choose_formats, parts_of
+from edgec.compress.quantization.report import QuantizeReport
 from edgec.compress.selection import as_globs
 from edgec.errors import InvalidInput
+from edgec.target import Target
 
 ACTIVATIONS = ("int8", "none")
 
@@ -48,7 +33,7 @@ ACTIVATIONS = ("int8", "none")
 def quantize(  # noqa: PLR0913 - every argument is a choice of the user, with a default
     model: nn.Module | ExportedProgram,
     calibration_batches: Iterable[Any],
-    weights: str = "int8",
+    weights: str | Mapping[str, str] = "int8",
     activations: str = "int8",
     *,
     observer: str = "mse",
@@ -57,6 +42,11 @@ def quantize(  # noqa: PLR0913 - every argument is a choice of the user, with a 
     reconstruct: bool | None = None,
     correct_bias: bool = True,
     fuse_sums: bool = True,
+    choices: Sequence[str] | None = None,
+    max_bytes: int | str | None = None,
+    max_latency: float | None = None,
+    target: str | Target | None = None,
+    threads: int | None = None,
     report: Callable[[QuantizeReport], object] | None = None,
 ) -> ExportedProgram:
     """Quantize a model after training, for `edgec.compile` or torch itself.
@@ -82,6 +72,19 @@ def quantize(  # noqa: PLR0913 - every argument is a choice of the user, with a 
     bits with one range per value, or `none`. Ranges are found by `observer`: `mse`, the
     least squared error; `percentile`, 99.99 percent; `minmax`, everything.
 
+    `weights` may also map globs of the paths of layers to formats; the first that
+    matches counts, so that `"*"` at the end is for all others. What none matches, and
+    what gets `none`, stays float32, its input too where nobody else needs its codes.
+
+    With `auto` each layer gets one of `choices`, by default `int8`, `int4`, `sp2-4` and
+    `ternary`, and `none` too for a latency: those with the least sum of errors that
+    keep within `max_bytes`, of all parameters as the report counts them, a number or a
+    text such as `"2MB"`, and within `max_latency`, in milliseconds as `edgec.predict`
+    expects them for `target` and `threads`. The error of a format is that of the
+    network's results if this layer alone has it, measured on the first calibration
+    batches (Cai et al., ZeroQ, 2020; Dong et al., HAWQ, 2019). With `target` the report
+    has the predicted latency, whatever `weights` are.
+
     `skip` are globs of the paths of layers to leave. `equalize` moves scales between
     layers with a ReLU between them. `reconstruct` rounds weights so that the outputs of
     a layer stay, by default for 4 bits and less. `correct_bias` adds to biases what
@@ -92,66 +95,47 @@ def quantize(  # noqa: PLR0913 - every argument is a choice of the user, with a 
     rounded before the addition. Without `fuse_sums` it is, for backends that only add
     codes to codes, such as ONNX Runtime.
 
-    Raises `InvalidInput` for arguments outside their range, globs without a layer, a
-    model with nothing to quantize, weights that are not finite float32, and batches
-    that are not finite, differ in shape, or do not fit the program; `ImportFailed` for
-    a module that cannot be exported with them.
+    Raises `InvalidInput` for arguments outside their range, globs without a layer,
+    budgets that nothing meets, a model with nothing to quantize, weights that are not
+    finite float32, and batches that are not finite, differ in shape, or do not fit the
+    program; `ImportFailed` for a module that cannot be exported with them.
     """
-    chosen_format = parse_format(weights)
+    budget = read_budget(weights, choices, max_bytes, max_latency, target)
+    predict = predictor(target, threads)
+    if budget is None:
+        check_formats(weights)
     _check_arguments(weights, activations, observer)
     batches = read_batches(calibration_batches)
     args, kwargs = batches[0]
     network = read_network(model, args, kwargs)
-    known = recurrent_weights(network)
-    own = chosen_weights(known, as_globs(skip))
-    chosen = _chosen_layers(network, as_globs(skip), known)
-    placement = Placement()
-    if activations == "int8":
-        placement = place(network, chosen, fuse_sums=fuse_sums)
-    narrow = chosen_format is not None and chosen_format.is_narrow
-    plan = Plan(
-        format=chosen_format,
-        is_reconstructed=narrow if reconstruct is None else reconstruct,
-        is_corrected=correct_bias,
-        chosen=frozenset(chosen),
-    )
+    parts = parts_of(network)
+    # All of them, where formats are chosen afterwards.
+    asked = weights if budget is None else "int8"
+    formats = choose_formats(parts, asked, as_globs(skip))
     if equalize:
         equalize_layers(network)
-    with torch.no_grad():
-        return _quantized(network, batches, placement, observer, plan, own, report)
-
-
-def _quantized(
-    network: Network,
-    batches: Sequence[Arguments],
-    placement: Placement,
-    observer: str,
-    plan: Plan,
-    own: Sequence[RecurrentWeight],
-    report: Callable[[QuantizeReport], object] | None,
-) -> ExportedProgram:
-    """The program as planned; calls `report`."""
-    ranges = find_ranges(network, batches, placement, observer)
-    results = quantize_layers(network, batches, ranges, plan)
-    rows = [
-        _row(network.layers[node], result, ranges, plan.format)
-        for node, result in results.items()
-    ]
-    recurrent: Mapping[RecurrentWeight, QuantizedWeight] = (
-        {} if plan.format is None else round_weights(own, plan.format)
+    setup = Setup(
+        network=network,
+        parts=parts,
+        batches=batches,
+        plan=Plan(reconstruct, is_corrected=correct_bias),
+        is_activated=activations == "int8",
+        observer=observer,
+        fuse_sums=fuse_sums,
     )
-    rows += [
-        _recurrent_row(weight, rounded, plan.format)
-        for weight, rounded in recurrent.items()
-    ]
-    program = write_program(network, ranges, results, recurrent, batches[0])
+    if budget is None:
+        found = assemble(setup, formats)
+    else:
+        found = quantize_within(setup, formats, budget, predict)
     if report is not None:
-        weights_of = [result.weight for result in results.values()]
-        report(_report(program, rows, [*weights_of, *recurrent.values()]))
-    return program
+        text = found.report
+        if predict is not None and text.forecast is None:
+            text = replace(text, forecast=predict(found.program))
+        report(text)
+    return found.program
 
 
-def _check_arguments(weights: str, activations: str, observer: str) -> None:
+def _check_arguments(weights: object, activations: str, observer: str) -> None:
     if activations not in ACTIVATIONS:
         raise InvalidInput(
             f"activations must be one of {', '.join(ACTIVATIONS)}, got '{activations}'"
@@ -162,90 +146,3 @@ def _check_arguments(weights: str, activations: str, observer: str) -> None:
         )
     if weights == activations == "none":
         raise InvalidInput("weights and activations are both 'none'")
-
-
-def _chosen_layers(
-    network: Network, skip: Sequence[str], recurrent: Sequence[RecurrentWeight]
-) -> set[fx.Node]:
-    """The layers that no glob names; `recurrent` ones are chosen elsewhere."""
-    names = [layer.name for layer in network.layers.values()]
-    names += dict.fromkeys(weight.module for weight in recurrent)
-    if not names:
-        raise InvalidInput(
-            "nothing to quantize: the model has no convolution, linear or recurrent "
-            "layer that depends on its inputs"
-        )
-    for glob in skip:
-        if not any(fnmatchcase(name, glob) for name in names):
-            raise InvalidInput(
-                f"skip: no layer matches '{glob}'; layers are {', '.join(names)}"
-            )
-    chosen = {
-        node
-        for node, layer in network.layers.items()
-        if not any(fnmatchcase(layer.name, glob) for glob in skip)
-    }
-    if not chosen and not chosen_weights(recurrent, skip):
-        raise InvalidInput("nothing to quantize: all layers are skipped")
-    return chosen
-
-
-def _row(
-    layer: Layer,
-    result: Result,
-    ranges: dict[fx.Node, Range],
-    chosen: WeightFormat | None,
-) -> QuantizedLayer:
-    """The line of one layer in the report."""
-    found = ranges.get(layer.source)
-    dense = layer.weight.numel() * layer.weight.element_size()
-    text = "none" if chosen is None or result.weight is None else chosen.text
-    return QuantizedLayer(
-        name=layer.name,
-        shape=tuple(layer.weight.shape),
-        weights=text,
-        activations="none" if found is None else "int8",
-        low=math.nan if found is None else found.low,
-        high=math.nan if found is None else found.high,
-        dense_bytes=dense,
-        stored_bytes=dense if result.weight is None else result.weight.num_bytes,
-        snr_db=result.snr_db,
-        note=result.note,
-    )
-
-
-def _recurrent_row(
-    weight: RecurrentWeight, rounded: QuantizedWeight, chosen: WeightFormat | None
-) -> QuantizedLayer:
-    """The line of one matrix in the report."""
-    assert chosen is not None
-    dense = weight.weight.numel() * weight.weight.element_size()
-    return QuantizedLayer(
-        name=weight.name,
-        shape=tuple(weight.weight.shape),
-        weights=chosen.grid.name,
-        activations="none",
-        low=math.nan,
-        high=math.nan,
-        dense_bytes=dense,
-        stored_bytes=rounded.num_bytes,
-        snr_db=math.nan,
-        note="recurrent: rounded, one scale per row",
-    )
-
-
-def _report(
-    program: ExportedProgram,
-    rows: Sequence[QuantizedLayer],
-    weights: Sequence[QuantizedWeight | None],
-) -> QuantizeReport:
-    """The whole report; weights of the program are counted in their layers."""
-    total = sum(t.numel() * t.element_size() for t in program.state_dict.values())
-    counted = 0
-    for row, weight in zip(rows, weights, strict=True):
-        if weight is None:
-            counted += row.dense_bytes
-        else:
-            # Codes take a byte each in torch, and zero points four beside each scale.
-            counted += weight.codes.numel() + 8 * weight.rows.scales.numel()
-    return QuantizeReport(tuple(rows), total - counted)

@@ -6,9 +6,8 @@ sums stay float32 (weight-only), and a kernel reads the codes. Biases stay as th
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import Any, cast
 
 import torch
@@ -78,33 +77,16 @@ def recurrent_weights(network: Network) -> list[RecurrentWeight]:
     return found
 
 
-def chosen_weights(
-    weights: Sequence[RecurrentWeight], skip: Sequence[str]
-) -> list[RecurrentWeight]:
-    """Those whose modules no glob names."""
-    return [
-        weight
-        for weight in weights
-        if not any(fnmatchcase(weight.module, glob) for glob in skip)
-    ]
+def round_weight(weight: RecurrentWeight, chosen: WeightFormat) -> QuantizedWeight:
+    """Its codes; a format with groups or of mixed bits has one scale per row.
 
-
-def round_weights(
-    weights: Sequence[RecurrentWeight], chosen: WeightFormat
-) -> Mapping[RecurrentWeight, QuantizedWeight]:
-    """Each as codes; a format with groups or of mixed bits has one scale per row.
-
-    Raises `InvalidInput` for weights that are not finite float32.
+    Raises `InvalidInput` for a weight that is not finite float32.
     """
-    found: dict[RecurrentWeight, QuantizedWeight] = {}
-    for weight in weights:
-        matrix = weight.weight
-        if matrix.dtype != torch.float32 or not bool(torch.isfinite(matrix).all()):
-            raise InvalidInput(
-                f"the weight '{weight.name}' must be finite float32, "
-                f"got {matrix.dtype} or infinities or NaNs"
-            )
-        rows = choose_rows(matrix, chosen.grid)
-        codes = rows.round(matrix)
-        found[weight] = QuantizedWeight(codes, rows, chosen.grid.top)
-    return found
+    matrix = weight.weight
+    if matrix.dtype != torch.float32 or not bool(torch.isfinite(matrix).all()):
+        raise InvalidInput(
+            f"the weight '{weight.name}' must be finite float32, "
+            f"got {matrix.dtype} or infinities or NaNs"
+        )
+    rows = choose_rows(matrix, chosen.grid)
+    return QuantizedWeight(rows.round(matrix), rows, chosen.grid.top)

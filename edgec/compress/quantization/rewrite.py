@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import torch
@@ -26,29 +27,49 @@ def write_program(
     recurrent: Mapping[RecurrentWeight, QuantizedWeight],
     example: Arguments,
 ) -> ExportedProgram:
-    """The network with quantized weights and values; owns its tensors."""
+    """The network with quantized weights and values; owns its tensors.
+
+    The network stays as it is.
+    """
     # Registers the quantized_decomposed ops.
     importlib.import_module("torch.ao.quantization.fx._decomposed")
-    writer = _Writer(network.module)
+    module, copies = _copied(network.module)
+    writer = _Writer(module, copies)
     for node, result in results.items():
         writer.write_layer(network.layers[node], result)
     for place, weight in recurrent.items():
         writer.write_recurrent(place, weight)
-    for node in list(network.graph.nodes):
+    for node in network.graph.nodes:
         if node in ranges:
-            writer.write_pair(node, ranges[node])
-    network.graph.eliminate_dead_code()
-    _own_tensors(network.module)
-    network.module.recompile()
+            writer.write_pair(copies[node], ranges[node])
+    module.graph.eliminate_dead_code()
+    _own_tensors(module)
+    module.recompile()
     args, kwargs = example
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore", FutureWarning)
-        return torch.export.export(network.module, args, kwargs, strict=False)
+        return torch.export.export(module, args, kwargs, strict=False)
+
+
+def _copied(
+    module: fx.GraphModule,
+) -> tuple[fx.GraphModule, dict[fx.Node, fx.Node]]:
+    """A copy with the same tensors, and its node for each node."""
+    tensors = [*module.parameters(), *module.buffers()]
+    # torch 2.13 compares specs of trees in a way that it advises against.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        again: fx.GraphModule = copy.deepcopy(module, {id(t): t for t in tensors})
+    return again, dict(zip(module.graph.nodes, again.graph.nodes, strict=True))
 
 
 class _Writer:
-    def __init__(self, module: fx.GraphModule) -> None:
+    def __init__(
+        self, module: fx.GraphModule, copies: Mapping[fx.Node, fx.Node]
+    ) -> None:
+        """For a copy of a network, whose nodes are `copies` of its nodes."""
         self._module = module
+        self._copies = copies
         self._graph = module.graph
         self._first = next(iter(module.graph.nodes))
 
@@ -70,20 +91,23 @@ class _Writer:
 
     def write_layer(self, layer: Layer, result: Result) -> None:
         """Put the weight and the bias of a layer in."""
+        node = self._copies[layer.node]
         if result.weight is None:
             weight = self._constant(layer.name, "weight_values", layer.weight)
         else:
-            weight = self._dequantized(layer.name, layer.node, result.weight)
+            weight = self._dequantized(layer.name, node, result.weight)
         bias = None
         if result.bias is not None:
             bias = self._constant(layer.name, "bias_values", result.bias)
-        layer.node.args = (layer.source, weight, bias, *layer.node.args[3:])
+        node.args = (node.args[0], weight, bias, *node.args[3:])
 
     def write_recurrent(self, place: RecurrentWeight, weight: QuantizedWeight) -> None:
         """Put a matrix of a recurrent module in."""
-        parameters, call = place.parameters, place.call
+        call = self._copies[place.call]
+        argument = PARAMETERS[call.target]
+        parameters = list(cast("Sequence[fx.Node]", call.args[argument]))
         parameters[place.place] = self._dequantized(place.module, call, weight)
-        call.update_arg(PARAMETERS[call.target], parameters)
+        call.update_arg(argument, parameters)
 
     def _dequantized(
         self, path: str, call: fx.Node, weight: QuantizedWeight
