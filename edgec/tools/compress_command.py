@@ -18,6 +18,9 @@ from edgec.tools.common import (
 )
 from edgec.tools.outputs import check_output
 
+AUTO = "auto"
+"""What --quantize calls formats that are to be found."""
+
 PRUNING = {
     "density": "density",
     "rates": "rates",
@@ -34,6 +37,19 @@ QUANTIZATION = {
     "fuse_sums": "fuse-sums",
 }
 """Options that need --quantize, likewise of `quantize`."""
+
+BUDGET = {
+    "choices": "choices",
+    "max_bytes": "max-bytes",
+    "max_latency": "max-latency",
+}
+"""Options that need --quantize auto."""
+
+
+def _split(
+    _ctx: click.Context, _parameter: click.Parameter, value: str | None
+) -> list[str] | None:
+    return None if value is None else value.split(",")
 
 
 @click.command("compress")
@@ -66,7 +82,26 @@ QUANTIZATION = {
     "--quantize",
     "weights",
     metavar="FORMAT",
-    help="Quantize the weights to int8, int4, int4:32, ternary, …",
+    help="Quantize the weights to int8, int4, int4:32, ternary, …; auto finds a format "
+    "for each layer within --max-bytes, --max-latency or both.",
+)
+@click.option(
+    "--max-bytes",
+    metavar="SIZE",
+    help="For --quantize auto: of all parameters, such as 500kB or 2MB.",
+)
+@click.option(
+    "--max-latency",
+    type=NumberRange(0, min_open=True),
+    metavar="MS",
+    help="For --quantize auto: milliseconds, as predicted for the target.",
+)
+@click.option(
+    "--choices",
+    metavar="FORMAT,…",
+    callback=_split,
+    help="For --quantize auto: the formats to choose from.  [default: int8, int4, "
+    "sp2-4, ternary, for a latency none too]",
 )
 @click.option(
     "--calibration",
@@ -147,7 +182,8 @@ def compress_command(
         scheme=scheme,
         pruning={name: choices[name] for name in PRUNING} | {"skip": skip},
         weights=weights,
-        quantization={name: choices[name] for name in QUANTIZATION} | {"skip": skip},
+        quantization={name: choices[name] for name in (*QUANTIZATION, *BUDGET)}
+        | {"skip": skip},
         calibration=calibration,
         target=choices["target"],
         threads=choices["threads"],
@@ -167,6 +203,8 @@ def _check(scheme: str | None, weights: str | None, calibration: Path | None) ->
         raise click.UsageError("--calibration goes with --quantize")
     if scheme is None:
         _refuse(PRUNING, "--scheme")
+    if weights != AUTO:
+        _refuse(BUDGET, "--quantize auto")
     if weights is None:
         _refuse(QUANTIZATION, "--quantize")
 

@@ -18,6 +18,7 @@ from edgec.compress import prune, quantize
 from edgec.compress.lifting import lift_layers
 from edgec.compress.machine import scheme_for
 from edgec.compress.parsing import parse_scheme
+from edgec.compress.quantization.budget import read_budget
 from edgec.compress.quantization.formats import parse_format
 from edgec.compress.quantization.network import check_is_float
 from edgec.errors import EdgecError, InvalidInput
@@ -74,6 +75,7 @@ def compress(
             batches,
             wanted.weights,
             **wanted.quantization,
+            **_where(wanted),
             report=_text(report),
         )
     after = _forecast(program, wanted)
@@ -104,7 +106,7 @@ def save(program: ExportedProgram, path: Path) -> None:
 def _checked_scheme(wanted: Wanted) -> str | None:
     """The scheme without `auto`; names are wrong before anything is read."""
     if wanted.weights is not None:
-        parse_format(wanted.weights)
+        _check_weights(wanted.weights, wanted)
     if wanted.scheme is None:
         return None
     is_quantized = wanted.weights not in (None, "none")
@@ -112,6 +114,27 @@ def _checked_scheme(wanted: Wanted) -> str | None:
     scheme = scheme_for(wanted.scheme, wanted.target, dtype=dtype)
     parse_scheme(scheme)
     return scheme
+
+
+def _check_weights(weights: str, wanted: Wanted) -> None:
+    """Raise `InvalidInput` for a format or a budget that cannot be."""
+    asked = wanted.quantization
+    budget = read_budget(
+        weights,
+        asked["choices"],
+        asked["max_bytes"],
+        asked["max_latency"],
+        wanted.target,
+    )
+    if budget is None:
+        parse_format(weights)
+
+
+def _where(wanted: Wanted) -> dict[str, Any]:
+    """What a limit of milliseconds is for."""
+    if wanted.quantization["max_latency"] is None:
+        return {}
+    return {"target": wanted.target, "threads": wanted.threads}
 
 
 def _check_shapes(program: ExportedProgram) -> None:

@@ -154,6 +154,24 @@ def test_both_prune_what_int8_kernels_read_at_once(net: nn.Module) -> None:
     del net
 
 
+def test_formats_within_a_budget(
+    net: nn.Module, capsys: pytest.CaptureFixture[str]
+) -> None:
+    choice = ("--quantize", "auto", "--calibration", "cal.npz")
+    assert compress(*choice, "--max-bytes", "1.2kB", "--choices", "int8,int4") == 0
+    output = capsys.readouterr().out
+    assert "relative error of the results: expected" in output
+    size = int(output.split(" bytes (")[0].rpartition(" ")[2].replace(",", ""))
+    assert 1000 < size <= 1200
+    limit = ("--max-latency", "10", "--no-predict")
+    assert compress(*choice, *limit) == 0
+    assert "ms (x86-64-v3, " in capsys.readouterr().out
+    assert not any("codes" in name for name in load("c.pt2").state_dict)
+    assert compress(*choice, "--max-bytes", "1kB", "--choices", "int8") == 1
+    assert "max_bytes must be at least 1,448," in capsys.readouterr().err
+    del net
+
+
 def test_samples_are_cut_into_batches(
     net: nn.Module, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -185,6 +203,10 @@ def test_samples_are_cut_into_batches(
         (["--quantize", "int8"], "--quantize needs --calibration FILE.npz"),
         (["--scheme", "pattern", "--calibration", "c.npz"], "goes with --quantize"),
         (["--scheme", "pattern", "--equalize"], "--equalize: only with --quantize"),
+        (
+            ["--quantize", "int8", "--calibration", "c.npz", "--max-bytes", "7"],
+            "--max-bytes: only with --quantize auto",
+        ),
         (
             ["--quantize", "int8", "--calibration", "c.npz", "--density", "0.5"],
             "--density: only with --scheme",
@@ -255,6 +277,7 @@ def test_calibration_that_does_not_fit(
         (["--scheme", "kgs:8x4"], "nothing to prune by scheme 'kgs:8x4'"),
         (["--scheme", "pattern", "--skip", "nose"], "nose"),
         (["--quantize", "int3", "--calibration", "cal.npz"], "weights must be one of"),
+        (["--quantize", "auto", "--calibration", "cal.npz"], "needs max_bytes"),
         (["--quantize", "int8", "--calibration", "no.npz"], "'no.npz': No such file"),
         (["--quantize", "int8", "--calibration", "net.pt2"], "'net.pt2'"),
     ],
