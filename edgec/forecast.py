@@ -12,13 +12,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from xdsl.dialects.builtin import ModuleOp, StringAttr
+from xdsl.dialects.builtin import StringAttr
 from xdsl.ir import Operation
 
 from edgec.codegen.clock import measured_hertz
+from edgec.context import WeightStore
 from edgec.dialects import nn, sq
 from edgec.driver import Model, lowered, machine_of
 from edgec.errors import InvalidInput
+from edgec.importer import ImportedModel
 from edgec.kernels.cost_columns import LAUNCH_CYCLES
 from edgec.options import Options
 from edgec.passes.analysis.cycles import op_cycles
@@ -137,8 +139,8 @@ def predict(
     dense = Options(sparsity="ignore", verify=options.verify)
     before, after = (
         _times(
-            lowered(model, example_inputs, machine, each).module,
-            lambda op: _ms(op_cycles(op, machine), workers, clock),
+            lowered(model, example_inputs, machine, each),
+            lambda op, weights: _ms(op_cycles(op, machine, weights), workers, clock),
         )
         for each in (dense, options)
     )
@@ -180,12 +182,14 @@ def _ms(cycles: float, threads: int, hertz: float) -> float:
     return 1e3 * (cycles / threads + LAUNCH_CYCLES) / hertz
 
 
-def _times(module: ModuleOp, ms_of: Callable[[Operation], float]) -> _Times:
-    """Every op of a module."""
+def _times(
+    model: ImportedModel, ms_of: Callable[[Operation, WeightStore], float]
+) -> _Times:
+    """Every op of a model."""
     layers: list[tuple[Layer, float]] = []
     other = 0.0
-    for op in module.walk():
-        ms = ms_of(op)
+    for op in model.module.walk():
+        ms = ms_of(op, model.ctx.weights)
         if isinstance(op, Layer):
             layers.append((op, ms))
         else:

@@ -173,3 +173,22 @@ def many_rows_cycles(
     back = turn_cycles(layer.filters, layer.rows)
     cycles = columns_cycles(conv, best, lanes=registers.lanes)
     return turned + cycles + back + 2 * LAUNCH_CYCLES
+
+
+DECODE_CYCLES = 0.5
+"""To make float32 numbers of a vector of codes, next to the products: linear layers of
+4096 × 4096 on one row in 2 bits take 0.98 cycles for each vector of weights in all
+(docs/benchmarks.md: 0.76 of 43 GB/s on two cores at 4 GHz)."""
+
+
+def codes_cycles(
+    rows: int, weights: float, num_bytes: float, *, lanes: int, most: int = MOST_ROWS
+) -> float:
+    """Weights in codes next to float32 rows, `most` of which share the decoding.
+
+    `weights` are those of the loop: without the zeros that are left out.
+    """
+    vectors = weights / lanes
+    times = math.ceil(rows / most)
+    cycles = vectors * (times * DECODE_CYCLES + rows / FMA_PER_CYCLE)
+    return max(cycles / DENSE_EFFICIENCY, stream_cycles(num_bytes))

@@ -15,7 +15,12 @@ from edgec.kernels.cost import (
     LOADS_PER_CYCLE,
     TILE_OVERHEAD,
 )
-from edgec.kernels.cost_columns import LOOP_CYCLES, STREAM_RATE, most_rows
+from edgec.kernels.cost_columns import (
+    LOOP_CYCLES,
+    STREAM_RATE,
+    codes_cycles,
+    most_rows,
+)
 from edgec.kernels.linear.column_loop import MOST_PARTS, MOST_SUMS
 from edgec.kernels.recurrent.column_gates import BLOCKS
 from edgec.kernels.recurrent.gates import DenseGates
@@ -97,3 +102,11 @@ def _ends(layer: RecurrentLayer, lanes: int) -> float:
     """The functions of the gates."""
     vectors = layer.rows * math.ceil(layer.hidden / lanes)
     return vectors * FUNCTIONS[layer.gates] * FUNCTION_CYCLES
+
+
+def codes_step_cycles(
+    layer: RecurrentLayer, weights: float, num_bytes: float, *, lanes: int
+) -> float:
+    """All gates from weights in codes, which a thread reads anew in each step."""
+    product = codes_cycles(layer.rows, weights, 0, lanes=lanes)
+    return max(product, _read_cycles(num_bytes)) + _ends(layer, lanes)

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import math
+from typing import TypeGuard
 
 from xdsl.dialects import func
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import Operation
 
+from edgec.context import WeightStore
 from edgec.dialects import nn, sq
 from edgec.kernels.cost import Registers
-from edgec.kernels.cost_columns import turn_cycles
+from edgec.kernels.cost_columns import codes_cycles, turn_cycles
 from edgec.kernels.cost_moves import moved_cycles, sweep_cycles
+from edgec.kernels.cost_recurrent import codes_step_cycles
 from edgec.kernels.layout import layout, stored_shape
+from edgec.kernels.linear.codes import CodeShape
+from edgec.kernels.linear.lower_stored import stored_shape_of
+from edgec.kernels.linear.stored import stored_weight
+from edgec.kernels.recurrent.lower import recurrent_shape_of
 from edgec.passes.analysis.predict import (
     predict_conv,
     predict_linear,
     predict_recurrent,
+    recurrent_layer,
 )
 from edgec.target import Target
 
@@ -32,11 +40,18 @@ FREE = (
 """Ops that no code is made for, or for those inside of them."""
 
 
-def op_cycles(op: Operation, target: Target) -> float:
-    """Cycles of one core for one op and all images; 0 for one that is no code."""
+def op_cycles(
+    op: Operation, target: Target, weights: WeightStore | None = None
+) -> float:
+    """Cycles of one core for one op and all images; 0 for one that is no code.
+
+    Without the weights, those in integers next to float32 inputs count as float32.
+    """
     registers = Registers(target.lanes, target.registers)
     if isinstance(op, FREE):
         return 0.0
+    if weights is not None and _reads_codes(op):
+        return _codes_cycles(op, weights, target.lanes)
     if isinstance(op, sq.ConvOp):
         return _conv_cycles(op, registers, target)
     if isinstance(op, sq.LinearOp):
@@ -45,6 +60,33 @@ def op_cycles(op: Operation, target: Target) -> float:
     if isinstance(op, nn.RecurrentOp):
         return _recurrent_cycles(op, registers)
     return _other_cycles(op)
+
+
+def _reads_codes(op: Operation) -> TypeGuard[sq.LinearOp | nn.RecurrentOp]:
+    """Whether a kernel decodes weights next to float32 inputs."""
+    if not isinstance(op, sq.LinearOp | nn.RecurrentOp):
+        return False
+    return sq.has_integers(op.weight) and not sq.has_integers(op.operands[0])
+
+
+def _codes_cycles(
+    op: sq.LinearOp | nn.RecurrentOp, weights: WeightStore, lanes: int
+) -> float:
+    """By what the kernel reads: fewer bits, and not the zeros that are left out."""
+    found = stored_weight(op.weight, weights)
+    if isinstance(op, nn.RecurrentOp):
+        codes = recurrent_shape_of(op, found, lanes)
+        layer, steps = recurrent_layer(op), nn.shape_of(op.gates)[0]
+        own, size = _weights_of(codes), codes.num_bytes
+        return steps * codes_step_cycles(layer, own, size, lanes=lanes)
+    codes = stored_shape_of(op, found, lanes)
+    rows = math.prod(nn.shape_of(op.result)[:-1])
+    return codes_cycles(rows, _weights_of(codes), codes.num_bytes, lanes=lanes)
+
+
+def _weights_of(codes: CodeShape) -> int:
+    """Those of the kernel's loop."""
+    return codes.total_steps * codes.per_step * codes.block
 
 
 def _conv_cycles(op: sq.ConvOp, registers: Registers, target: Target) -> float:

@@ -249,11 +249,15 @@ def turned_tiles_cycles(op: sq.LinearOp) -> float:
     return turned + cycles + 2 * LAUNCH_CYCLES
 
 
+def recurrent_layer(op: nn.RecurrentOp) -> RecurrentLayer:
+    """The layer as the cost model sees it."""
+    wide, hidden = nn.shape_of(op.weight)
+    return RecurrentLayer(nn.shape_of(op.initial)[0], wide // hidden, hidden)
+
+
 def predict_recurrent(op: nn.RecurrentOp, registers: Registers) -> Prediction:
     """Families `dense` and `columns` of one step; lanes are elements of the state."""
-    wide, hidden = nn.shape_of(op.weight)
-    layer = RecurrentLayer(nn.shape_of(op.initial)[0], wide // hidden, hidden)
-    lanes = registers.lanes
+    layer, lanes = recurrent_layer(op), registers.lanes
     cycles = {"dense": dense_step_cycles(layer, lanes=lanes)}
     encoding = nn.tensor_type(op.weight).encoding
     if isinstance(encoding, sq.ColumnsAttr) and encoding.block_size >= MIN_BLOCK:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import json
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -15,9 +16,10 @@ import edgec
 from edgec.codegen import clock
 from edgec.codegen.host import host_features
 from edgec.codegen.jit import compile_object, load_object
-from edgec.compress import prune
+from edgec.compress import prune, quantize
 from edgec.errors import InvalidInput
 from edgec.forecast import Forecast
+from edgec.kernels.cost_columns import STREAM_RATE, codes_cycles
 from edgec.options import Options
 from edgec.passes.analysis.cycles import FREE, module_cycles, op_cycles
 from edgec.pipeline import run_passes, tensor_passes
@@ -177,3 +179,37 @@ def test_every_op_that_runs_takes_time(case: Case) -> None:
         assert math.isfinite(found)
         assert (found > 0) != isinstance(op, FREE)
     assert module_cycles(case.module, target) == pytest.approx(sum(cycles.values()))
+
+
+class Rows(nn.Module):
+    """A recurrent and a linear layer on one row."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gru, self.head = nn.GRU(256, 512), nn.Linear(512, 4096)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.gru(x)[0][-1])
+
+
+def test_codes_take_less_time_than_float32() -> None:
+    """Where weights are read for one row: fewer bytes, and the same products."""
+    torch.manual_seed(0)
+    model, x = Rows().eval(), torch.randn(3, 1, 256)
+    where: dict[str, Any] = {"target": "x86-64-v4", "threads": 1, "hertz": HERTZ}
+    dense = edgec.predict(model, x, **where)
+    for weights in ("int8", "int4"):
+        program = quantize(model, [x], weights, "none", reconstruct=False)
+        found = edgec.predict(program, **where)
+        for one, other in zip(found.layers, dense.layers, strict=True):
+            assert one.layer == other.layer
+            assert other.ms / 5 < one.ms < other.ms
+
+
+def test_codes_are_bound_by_bytes_or_by_decoding() -> None:
+    # From memory each of 64 MB takes a byte's time; in cache decoding takes longer.
+    assert codes_cycles(1, 2**26, 2**26, lanes=16) == 2**26 / STREAM_RATE
+    assert codes_cycles(1, 2**26, 2**24, lanes=16) == pytest.approx(2**22 / 0.9)
+    # Four rows share the decoding.
+    assert codes_cycles(4, 2**10, 0, lanes=16) == pytest.approx(64 * 2.5 / 0.9)
+    assert codes_cycles(5, 2**10, 0, lanes=16) == pytest.approx(64 * 3.5 / 0.9)
