@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, Literal
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 import edgec
-from edgec.compress import prune, quantize
+from edgec.compress import QuantizeReport, prune, quantize
 from edgec.options import Options
 
 
@@ -55,3 +56,28 @@ def test_zeros_are_still_found() -> None:
     _, layer = compiled.report().layers
     assert layer.scheme == "columns of 8"
     assert layer.kernel.startswith("columns")
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [
+        {"weights": {"stem*": "none", "end": "ternary", "*": "int8"}},
+        {"weights": "auto", "max_bytes": "2kB"},
+    ],
+    ids=["given", "auto"],
+)
+def test_mixed_formats_agree_with_eager(choice: dict[str, Any]) -> None:
+    torch.manual_seed(0)
+    model, x = Net().eval(), torch.randn(3, 3, 9, 11)
+    reports: list[QuantizeReport] = []
+    program = quantize(model, [x], **choice, report=reports.append)
+    assert len({row.weights for row in reports[0].layers}) > 1
+    with torch.inference_mode():
+        expected = program.module()(x)
+    modes: tuple[Literal["auto", "never"], ...] = ("auto", "never")
+    for integers in modes:
+        options = Options(integers=integers)
+        compiled = edgec.compile(program, threads=2, options=options)
+        # A sum that is rounded elsewhere may be one step off.
+        close = 1e-5 if integers == "never" else 0.02
+        torch.testing.assert_close(compiled(x), expected, rtol=1e-5, atol=close)
