@@ -62,7 +62,7 @@ def test_zeros_are_still_found() -> None:
     "choice",
     [
         {"weights": {"stem*": "none", "end": "ternary", "*": "int8"}},
-        {"weights": "auto", "max_bytes": "2kB"},
+        {"weights": "auto", "max_bytes": "1.5kB"},
     ],
     ids=["given", "auto"],
 )
