@@ -176,9 +176,10 @@ def many_rows_cycles(
 
 
 DECODE_CYCLES = 0.5
-"""To make float32 numbers of a vector of codes, next to the products: linear layers of
-4096 × 4096 on one row in 2 bits take 0.98 cycles for each vector of weights in all
-(docs/benchmarks.md: 0.76 of 43 GB/s on two cores at 4 GHz)."""
+"""To make float32 numbers of a vector of codes, next to the products. Not measured by
+itself: linear layers of 4096 × 4096 on one row read weights of 2 bits at 0.76 of what
+memory gives (docs/benchmarks.md), about a cycle for each vector of weights in all, with
+a clock of 4 GHz taken for granted."""
 
 
 def codes_cycles(

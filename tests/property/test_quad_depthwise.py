@@ -52,6 +52,7 @@ numbers = st.builds(
     st.just(1.0),
     st.booleans(),
     st.integers(0, 2**16),
+    st.just(False),
 )
 
 
