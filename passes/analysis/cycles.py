@@ -16,7 +16,6 @@ from edgec.kernels.cost_columns import codes_cycles, turn_cycles
 from edgec.kernels.cost_moves import moved_cycles, sweep_cycles
 from edgec.kernels.cost_recurrent import codes_step_cycles
 from edgec.kernels.layout import layout, stored_shape
-from edgec.kernels.linear.codes import CodeShape
 from edgec.kernels.linear.lower_stored import stored_shape_of
 from edgec.kernels.linear.stored import stored_weight
 from edgec.kernels.recurrent.lower import recurrent_shape_of
@@ -77,16 +76,11 @@ def _codes_cycles(
     if isinstance(op, nn.RecurrentOp):
         codes = recurrent_shape_of(op, found, lanes)
         layer, steps = recurrent_layer(op), nn.shape_of(op.gates)[0]
-        own, size = _weights_of(codes), codes.num_bytes
+        own, size = codes.stored_weights, codes.num_bytes
         return steps * codes_step_cycles(layer, own, size, lanes=lanes)
     codes = stored_shape_of(op, found, lanes)
     rows = math.prod(nn.shape_of(op.result)[:-1])
-    return codes_cycles(rows, _weights_of(codes), codes.num_bytes, lanes=lanes)
-
-
-def _weights_of(codes: CodeShape) -> int:
-    """Those of the kernel's loop."""
-    return codes.total_steps * codes.per_step * codes.block
+    return codes_cycles(rows, codes.stored_weights, codes.num_bytes, lanes=lanes)
 
 
 def _conv_cycles(op: sq.ConvOp, registers: Registers, target: Target) -> float:

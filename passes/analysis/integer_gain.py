@@ -156,7 +156,7 @@ def _codes_cycles(layer: LinearLayer, weight: Bytes, machine: Machine) -> float:
     lanes = machine.registers.lanes
     shapes = [code_shape(weight, lanes * wide, is_quads=True) for wide in (QUAD, 1)]
     best = min(shapes, key=lambda shape: shape.num_bytes)
-    vectors = best.total_steps * best.per_step * best.block / lanes
+    vectors = best.stored_weights / lanes
     instructions = BOUNDED_PRODUCT if machine.bounded else 1
     products = layer.rows * vectors * instructions / FMA_PER_CYCLE / DENSE_EFFICIENCY
     return max(products, stream_cycles(best.num_bytes))

@@ -92,6 +92,11 @@ class CodeShape:
             return self.steps
         return self.blocks * -(-self.inputs // self.per_step)
 
+    @property
+    def stored_weights(self) -> int:
+        """Codes of the whole weight, those that fill up steps and blocks included."""
+        return self.total_steps * self.per_step * self.block
+
     def buffers(self) -> Buffers:
         """Name and type of the arrays of `Codes`."""
         found = {"w": buffer_type(self.total_steps * self.block, i32)}

@@ -46,7 +46,7 @@ class CodeGates:
     @property
     def work(self) -> int:
         """Multiply-adds of one row in one step."""
-        return self.codes.total_steps * self.codes.per_step * self.codes.block
+        return self.codes.stored_weights
 
     def lanes(self, lanes: int) -> int:
         """A vector holds at most one block."""
